@@ -1,0 +1,3697 @@
+// projections.hpp 0.1.0 -- keeps read models in step with an append-only log of events.
+// SPDX-License-Identifier: MIT
+//
+// One header, C++17, no dependency, no heap, no threads, no exceptions needed. It reads events from a
+// log you own, decodes them, calls your projection handlers, applies an error policy when one fails,
+// and saves a checkpoint so that work resumes after a crash: from an 8 KiB microcontroller to a game
+// server's frame loop to a service on a database. Copy this file, include it, done.
+//
+//
+// HOW TO USE IT
+//
+// 1. Say how an event is found in the log. Here the payload is the struct's own bytes; write
+//    `static bool decode(const pj::stored_event&, order_created&)` for JSON, CBOR or a row.
+// 2. Write a handler: a plain class with a list of events and an on() for each of them.
+// 3. Give it a log: anything with read(). And a checkpoint store: anything with load() and save().
+// 4. Describe the projection once: name, log, handlers, checkpoints; then options by name.
+// 5. Make a worker, start() it, and call tick() with any millisecond clock. It does a bounded amount
+//    of work and says how long nothing is due. That is the whole loop.
+//
+// Example:
+//
+//     #include "projections.hpp"
+//     namespace pj = projections;
+//
+//     struct order_created {
+//         static constexpr pj::event_type type{"OrderCreated", pj::raw};
+//         uint32_t cents;
+//     };
+//     struct revenue {
+//         using handles = pj::events<order_created>;
+//         uint64_t cents = 0;
+//         void on(const order_created& e) { cents += e.cents; }
+//     };
+//
+//     int main() {
+//         pj::memory_log<16, 512> log;
+//         pj::memory_checkpoint_store<1> checkpoints;
+//         revenue total;
+//         pj::projection projection{"revenue", log, total, checkpoints};
+//         pj::worker worker{projection};
+//
+//         log.append(order_created{4999});
+//         if (worker.start() != pj::status::ok) return 1;
+//         while (worker.tick(0).wait_ms == 0) {}
+//         return total.cents == 4999 ? 0 : 1;
+//     }
+//
+//
+// WHAT IT GUARANTEES (the numbers are those of the tests)
+//
+//   Progress    G1  The checkpoint never passes an event that has no outcome.
+//               G2  It moves back only by reset() and set_position(), and is always a position that
+//                   the store named.
+//               G3  Filtered and unhandled events advance it; no batch is read again for itself.
+//               G4  Reading resumes strictly after it. "No checkpoint" is -1, so event 0 is delivered.
+//               G5  A checkpoint below what the log still has, above its newest event, or of another
+//                   log is a status of its own, never a silent jump.
+//               G6  Unordered or duplicate positions stop the engine before a handler sees them.
+//               G7  Events reach a handler in log order, retries included.
+//   Failures    G9  retry(R) makes exactly R + 1 attempts.
+//               G10 A retry calls only the handlers that have not yet succeeded for that event, and a
+//                   failing handler never keeps its siblings from running.
+//               G11 Every failure ends in exactly one of handled, skipped, lettered, halted, vanished.
+//               G12 One letter per failing event and handler, durable before the checkpoint passes.
+//               G14 A failed save is tried again with backoff, a lost answer is recognised, and with
+//                   `unsaved_max` events unsaved nothing but the save is tried.
+//               G15 `pending` is never an attempt, never busy-waits, never loses the event.
+//               G16 Counters reconcile: `scanned` is the sum of the outcomes.
+//   Operation   G26 A tick visits at most its budget of events, allocates nothing, throws nothing,
+//                   recurses never; called from inside a callback it does nothing (`reentered`).
+//               G27 wait_ms never oversleeps anything due; woken() shows a wake() after the tick.
+//               G28 stop() ends within `stop_ms`; the last completed event is saved, or the status
+//                   says that it is not.
+//               G29 A wrong configuration is a status of start(); nothing was touched.
+//               G30 Wrapping of the clock changes nothing.
+//               G31 reset(), set_position() and skip_failed() clear all retry and pending state, and
+//                   refuse when the state is no longer what the caller saw.
+//
+//   Effects are applied at least once: after a crash the events since the last save are handled again.
+//   Make handlers idempotent, or save the model together with the checkpoint in save().
+//
+//
+// WHAT A BARE TARGET MUST SUPPLY
+//
+//   <stddef.h>, <stdint.h>, and the four functions every compiler may call by itself: memcpy, memmove,
+//   memset, memcmp. On cores without a division or 64-bit multiply also the compiler's own run-time
+//   library (libgcc). Nothing else: no C++ header, no operator new, no static constructor.
+//
+//
+// THREADS AND INTERRUPTS
+//
+//   An engine belongs to one thread at a time. Only stop(), pause(), resume(), wake(), woken() and a
+//   waker may be called from anywhere, interrupt and signal handlers included: each is one byte.
+//
+//
+// CONTENTS (search for the tag)
+//
+//   >>version        numbers, language check, includes
+//   >>configuration  two macros, both optional
+//   >>traits         the few type traits the declarations need
+//   >>types          positions, text, bytes, event types, stored events
+//   >>status         what ports and commands answer; verdicts of handlers
+//   >>events         event_traits: how a C++ type is found in the log and decoded
+//   >>handlers       context, lists of events, registry, handler_map
+//   >>ports          event store, checkpoint store, dead letters, observer, plain callbacks
+//   >>policy         error policies, backoff
+//   >>projection     the description and its options
+//   >>worker         engine and worker
+//   >>stores         memory_log, memory_checkpoint_store
+//   >>helpers        run, tick_all, deliver, profiles
+//   >>detail         bodies: routing tables, the tick, encoding
+//   >>clean-up       internal macros end here
+
+#ifndef PROJECTIONS_HPP
+#define PROJECTIONS_HPP
+
+// ------------------------------------------------------------------------------------------ >>version
+
+#define PROJECTIONS_VERSION_MAJOR 0
+#define PROJECTIONS_VERSION_MINOR 1
+#define PROJECTIONS_VERSION_PATCH 0
+
+#if defined(_MSVC_LANG)
+#  if _MSVC_LANG < 201703L
+#    error "projections.hpp needs C++17: /std:c++17"
+#  endif
+#elif __cplusplus < 201703L
+#  error "projections.hpp needs C++17: -std=c++17"
+#endif
+
+#include <stddef.h>
+#include <stdint.h>
+
+// ------------------------------------------------------------------------------------ >>configuration
+
+/// PROJECTIONS_EXCEPTIONS: 1 if callbacks may throw; every call out of the library then is a boundary
+/// that no exception passes. Default: what the compiler does.
+#if !defined(PROJECTIONS_EXCEPTIONS)
+#  if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#    define PROJECTIONS_EXCEPTIONS 1
+#  else
+#    define PROJECTIONS_EXCEPTIONS 0
+#  endif
+#endif
+
+/// PROJECTIONS_ASSERT(condition): for errors of the programmer only (an engine destroyed inside its own
+/// callback, a null function). Bad data and bad answers are statuses. Default: not evaluated.
+#if defined(PROJECTIONS_ASSERT)
+#  define PROJECTIONS_ASSERTS_ 1
+#else
+#  define PROJECTIONS_ASSERTS_ 0
+#  define PROJECTIONS_ASSERT(condition) static_cast<void>(sizeof((condition) ? 1 : 0))
+#endif
+
+// Two translation units with different switches must not share inline functions, or the linker picks
+// one of them silently: every switch is part of the namespace's name.
+#if PROJECTIONS_EXCEPTIONS && PROJECTIONS_ASSERTS_
+#  define PROJECTIONS_ABI_ v0_1_0_exceptions_asserts
+#elif PROJECTIONS_EXCEPTIONS
+#  define PROJECTIONS_ABI_ v0_1_0_exceptions
+#elif PROJECTIONS_ASSERTS_
+#  define PROJECTIONS_ABI_ v0_1_0_asserts
+#else
+#  define PROJECTIONS_ABI_ v0_1_0
+#endif
+
+#if PROJECTIONS_EXCEPTIONS
+#  define PROJECTIONS_TRY_ try
+#  define PROJECTIONS_CATCH_ catch (...)
+#else
+#  define PROJECTIONS_TRY_ if constexpr (true)
+#  define PROJECTIONS_CATCH_ else
+#endif
+
+// Rare paths stay out of the hot loop; the hot lookup goes into it.
+#if defined(__GNUC__) || defined(__clang__)
+#  define PROJECTIONS_COLD_ __attribute__((cold))
+#  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
+#else
+#  define PROJECTIONS_COLD_
+#  define PROJECTIONS_INLINE_ inline
+#endif
+
+namespace projections {
+inline namespace PROJECTIONS_ABI_ {
+
+// ------------------------------------------------------------------------------------------- >>traits
+
+namespace detail {
+
+template<bool Condition, class T = void> struct enable_if {};
+template<class T> struct enable_if<true, T> { using type = T; };
+template<bool Condition> using require = typename enable_if<Condition, int>::type;
+template<bool Condition> using when = typename enable_if<Condition>::type;
+template<class...> using void_t = void;
+
+template<bool Condition, class A, class B> struct choice { using type = A; };
+template<class A, class B> struct choice<false, A, B> { using type = B; };
+template<bool Condition, class A, class B> using choose = typename choice<Condition, A, B>::type;
+
+template<class A, class B> inline constexpr bool is_same = false;
+template<class A> inline constexpr bool is_same<A, A> = true;
+
+template<class T> struct remove_reference { using type = T; };
+template<class T> struct remove_reference<T&> { using type = T; };
+template<class T> struct remove_reference<T&&> { using type = T; };
+template<class T> struct remove_const { using type = T; };
+template<class T> struct remove_const<const T> { using type = T; };
+template<class T> using referred = typename remove_reference<T>::type;
+template<class T> using plain = typename remove_const<referred<T>>::type;
+
+template<class T> inline constexpr bool is_lvalue = false;
+template<class T> inline constexpr bool is_lvalue<T&> = true;
+template<class T> inline constexpr bool always_false = false;
+template<class T> T&& declval() noexcept;
+
+/// The address of an object that the caller keeps alive, without its type. Temporaries do not compile.
+template<class T> constexpr void* address_of_named(T& object) {
+    return const_cast<void*>(static_cast<const void*>(__builtin_addressof(object)));
+}
+
+/// Anything with data() and size(): std::string, std::string_view, std::vector, std::span, ...
+template<class S> using range_of = void_t<decltype(declval<const S&>().data()),
+                                          decltype(declval<const S&>().size())>;
+
+constexpr size_t length_of(const char* terminated) {
+    size_t length = 0;
+    while (terminated[length] != '\0') ++length;
+    return length;
+}
+
+/// FNV-1a, 32 bits (Fowler, Noll, Vo; draft-eastlake-fnv).
+constexpr uint32_t fnv1a(const char* data, size_t size) {
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < size; ++i) {
+        hash = (hash ^ static_cast<unsigned char>(data[i])) * 16777619u;
+    }
+    return hash;
+}
+
+} // namespace detail
+
+// -------------------------------------------------------------------------------------------- >>types
+
+/// Where an event stands in its log: 0 or more, growing, gaps allowed. A store with two numbers packs
+/// them (a Redis stream id: ms << 20 | sequence).
+using position = int64_t;
+
+/// Before any event. "No checkpoint" is this, so it is never mistaken for event 0, and
+/// `WHERE position > ?` works.
+inline constexpr position before_first = -1;
+
+/// A wait that nothing but wake() ends. All waits are milliseconds.
+inline constexpr uint32_t never = 0xFFFFFFFFu;
+
+/// Counts events: 64 bits where pointers have them, else 32 (it wraps, as unsigned numbers do).
+using event_count = detail::choose<(sizeof(void*) >= 8), uint64_t, uint32_t>;
+
+/// Characters that somebody else owns, not terminated. Converts from a literal and from anything with
+/// data() and size().
+class text {
+public:
+    constexpr text() = default;
+    constexpr text(const char* terminated)
+        : data_(terminated), size_(terminated == nullptr ? 0 : detail::length_of(terminated)) {}
+    constexpr text(const char* data, size_t size) : data_(data), size_(size) {}
+    text(const void* data, size_t size) : data_(static_cast<const char*>(data)), size_(size) {}
+    template<class S, class = detail::range_of<S>>
+    constexpr text(const S& range) : data_(range.data()), size_(range.size()) {}
+
+    constexpr const char* data() const { return data_; }
+    constexpr size_t size() const { return size_; }
+    constexpr bool empty() const { return size_ == 0; }
+    constexpr const char* begin() const { return data_; }
+    constexpr const char* end() const { return data_ + size_; }
+
+    friend constexpr bool operator==(text a, text b) {
+        if (a.size_ != b.size_) return false;
+        for (size_t i = 0; i < a.size_; ++i) {
+            if (a.data_[i] != b.data_[i]) return false;
+        }
+        return true;
+    }
+    friend constexpr bool operator!=(text a, text b) { return !(a == b); }
+
+private:
+    const char* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+/// Bytes that somebody else owns. Converts from anything with data() and size().
+class bytes {
+public:
+    constexpr bytes() = default;
+    constexpr bytes(const void* data, size_t size) : data_(data), size_(size) {}
+    template<class S, class = detail::range_of<S>>
+    constexpr bytes(const S& range) : data_(range.data()), size_(range.size() * sizeof(*range.data())) {}
+
+    constexpr const void* data() const { return data_; }
+    constexpr size_t size() const { return size_; }
+    constexpr bool empty() const { return size_ == 0; }
+    const unsigned char* begin() const { return static_cast<const unsigned char*>(data_); }
+    const unsigned char* end() const { return begin() + size_; }
+    projections::text text() const { return {data_, size_}; }
+
+    /// Fills a trivially copyable object with these bytes. False, and nothing written, unless the size
+    /// is exactly the object's.
+    template<class E> bool copy_to(E& out) const {
+        static_assert(__is_trivially_copyable(E), "projections: only a trivially copyable object can be "
+                                                  "filled with bytes");
+        if (size_ != sizeof(E)) return false;
+        __builtin_memcpy(&out, data_, sizeof(E));
+        return true;
+    }
+
+private:
+    const void* data_ = nullptr;
+    size_t size_ = 0;
+};
+
+struct raw_t {};
+/// Marks an event type whose payload is the struct's own bytes: same machine, same compiler, your risk.
+inline constexpr raw_t raw{};
+/// The number that a log stores in place of a name.
+struct id { uint32_t value; };
+/// The version of a payload's layout that decode() understands.
+struct schema { uint32_t value; };
+
+/// What an event type is called: a name, a number, or both. Without a number, the name's FNV-1a is the
+/// number; logs that several programs share should state one.
+class event_type {
+public:
+    constexpr event_type() = default;
+    constexpr event_type(text name, schema version = {1})
+        : event_type(name, number_of(name), version.value, false) {}
+    constexpr event_type(const char* name, schema version = {1}) : event_type(text(name), version) {}
+    constexpr event_type(text name, raw_t, schema version = {1})
+        : event_type(name, number_of(name), version.value, true) {}
+    constexpr event_type(text name, id number, schema version = {1})
+        : event_type(name, number.value, version.value, false) {}
+    constexpr event_type(text name, id number, raw_t, schema version = {1})
+        : event_type(name, number.value, version.value, true) {}
+    constexpr event_type(id number, schema version = {1})
+        : event_type(text(), number.value, version.value, false) {}
+    constexpr event_type(id number, raw_t, schema version = {1})
+        : event_type(text(), number.value, version.value, true) {}
+
+    constexpr text name() const { return name_; }
+    constexpr uint32_t number() const { return number_; }
+    constexpr uint32_t version() const { return version_; }
+    constexpr bool is_raw() const { return raw_; }
+
+private:
+    constexpr event_type(text name, uint32_t number, uint32_t version, bool is_raw)
+        : name_(name), number_(number), version_(version), raw_(is_raw) {}
+    static constexpr uint32_t number_of(text name) { return detail::fnv1a(name.data(), name.size()); }
+
+    text name_{};
+    uint32_t number_ = 0;
+    uint32_t version_ = 1;
+    bool raw_ = false;
+};
+
+/// What one stored event says of its type: a name, or a number if it has no name. A name is matched
+/// whole, never by a hash of it.
+class type_key {
+public:
+    constexpr type_key() = default;
+    constexpr type_key(const char* name) : name_(name) {}
+    constexpr type_key(text name) : name_(name) {}
+    constexpr type_key(id number) : number_(number.value) {}
+    constexpr type_key(const event_type& type) : name_(type.name()), number_(type.number()) {}
+    template<class S, class = detail::range_of<S>> constexpr type_key(const S& name) : name_(name) {}
+
+    constexpr text name() const { return name_; }
+    constexpr uint32_t number() const { return number_; }
+
+private:
+    text name_{};
+    uint32_t number_ = 0;
+};
+
+/// One event as the log shows it. Owns nothing: what it points to need only live during its visit.
+struct stored_event {
+    position at = before_first;
+    type_key type{};
+    bytes payload{};
+    text aggregate_id{};
+    uint32_t version = 1;           ///< of the payload's layout
+    int64_t occurred_at = 0;        ///< in the user's unit; never looked at
+    const void* extra = nullptr;    ///< whatever the store wants decode() to see (headers, a row)
+};
+
+/// A stored event whose payload is the bytes of `event`, which must outlive it.
+template<class E> constexpr stored_event raw_event(position at, const E& event, text aggregate_id = {});
+template<class E> stored_event raw_event(position at, const E&& event, text aggregate_id = {}) = delete;
+
+// ------------------------------------------------------------------------------------------- >>status
+
+/// What ports and commands answer. Not asking is a compiler warning; ok is 0.
+enum class [[nodiscard]] status : uint8_t {
+    // What a port may answer; each port says which.
+    ok = 0,
+    pending,                    ///< not done, nothing lost: ask again with the same arguments
+    failed,                     ///< not done, or unknown whether done
+    more,                       ///< read() only: stopped short for reasons of the store
+    trimmed,                    ///< read() only: what follows `after` is no longer kept
+    conflict,                   ///< somebody else has moved what was to be changed
+
+    // projection: what an engine is doing, or why a command was refused
+    stopped = 1 << 5,
+    paused,
+    reentered,                  ///< called from inside one of the engine's own callbacks
+    already_started,
+    not_loaded,                 ///< the checkpoint has not been loaded yet
+    not_halted,
+
+    // handler
+    handler_failed = 2 << 5,
+    decode_failed,
+    unknown_type,
+    dead_letter_failed,         ///< the sink does not take a letter
+
+    // checkpoint
+    checkpoint_failed = 3 << 5, ///< load or save fails
+    checkpoint_corrupt,         ///< what is stored is no checkpoint; load() may answer this itself
+    checkpoint_conflict,        ///< two engines of one name
+    checkpoint_ahead,           ///< above the newest event of the log
+
+    // store
+    store_failed = 4 << 5,
+    store_unordered,            ///< positions that do not increase
+    log_trimmed,                ///< events after the checkpoint are gone
+    log_replaced,               ///< not the log that the checkpoint speaks of
+    event_changed,              ///< another event now stands at the position that is being retried
+
+    // lease
+    lease_lost = 5 << 5,
+
+    // configuration: start() names what is missing or wrong
+    no_name = 6 << 5,
+    reserved_name,              ///< `..._p0` and `..._partitions` are keys of the library
+    no_read,
+    no_bounds,                  ///< first_start other than the_beginning needs bounds()
+    no_load,
+    no_save,
+    no_handlers,
+    no_clock,
+    no_dead_letter_sink,
+    unknown_policy,             ///< a name that its policy_table does not hold
+    table_full,                 ///< a handler_map or policy_table is too small
+    duplicate_type,             ///< two event types with one name or number
+    duplicate_handler,          ///< one handler name twice for one event type
+    bad_batch,
+    bad_save_rule,
+    bad_backoff
+};
+
+enum class status_group : uint8_t {
+    answer, projection, handler, checkpoint, store, lease, configuration
+};
+
+/// The kind of trouble: which callback to look at.
+constexpr status_group group_of(status s) {
+    return static_cast<status_group>(static_cast<uint8_t>(s) >> 5);
+}
+/// The enumerator's name, for logs; "?" for a value that is none.
+constexpr const char* to_string(status s);
+
+/// What a handler answers: what happened, never what to do about it; that is the policy's. A kind and a
+/// 28-bit argument (milliseconds or the user's own code) in one register.
+class [[nodiscard]] verdict {
+public:
+    enum class kind : uint8_t { handled, pending, failed, rejected };
+
+    /// So that a handler can return what a port answered: ok, pending, anything else failed.
+    constexpr verdict(status s)
+        : word_(s == status::ok ? 0u : s == status::pending ? 1u : 2u | static_cast<uint32_t>(s) << 4) {}
+    constexpr verdict(kind what, uint32_t argument)
+        : word_(static_cast<uint32_t>(what) | argument << 4) {}
+
+    constexpr kind what() const { return static_cast<kind>(word_ & 15u); }
+    constexpr uint32_t argument() const { return word_ >> 4; }
+    friend constexpr bool operator==(verdict a, verdict b) { return a.word_ == b.word_; }
+    friend constexpr bool operator!=(verdict a, verdict b) { return a.word_ != b.word_; }
+
+private:
+    uint32_t word_;
+};
+
+inline constexpr verdict handled{verdict::kind::handled, 0};
+/// Not done, nothing wrong: call again after `pending_ms` or wake(). Never counts as an attempt.
+inline constexpr verdict pending{verdict::kind::pending, 0};
+/// The same, with a wait of its own: 1 to 2^28 - 1 ms.
+constexpr verdict pending_for(uint32_t ms) { return {verdict::kind::pending, ms}; }
+/// A failure that may pass: the policy may try again. `code` has 28 bits and is the user's.
+constexpr verdict fail(uint32_t code = 0) { return {verdict::kind::failed, code}; }
+/// A failure that will not pass: never tried again by itself.
+constexpr verdict reject(uint32_t code = 0) { return {verdict::kind::rejected, code}; }
+/// The code of a failure that was an exception.
+inline constexpr uint32_t code_thrown = 0x0FFFFFFFu;
+
+// ------------------------------------------------------------------------------------------- >>events
+
+namespace detail {
+template<class E, class = void> inline constexpr bool has_event_name = false;
+template<class E> inline constexpr bool has_event_name<E, void_t<decltype(event_type(E::event_name))>> = true;
+template<class E, class = void> inline constexpr bool has_type = false;
+template<class E>
+inline constexpr bool has_type<E, when<is_same<plain<decltype(E::type)>, event_type>>> = true;
+template<class E> constexpr event_type declared_type();
+template<class E> bool decode_declared(const stored_event& in, E& out);
+} // namespace detail
+
+/// How a C++ type is found in the log and decoded. Specialise it for types that you cannot edit.
+///
+/// The type comes from `static constexpr event_type type` or, where `type` is one of the event's own
+/// fields, `event_name`. Further names an event was once stored under: `static constexpr event_type also[]`.
+///
+/// decode() fills a default-constructed E and answers false if the payload is none. It is found as
+/// `static bool E::decode(const stored_event&, E&)`; else as `decode_event(const stored_event&, E&)` beside E
+/// (one template serves a namespace); else the type must be declared `raw`. A payload of an older
+/// schema version is decoded as `E::previous` and given to `out.upcast(const previous&)`; without a
+/// `previous` decode() sees the version and copes, and a raw payload of another version is refused.
+template<class E> struct event_traits {
+    static constexpr event_type type = detail::declared_type<E>();
+    static bool decode(const stored_event& in, E& out) { return detail::decode_declared(in, out); }
+};
+
+/// A list of event types: what a handler handles, or a catalogue of what a log may hold.
+template<class... E> struct events {};
+/// Every type of a catalogue `events<...>` that an on() of the handler takes, a parent's included. The
+/// others are known but not handled, which differs from unknown.
+template<class Catalogue> struct matching {};
+/// As events<...> (or one matching<...>), but not called for replayed events: e-mails, webhooks, motors.
+template<class... E> struct live_only {};
+/// Every event of the log, undecoded and of unknown types too: on(const stored_event&).
+struct every_event {};
+
+// ----------------------------------------------------------------------------------------- >>handlers
+
+class engine;
+
+/// Lets whoever completes a pending job wake the engine that waits for it. As safe as engine::wake().
+class waker {
+public:
+    constexpr waker() = default;
+    constexpr explicit waker(engine* sleeper) : engine_(sleeper) {}
+    inline void wake() const;
+
+private:
+    engine* engine_ = nullptr;
+};
+
+/// What else a handler may want to know: `on(const Event&, const context&)`.
+struct context {
+    const stored_event& event;
+    uint32_t now_ms;            ///< as given to tick()
+    uint32_t attempt;           ///< 1 on the first call for this event
+    bool resumed;               ///< this handler answered pending for this very event and nothing was
+                                ///< reset since: look after the job, do not begin it again
+    bool replaying;             ///< this event was handled before, by an earlier run of the model
+    uint32_t partition;
+    uint64_t fencing_token;     ///< 0 without a lease
+    projections::waker waker;
+};
+
+namespace detail {
+
+struct delivery;
+struct route;
+/// Calls the handlers whose bits are set in the delivery's mask, in the order of registration.
+using route_call = void (*)(void* self, delivery& to);
+
+/// One event type of a routing table. Handlers of a type are numbered from 0; a mask has a bit for each.
+struct route {
+    const char* name;           // nullptr: known by number only
+    route_call call;            // nullptr: nobody handles it
+    uint32_t number;
+    uint32_t live_only;         // handlers that replayed events do not reach
+    uint16_t first;             // where this type's handlers begin (a registry's list, a map's chain)
+    uint8_t name_size;
+    uint8_t handlers;           // how many
+};
+
+/// An open-addressed table: slot = key * multiplier >> shift; a slot holds the route's index + 1.
+struct key_index {
+    const uint16_t* slots;
+    uint32_t multiplier;
+    uint8_t shift;
+};
+
+/// What an engine needs of a registry, a handler_map or a single handler. A registry's is built by the
+/// compiler and lies in read-only memory.
+struct route_table {
+    const route* routes;
+    key_index by_name;
+    key_index by_number;
+    uint8_t sample[2];          // offsets of the two words of a name that make its key
+    status fault;               // what start() will answer
+    uint16_t count;
+    route unknown;              // the handlers of every event
+    text (*handler_name)(const void* self, const route_table&, const route&, unsigned handler);
+    const uint8_t* handlers;    // of all types, one after the other: an index into names
+    const text* names;
+};
+
+inline const route& find(const route_table& table, const type_key& key);
+
+} // namespace detail
+
+/// The names of the handlers of one event type, in the order in which they are called. Empty for an
+/// unknown type; `known()` tells the two kinds of empty apart.
+class handler_list {
+public:
+    handler_list(const void* self, const detail::route_table& table, const detail::route& found)
+        : self_(self), table_(&table), route_(&found) {}
+    size_t size() const { return route_->handlers; }
+    bool known() const { return route_ != &table_->unknown; }
+    text operator[](size_t i) const {
+        return table_->handler_name(self_, *table_, *route_, static_cast<unsigned>(i));
+    }
+
+private:
+    const void* self_;
+    const detail::route_table* table_;
+    const detail::route* route_;
+};
+
+/// Where a projection sends its events: made implicitly from one handler (a class with `handles`), a
+/// registry or a handler_map, which must outlive it.
+class routes {
+public:
+    constexpr routes() = default;
+    template<class T, detail::require<!detail::is_same<detail::plain<T>, routes>> = 0>
+    constexpr routes(T& handlers);
+    template<class T, detail::require<!detail::is_lvalue<T> && !detail::is_same<detail::plain<T>, routes>> = 0>
+    routes(T&& handlers) = delete;      // only the address is kept: name the object first
+
+    /// The handlers of a type, by name or by id.
+    handler_list find(const type_key& type) const { return {self, *table, detail::find(*table, type)}; }
+
+    void* self = nullptr;
+    const detail::route_table* table = nullptr;
+};
+
+namespace detail { template<class... P> struct registry_routes; }
+
+/// Several handlers behind one projection: every event reaches all that handle its type, in the order
+/// given here; each type is decoded once. Costs one pointer per handler; the routes are built by the
+/// compiler. The handlers must outlive it. Two event types with one name or number do not compile.
+template<class... P> class registry {
+    static_assert(sizeof...(P) > 0, "projections: an empty registry handles nothing");
+
+public:
+    constexpr explicit registry(P&... handlers) : handlers_{detail::address_of_named(handlers)...} {}
+    registry(const registry&) = delete;
+    registry& operator=(const registry&) = delete;
+
+    handler_list find(const type_key& type) { return routes(*this).find(type); }
+
+private:
+    friend class routes;
+    void* handlers_[sizeof...(P)];
+};
+template<class... P> registry(P&...) -> registry<P...>;
+
+namespace detail {
+
+/// One handler of a handler_map; `next` chains the handlers of one event type.
+struct map_entry {
+    using group_call = uint16_t (*)(map_entry* all, uint16_t first, delivery& to, uint32_t& bit);
+    group_call group;           // decodes once and calls all of the chain that want the same type
+    union {
+        verdict (*invoke)(const map_entry& entry, const void* event, const context& with);
+        verdict (*undecoded)(void* self, const stored_event& event, const context& with);
+    };
+    void* self;
+    void (*function)();         // a free function, in a type of its own
+    text name;
+    uint16_t next;
+};
+
+/// All of a handler_map but its capacity. All zero bytes until the first add().
+class handler_map_core {
+public:
+    handler_map_core(const handler_map_core&) = delete;
+    handler_map_core& operator=(const handler_map_core&) = delete;
+    /// What start() will say: ok, table_full, duplicate_type or duplicate_handler. The first fault stays.
+    status fault() const { return table_.fault; }
+
+protected:
+    struct storage { route* routes; map_entry* entries; uint16_t* slots; uint16_t count, slot_count; };
+    constexpr handler_map_core() = default;
+    inline void put(const storage& in, const event_type& type, const map_entry& handler, bool live);
+    inline void put_every(const storage& in, const map_entry& handler, bool live);
+
+private:
+    friend class projections::routes;
+    inline void prepare(const storage& in);
+    inline route* route_for(const storage& in, const event_type& type);
+    inline bool chain(uint16_t& first, uint16_t added, text name);
+    inline static void call(void* self, delivery& to);
+    inline static text name_of(const void* self, const route_table&, const route&, unsigned handler);
+
+    route_table table_{};
+    map_entry* entries_ = nullptr;
+    uint16_t used_ = 0;
+};
+
+} // namespace detail
+
+/// Handlers chosen at run time, at most N. add() never fails alone: the first fault is kept, the handler
+/// at fault is left out, and start() reports it. Handlers of one event are called in the order of add().
+/// A handler's name (in letters and failures) is the class's; for free functions, lambdas and pointers
+/// the event's; pass another as the last argument where two would be equal.
+template<size_t N> class handler_map : public detail::handler_map_core {
+    static_assert(N > 0 && N < 0x4000, "projections: a handler_map holds 1 to 16383 handlers");
+
+public:
+    constexpr handler_map() = default;
+
+    /// Everything in `P::handles`.
+    template<class P> handler_map& add(P& handler);
+    /// One event to one member function or to one function that takes the object first:
+    /// add<order_created, &summary::created>(summary). The parameter may be a parent of E.
+    template<class E, auto Function, class T> handler_map& add(T& object, text name = {});
+    /// One event to a free function or to a lambda without captures.
+    template<class E, class F> handler_map& add(F function, text name = {});
+    /// By hand, undecoded.
+    handler_map& add(event_type type, verdict (*function)(void*, const stored_event&, const context&),
+                     void* self, text name = {});
+
+    handler_list find(const type_key& type) { return routes(*this).find(type); }
+
+private:
+    static constexpr uint16_t slots_for(size_t types) {
+        uint16_t slots = 4;
+        while (slots < 2 * types) slots = static_cast<uint16_t>(slots * 2u);
+        return slots;
+    }
+    storage parts() { return {routes_, entries_, slots_, static_cast<uint16_t>(N), slots_for(N)}; }
+    template<class P, bool Live, class... E> void add_all(P& handler, events<E...>);
+    template<class P, bool Live> void add_all(P& handler, every_event);
+
+    detail::route routes_[N]{};
+    detail::map_entry entries_[N]{};
+    uint16_t slots_[size_t{2} * slots_for(N)]{};
+};
+
+// -------------------------------------------------------------------------------------------- >>ports
+//
+// Every port is a pointer to an object and plain functions that take it first. It is made from any
+// object with members of the right names, which must outlive it, or filled in by hand. No port may call
+// back into the engine, except for the requests and the questions (`counts()` and the like). An answer
+// that a port may not give counts as `failed`.
+
+class visitor;
+
+/// The event log.
+struct event_store {
+    /// Shows the events with position > `after`, in increasing order, one by one or in slices, until
+    /// the visitor says stop. MUST NOT show an event that a crash could still take back.
+    ///
+    /// Answers: ok, the end of the log was reached (or the visitor said stop); more, stopped short for
+    /// reasons of its own; trimmed, some event after `after` is no longer kept; pending, nothing or not
+    /// all is here yet; failed. What was visited before any of these answers counts.
+    status (*read)(void* self, position after, visitor& visit) = nullptr;
+    /// Optional. What the log holds at this moment: `trimmed`, the highest position that may be gone;
+    /// `newest`, the highest ever given out (both before_first if none); `log_id`, another number for
+    /// each log created anew, 0 if it has none. All are preset to those. Answers ok, pending or failed.
+    /// Asked after load, before the first read after any wait, and after an empty read.
+    status (*bounds)(void* self, position& trimmed, position& newest, uint64_t& log_id) = nullptr;
+    void* self = nullptr;
+
+    constexpr event_store() = default;
+    /// From an object with `read` and perhaps `bounds`.
+    template<class T, detail::require<!detail::is_same<detail::plain<T>, event_store>> = 0>
+    constexpr event_store(T&& log);
+    /// From an object whose members have other names: event_store::from<&ring::fetch>(ring).
+    template<auto Read, class T> static constexpr event_store from(T& log);
+    template<auto Read, auto Bounds, class T> static constexpr event_store from(T& log);
+};
+
+/// Given to event_store::read; valid until it returns.
+class visitor {
+public:
+    /// One event. True: go on. False: stop; whether this event is done is not the store's concern.
+    [[nodiscard]] inline bool operator()(const stored_event& event);
+    /// A slice, faster where the store has one. How many were taken; fewer than `count`: stop.
+    [[nodiscard]] inline size_t operator()(const stored_event* events, size_t count);
+    /// For a store that filters: nothing of interest up to here. Ignored once it was told to stop.
+    inline void scanned_to(position at);
+    /// How many more events are wanted, exactly; good for a LIMIT. It says stop while taking the last of
+    /// them, so that fewer rows than this mean the end of the log.
+    uint32_t wanted() const { return fast_ + left_; }
+
+    visitor(const visitor&) = delete;
+    visitor& operator=(const visitor&) = delete;
+
+private:
+    friend class engine;
+    bool close() {
+        left_ = wanted();
+        fast_ = 0;
+        closed_ = true;
+        return false;
+    }
+    inline visitor(engine& reader, uint32_t wanted, bool plainly);
+
+    engine* engine_;
+    const detail::route_table* table_;
+    void* handlers_;
+    detail::delivery* delivery_;
+    uint32_t fast_;             // wanted, while nothing but routing is to be done
+    uint32_t left_ = 0;         // wanted, when each event needs a closer look
+    uint32_t taken_apart_ = 0;  // events already counted under another outcome than handled
+    uint32_t started_ms_ = 0;
+    bool closed_ = false;       // no more events in this read, whatever the store does
+    bool moved_ = false;        // scanned_to() moved on
+};
+
+/// What is kept of a projection between two runs. A store may keep less: then the README says what is
+/// lost. Fields of later features are here so that the layout never changes.
+struct checkpoint {
+    position at = before_first;                 ///< everything up to here has an outcome
+    uint32_t revision = 0;                      ///< one more with every save; 0: never saved
+    uint32_t partition_count = 0;               ///< 0: not recorded
+    uint64_t fencing_token = 0;                 ///< of the lease under which it was saved
+    position replayed_through = before_first;   ///< events up to here are replayed, not new
+    uint64_t log_id = 0;                        ///< 0: not recorded
+    position suspect = before_first;            ///< crash-loop guard: the event in work
+    uint32_t rebuild = 0;                       ///< how often the model was rebuilt
+    uint16_t crashes = 0;                       ///< crash-loop guard: in a row, without progress
+    uint8_t hash_scheme = 0;                    ///< how partitions are computed; 0: not recorded
+    uint8_t replay_stage = 0;                   ///< 0: no rebuild under way
+};
+
+/// The size of an encoded checkpoint.
+inline constexpr size_t checkpoint_bytes = 64;
+/// Writes the record in its fixed form: little-endian, layout version 1, CRC-32 (IEEE 802.3) last.
+inline void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]);
+/// Reads it back. False, and `out` untouched, for another size, another layout or a wrong CRC: an
+/// erased or half-written slot of flash is never taken for a checkpoint.
+[[nodiscard]] inline bool decode(bytes in, checkpoint& out);
+
+/// Where checkpoints are kept, one record per key.
+struct checkpoint_store {
+    /// Fills `out`, or leaves it as it is if there is no record. Answers ok, pending, failed, or
+    /// checkpoint_corrupt: there is something, but no checkpoint.
+    status (*load)(void* self, text key, checkpoint& out) = nullptr;
+    /// Replaces the record, atomically and durably. Answers ok, pending, failed (perhaps saved), or
+    /// conflict if the stored revision is not `next.revision - 1`; a store that cannot compare never does.
+    status (*save)(void* self, text key, const checkpoint& next) = nullptr;
+    void* self = nullptr;
+
+    constexpr checkpoint_store() = default;
+    /// From an object with `load` and `save`.
+    template<class T, detail::require<!detail::is_same<detail::plain<T>, checkpoint_store>> = 0>
+    constexpr checkpoint_store(T&& store);
+};
+
+/// Why an event was not handled.
+enum class failure_kind : uint8_t {
+    transient,                  ///< fail(): it may pass
+    permanent,                  ///< reject(): it will not
+    decode,                     ///< decode() answered false
+    unknown_type                ///< of no registered type, and unknown_types::fail
+};
+
+/// One failure, as policies, letters and observers see it. Valid during the call.
+struct failure {
+    failure_kind kind;
+    uint32_t code;              ///< the handler's; code_thrown for an exception
+    uint32_t attempts;          ///< so far, this one included
+    bool replaying;
+    uint32_t partition;
+    uint32_t rebuild;
+    text projection;            ///< the projection's name
+    text handler;               ///< the handler's name; empty if no handler was reached
+    const stored_event& event;
+};
+/// The letter's key is (projection, partition, handler, event.at, rebuild).
+using dead_letter = failure;
+
+/// Where events go that were given up on.
+struct dead_letter_sink {
+    /// Keeps the letter durably, and again without harm: after a crash it may be given twice. MUST NOT
+    /// need a lock that read() holds. Answers ok, pending or failed; it is offered until it is taken.
+    status (*put)(void* self, const dead_letter& letter) = nullptr;
+    void* self = nullptr;
+
+    constexpr dead_letter_sink() = default;
+    /// From an object with `put`, or a callable.
+    template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>> = 0>
+    constexpr dead_letter_sink(T&& sink);
+};
+
+namespace detail {
+template<class F, class Pointer, class = void> inline constexpr bool is_function_of = false;
+template<class F, class Pointer> inline constexpr bool
+    is_function_of<F, Pointer, void_t<decltype(static_cast<Pointer>(declval<F>()))>> = true;
+} // namespace detail
+
+/// A function of the user's: a plain function or a lambda without captures (kept by value), or a named
+/// callable, which must outlive this; or by hand, a function and the pointer it is given back.
+template<class Signature> class callback;
+template<class R, class... A> class callback<R(A...)> {
+public:
+    constexpr callback() = default;
+    constexpr callback(R (*function)(void*, A...), void* object)
+        : call_(&by_hand), by_hand_(function), self_(object) {}
+    template<class F, detail::require<!detail::is_same<detail::plain<F>, callback>> = 0>
+    constexpr callback(F&& callable) {
+        if constexpr (detail::is_function_of<F, R (*)(A...)>) {
+            call_ = &plainly;
+            plain_ = static_cast<R (*)(A...)>(callable);
+        } else {
+            static_assert(detail::is_lvalue<F>, "projections: only the address of a callable is kept: name "
+                                                "it first, and let it outlive the engine");
+            call_ = &named<detail::referred<F>>;
+            self_ = detail::address_of_named(callable);
+        }
+    }
+    R operator()(A... arguments) const { return call_(*this, arguments...); }
+    explicit constexpr operator bool() const { return call_ != nullptr; }
+
+private:
+    static R by_hand(const callback& me, A... arguments) { return me.by_hand_(me.self_, arguments...); }
+    static R plainly(const callback& me, A... arguments) { return me.plain_(arguments...); }
+    template<class F> static R named(const callback& me, A... arguments) {
+        return (*static_cast<F*>(me.self_))(arguments...);
+    }
+    R (*call_)(const callback&, A...) = nullptr;
+    union {
+        R (*by_hand_)(void*, A...) = nullptr;
+        R (*plain_)(A...);
+    };
+    void* self_ = nullptr;
+};
+
+/// What an observer is told.
+enum class notice_kind : uint8_t {
+    started, loaded, paused, resumed, stopped, halted,
+    event_handled,              ///< only with `observe_handled`
+    event_skipped,              ///< given up on for all or some handlers
+    event_lettered,
+    event_vanished,             ///< the log no longer shows an event that was to be tried again
+    event_unknown,              ///< of no registered type
+    handler_failed,             ///< one call; `cause` says more; a policy decides next
+    letter_failed,              ///< the sink did not take it; offered again
+    checkpoint_saved, checkpoint_failed, store_failed
+};
+/// Valid during the call. `cause` is set where a failure led to it.
+struct notice {
+    notice_kind kind;
+    status reason;
+    text projection;
+    position at;                ///< the event's, or the checkpoint's
+    const failure* cause;
+};
+using observer = callback<void(const notice&)>;
+
+// ------------------------------------------------------------------------------------------- >>policy
+
+/// What a custom policy wants done about one failure.
+class decision {
+public:
+    enum class kind : uint8_t { skip, retry, letter, halt };
+
+    static constexpr decision skip() { return {kind::skip, 0}; }
+    static constexpr decision retry_after(uint32_t ms) { return {kind::retry, ms}; }
+    static constexpr decision dead_letter() { return {kind::letter, 0}; }
+    static constexpr decision halt() { return {kind::halt, 0}; }
+
+    constexpr kind what() const { return what_; }
+    constexpr uint32_t wait_ms() const { return wait_ms_; }
+
+private:
+    constexpr decision(kind what, uint32_t wait_ms) : wait_ms_(wait_ms), what_(what) {}
+    uint32_t wait_ms_;
+    kind what_;
+};
+using policy_function = callback<decision(const failure&)>;
+
+/// What is done when a handler fails. A permanent or decode failure is never retried by the built-in
+/// policies: it goes straight to what follows the retries.
+class error_policy {
+public:
+    /// Counted and observed; on with the next handler, the next event. The default.
+    static constexpr error_policy skip() { return {end::skip, 0}; }
+    /// `retries` + 1 attempts with backoff, then the engine halts before the event and nothing is lost.
+    static constexpr error_policy retry(uint16_t retries = 3) { return {end::halt, retries}; }
+    static constexpr error_policy retry_then_skip(uint16_t retries = 3) { return {end::skip, retries}; }
+    /// One attempt, one letter, on. Needs a sink.
+    static constexpr error_policy dead_letter() { return {end::letter, 0}; }
+    /// `retries` + 1 attempts, then a letter; without a sink as retry().
+    static constexpr error_policy retry_then_dead_letter(uint16_t retries = 3) {
+        return {end::letter_or_halt, retries};
+    }
+    static constexpr error_policy halt() { return retry(0); }
+    /// The function decides, attempt by attempt. One that throws halts.
+    static constexpr error_policy custom(policy_function function) {
+        return function ? error_policy{end::ask, 0, function} : error_policy{end::unknown, 0};
+    }
+
+private:
+    friend class engine;
+    enum class end : uint8_t { skip, halt, letter, letter_or_halt, ask, unknown };
+    constexpr error_policy(end then, uint16_t retries, policy_function function = {})
+        : function_(function), retries_(retries), then_(then) {}
+
+    policy_function function_;
+    uint16_t retries_;
+    end then_;
+};
+
+/// Custom policies by name, at most N; the names must outlive it.
+template<size_t N> class policy_table {
+public:
+    /// An entry more than N is dropped, so that asking for it is an unknown policy.
+    policy_table& add(text name, policy_function function) {
+        if (used_ < N) entries_[used_++] = {name, function};
+        return *this;
+    }
+    /// The policy of that name, the first if it was added twice. A name that is not there gives a policy
+    /// with which start() answers unknown_policy.
+    error_policy operator[](text name) const {
+        for (size_t i = 0; i < used_; ++i) {
+            if (entries_[i].name == name) return error_policy::custom(entries_[i].function);
+        }
+        return error_policy::custom({});
+    }
+
+private:
+    struct entry {
+        text name{};
+        policy_function function{};
+    };
+    entry entries_[N]{};
+    size_t used_ = 0;
+};
+
+/// How long to wait before the next attempt: first_ms, then `multiplier` times as long each time up to
+/// cap_ms, less a random share of up to jitter_percent. Also used when a store, a save or a letter fails.
+/// Give every device another `seed`, or all of them come back at once.
+struct backoff {
+    uint32_t first_ms = 100;
+    uint32_t cap_ms = 30000;
+    uint8_t multiplier = 2;
+    uint8_t jitter_percent = 20;
+    uint32_t seed = 1;
+};
+
+/// When a checkpoint is saved: whichever comes first, and always at stop() and pause().
+struct save_rule {
+    uint32_t every_events = 100;    ///< at most so many are handled again after a crash
+    uint32_t every_ms = 1000;       ///< after the first event that is not saved
+    bool when_idle = true;          ///< as soon as the end of the log is reached
+};
+
+enum class unknown_types : uint8_t { ignore, fail };
+/// Where a projection without a checkpoint begins. the_beginning refuses a log whose beginning is gone.
+enum class begin_at : uint8_t { the_beginning, oldest_kept, the_end };
+
+// --------------------------------------------------------------------------------------- >>projection
+
+/// One projection, described once. Plain data: make it constexpr and it stays in flash. Engines keep its
+/// address; change it only while none of them is running.
+struct projection {
+    text name{};                        ///< the checkpoint's key too: never change it
+    event_store log{};
+    routes handlers{};                  ///< one handler, a registry or a handler_map
+    checkpoint_store checkpoints{};
+
+    // optional ports
+    dead_letter_sink dead_letters{};
+    observer observe{};
+    bool observe_handled = false;       ///< tell the observer of every single event, too
+    callback<uint32_t()> clock{};       ///< milliseconds; for tick() without an argument and tick_ms_max
+
+    // failures
+    error_policy on_error = error_policy::skip();
+    const error_policy* on_error_replaying = nullptr;   ///< nullptr: as on_error
+    unknown_types on_unknown = unknown_types::ignore;
+    backoff delays{};
+
+    // pace
+    uint32_t batch = 100;               ///< events at most in one tick
+    uint32_t tick_ms_max = 0;           ///< begins no event after so long; 0: no limit; needs `clock`
+    uint32_t poll_ms = 1000;            ///< wait at the end of the log; `never` if appending calls wake()
+    uint32_t pending_ms = 10;           ///< wait after `pending`; `never` if completing calls wake()
+    save_rule save{};
+    uint32_t unsaved_max = 0;           ///< events unsaved because saving fails; 0: ten batches
+    uint32_t stop_ms = 5000;            ///< stop() gives up saving after so long
+
+    // selection
+    begin_at first_start = begin_at::the_beginning;
+    callback<bool(const stored_event&)> filter{};       ///< false: not for this projection
+};
+
+// ------------------------------------------------------------------------------------------- >>worker
+
+enum class run_state : uint8_t {
+    stopped,
+    running,                    ///< more is waiting: tick again at once
+    idle,                       ///< at the end of the log
+    waiting,                    ///< for a backoff, a pending port or handler, a failing store
+    paused,
+    halted                      ///< needs a decision: see reason()
+};
+constexpr const char* to_string(run_state s);
+
+struct tick_result {
+    run_state state;
+    status reason;              ///< why it waits or has halted; ok otherwise
+    uint32_t wait_ms;           ///< nothing is due before; 0: more is waiting; `never`: until wake()
+    uint32_t scanned;           ///< events that got their outcome in this tick
+};
+
+/// What became of the events; `scanned` is the sum of the others, failed_calls apart. An event counts once,
+/// when it gets its outcome, under the worst of its handlers'.
+struct counters {
+    event_count scanned, handled, unhandled, unknown, filtered, skipped, lettered, vanished;
+    event_count failed_calls;   ///< every failed attempt of every handler
+};
+
+/// The most recent failure. `attempts` is 0 if there was none since start().
+struct failure_record {
+    position at;
+    uint32_t code;
+    text handler;               ///< lives as long as the registry or handler_map
+    uint16_t attempts;
+    failure_kind kind;
+};
+
+namespace detail {
+
+/// One request: a byte that anybody may set and the engine takes.
+class request {
+public:
+    void set(uint8_t value) {
+#if defined(__GCC_ATOMIC_CHAR_LOCK_FREE) && __GCC_ATOMIC_CHAR_LOCK_FREE == 2
+        __atomic_store_n(&byte_, value, __ATOMIC_RELEASE);
+#else
+        *const_cast<volatile uint8_t*>(&byte_) = value;
+#endif
+    }
+    uint8_t take() {
+#if defined(__GCC_ATOMIC_CHAR_LOCK_FREE) && __GCC_ATOMIC_CHAR_LOCK_FREE == 2
+        if (__atomic_load_n(&byte_, __ATOMIC_RELAXED) == 0) return 0;
+        return __atomic_exchange_n(&byte_, uint8_t{0}, __ATOMIC_ACQ_REL);
+#else
+        // One core without read-modify-write: what is set between the two accesses is not lost, since
+        // the log is read after them.
+        const uint8_t value = *const_cast<volatile uint8_t*>(&byte_);
+        if (value != 0) *const_cast<volatile uint8_t*>(&byte_) = 0;
+#  if defined(__GNUC__) || defined(__clang__)
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#  endif
+        return value;
+#endif
+    }
+    bool is_set() const {
+#if defined(__GCC_ATOMIC_CHAR_LOCK_FREE) && __GCC_ATOMIC_CHAR_LOCK_FREE == 2
+        return __atomic_load_n(&byte_, __ATOMIC_ACQUIRE) != 0;
+#else
+        return *const_cast<const volatile uint8_t*>(&byte_) != 0;
+#endif
+    }
+
+private:
+    uint8_t byte_ = 0;
+};
+
+/// A letter that the sink has not taken yet.
+struct owed_letter {
+    uint32_t code;
+    uint8_t handler;            // no_handler: the event itself
+    failure_kind kind;
+};
+inline constexpr uint8_t no_handler = 0xFF;
+/// So many letters of one event can wait for the sink; a handler beyond that is held untried.
+inline constexpr uint8_t owed_letters_max = 4;
+
+enum class outcome : uint8_t { handled, unhandled, unknown, filtered, lettered, skipped, vanished };
+
+} // namespace detail
+
+/// What all engines have in common. Neither copied nor moved: wakers and interrupts hold its address.
+class engine {
+public:
+    engine(const engine&) = delete;
+    engine& operator=(const engine&) = delete;
+
+    /// Checks the description and begins a run; nothing is called or touched before the first tick.
+    /// Pre: stopped or halted (a halted engine starts over from its checkpoint). Forgets stop(), pause()
+    /// and resume() from before, keeps wake() and the counters' values at zero.
+    /// Returns: ok, already_started, reentered, or one of the configuration group.
+    inline status start();
+
+    /// One bounded portion of work, in this order: requests; load; bounds; read and handle; save.
+    /// Calls: load, save, read at most once each; bounds at most twice; decode, handlers, filter,
+    /// policy, letters and observer for at most `batch` events. Never from inside a callback.
+    /// Returns: the state, its reason, and when to call again. Calling earlier does no harm.
+    /// Crash: what was saved stays; events after it are handled again.
+    [[nodiscard]] inline tick_result tick(uint32_t now_ms);
+    /// tick(projection.clock()); without a clock it answers no_clock and does nothing.
+    [[nodiscard]] inline tick_result tick();
+
+    // Requests: safe from interrupts, signal handlers and other threads; the next tick carries them out.
+
+    /// Save and end. Done when running() is false; reason() then is ok, or why the save is missing.
+    void stop() { stop_.set(1); }
+    /// Save and rest: no read, no handler. The last of pause() and resume() wins.
+    void pause() { pause_.set(pause_on); }
+    void resume() { pause_.set(pause_off); }
+    /// Look at once: ends a wait at the end of the log or for something pending, never a backoff.
+    void wake() { wake_.set(1); }
+    /// A request since the last tick: look with interrupts masked, right before sleeping.
+    bool woken() const { return wake_.is_set() || stop_.is_set() || pause_.is_set(); }
+
+    run_state state() const { return state_; }
+    status reason() const { return reason_; }
+    /// Started, and neither stopped nor halted: worth another tick.
+    bool running() const { return stage_ != stage::stopped && stage_ != stage::halted; }
+    /// The checkpoint is known; the positions below mean something.
+    bool loaded() const { return loaded_; }
+    /// The last read reached the end of the log.
+    bool caught_up() const { return caught_up_; }
+    /// Everything up to here is done and saved.
+    position checkpointed() const { return loaded_ ? record_.at : before_first; }
+    /// Everything up to here is done.
+    position scanned() const { return loaded_ ? at_ : before_first; }
+    bool has_processed(position at) const { return at <= scanned(); }
+    /// Positions between here and the newest event; -1 if unknown (no bounds(), or not asked yet).
+    int64_t lag() const { return !newest_known_ ? -1 : newest_ > at_ ? newest_ - at_ : 0; }
+    const counters& counts() const { return counts_; }
+    const failure_record& last_failure() const { return last_failure_; }
+    const projection& described_by() const { return *what_; }
+
+protected:
+    constexpr explicit engine(const projection& what) : what_(&what) {}
+    ~engine() = default;
+
+    enum class stage : uint8_t { stopped, loading, working, ending, halted };
+    static constexpr uint8_t pause_on = 1;
+    static constexpr uint8_t pause_off = 2;
+
+    // commands
+    inline status may_command() const;
+    inline void go_on();
+    inline void drop_held();
+    inline void count(detail::outcome what);
+    PROJECTIONS_COLD_ inline void notify(notice_kind kind, status reason, position at, const failure* cause = nullptr);
+
+    friend class visitor;
+    friend struct detail::delivery;
+
+    // configuration and requests
+    inline status check() const;
+    inline void take_requests();
+    inline void age(uint32_t elapsed_ms);
+
+    // the steps of a tick
+    inline void advance();
+    inline void load();
+    inline void settle_conflict(const checkpoint& found);
+    inline bool look_at_bounds();
+    inline bool begin_somewhere(position trimmed);
+    inline void read();
+    inline void after_read(status answer, bool is_told_to_stop, bool has_moved);
+    inline bool save_is_due() const;
+    inline void save();
+    PROJECTIONS_COLD_ inline void end();
+    inline uint32_t wait_ms() const;
+
+    // one event
+    inline bool take_closely(visitor& from, const stored_event& event);
+    inline detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
+    inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
+    PROJECTIONS_COLD_ inline bool keep_holding(visitor& from, const stored_event& event);
+    inline status last_reason() const;
+    PROJECTIONS_COLD_ inline void answered(detail::delivery& from, uint32_t bit, verdict v);
+    PROJECTIONS_COLD_ inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind, uint32_t code);
+    PROJECTIONS_COLD_ inline void hold(const detail::delivery& from);
+    PROJECTIONS_COLD_ inline void vanished();
+    inline decision decide(const failure& f);
+    PROJECTIONS_COLD_ inline bool put_letter(const failure& f);
+    PROJECTIONS_COLD_ inline void offer_owed(detail::delivery& from);
+    inline text name_of(const detail::delivery& from, uint8_t handler) const;
+    inline failure describe(const detail::delivery& from, uint8_t handler, failure_kind kind, uint32_t code) const;
+
+    // waits
+    inline bool wait(uint32_t ms, status why, bool until_woken);
+    inline uint32_t delay(uint32_t failures, uint64_t salt) const;
+    PROJECTIONS_COLD_ inline bool halt(status why);
+    bool is_dirty() const { return save_first_ || at_ != record_.at; }
+    uint32_t unsaved_max() const {
+        return what_->unsaved_max != 0 ? what_->unsaved_max
+               : what_->batch > never / 10 ? never : what_->batch * 10;
+    }
+
+    const projection* what_;
+    checkpoint record_{};               // as last loaded or saved
+    position at_ = 0;                   // the last event with an outcome
+    position newest_ = 0;
+    position saving_at_ = 0;            // what the save under way says
+    position held_at_ = 0;              // the event that is to be tried again
+    counters counts_{};
+    failure_record last_failure_{};
+
+    // Waits count down by what passes between two ticks, so the clock may wrap and sleeps may be long.
+    uint32_t now_ms_ = 0;
+    uint32_t read_in_ = 0;              // no read or load before
+    uint32_t retry_in_ = 0;             // no next round of attempts before
+    uint32_t letter_in_ = 0;            // no letter before
+    uint32_t save_in_ = 0;
+    uint32_t stop_in_ = 0;
+
+    uint32_t unsaved_ = 0;              // events since the last save
+    uint32_t saving_events_ = 0;        // how many of them the save under way covers
+    uint32_t scanned_ = 0;              // in this tick
+
+    // The held event. Handlers answer in rounds: a round ends when none of them is pending; those that
+    // failed and are to be tried again form the next one. So one number of attempts serves them all.
+    uint32_t held_print_ = 0;
+    uint32_t todo_ = 0;                 // handlers to call in this round
+    uint32_t pending_ = 0;              // those of them that answered pending
+    uint32_t retry_ = 0;                // handlers to call in the next round
+    uint16_t attempt_ = 0;
+    uint8_t letter_failures_ = 0;
+    uint8_t owed_ = 0;
+    detail::owed_letter letters_[detail::owed_letters_max]{};
+    detail::outcome worst_ = detail::outcome::handled;
+    status halt_with_ = status::ok;     // a policy wants to halt when the round ends
+
+    uint8_t read_failures_ = 0;
+    uint8_t save_failures_ = 0;
+    detail::request stop_{};
+    detail::request pause_{};
+    detail::request wake_{};
+    stage stage_ = stage::stopped;
+    run_state state_ = run_state::stopped;
+    status reason_ = status::ok;
+    status why_ = status::ok;           // it waits
+    status end_reason_ = status::ok;
+    bool ticking_ = false;
+    bool ticked_ = false;
+    bool loaded_ = false;
+    bool caught_up_ = false;
+    bool newest_known_ = false;
+    bool paused_ = false;
+    bool holding_ = false;
+    bool print_known_ = false;
+    bool wakeable_ = false;                 // wake() ends read_in_
+    bool letter_pending_ = false;           // wake() ends letter_in_
+    bool ask_bounds_ = false;
+    bool beginning_ = false;                // bounds are asked for the first time
+    bool save_first_ = false;               // nothing is read before the position is saved
+    bool saving_ = false;                   // a save was tried and is not known to be done
+    bool save_pending_ = false;             // it answered pending
+    bool save_doubtful_ = false;            // it failed or threw: perhaps done
+    bool conflict_ = false;                 // load again and compare
+    bool halting_ = false;
+    bool abandon_ = false;                  // end without saving
+};
+
+/// Runs a projection: reads its log, handles what is new, saves the checkpoint.
+class worker : public engine {
+public:
+    /// Keeps the address only, so members may be declared in any order and this may be constexpr.
+    constexpr explicit worker(const projection& what) : engine(what) {}
+    worker(const projection&&) = delete;
+
+    // Commands: never from inside a callback (they answer reentered).
+
+    /// Goes on after a halt: the event it halted before is tried again, as many times as at first.
+    /// Returns: ok; not_halted; reentered.
+    inline status retry_failed();
+    /// Goes on after a halt and gives the event up: it counts as skipped. `at` is last_failure().at.
+    /// Returns: ok; not_halted, also if the engine no longer stands before that event; reentered.
+    inline status skip_failed(position at);
+    /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry and
+    /// a pending call.
+    /// Returns: ok; conflict, the engine is not at `expected` (see scanned()); stopped; not_loaded;
+    /// reentered.
+    inline status set_position(position expected, position next);
+    /// The same without asking where it is.
+    inline status reset(position to = before_first);
+};
+
+// ------------------------------------------------------------------------------------------- >>stores
+
+namespace detail {
+
+template<class T, class = void> inline constexpr bool is_key = false;
+template<class T> inline constexpr bool is_key<T, void_t<decltype(type_key(declval<const T&>()))>> = true;
+
+struct log_slot { uint32_t begin, number, version; uint16_t name, aggregate; uint32_t payload; int64_t occurred_at; };
+
+/// All of a memory_log but its capacity: a ring of slots over a ring of bytes.
+class memory_log_core {
+public:
+    memory_log_core(const memory_log_core&) = delete;
+    memory_log_core& operator=(const memory_log_core&) = delete;
+
+protected:
+    struct storage { log_slot* slots; unsigned char* bytes; uint32_t slot_count, byte_count; };
+    constexpr memory_log_core() = default;
+    inline position append(const storage& in, const stored_event& event);
+    inline status read(const storage& in, position after, visitor& visit);
+    inline status bounds(position& trimmed, position& newest) const;
+
+private:
+    inline bool make_room(const storage& in, uint32_t size);
+    uint64_t first_ = 0;        // position of the oldest kept
+    uint64_t next_ = 0;         // position of the next
+    uint32_t end_ = 0;          // in the bytes, where the next begins
+    bool reading_ = false;
+};
+
+} // namespace detail
+
+/// The newest `Count` events in `Bytes` of memory; positions from 0. A ring: what is appended to a full
+/// one pushes the oldest out, and bounds() says so. For tests, and for events that need not outlive the
+/// process. Copies what it is given, `extra` apart.
+template<size_t Count, size_t Bytes> class memory_log : public detail::memory_log_core {
+    static_assert(Count > 0 && Bytes > 0 && Count < never && Bytes < never, "projections: an empty memory_log");
+
+public:
+    constexpr memory_log() = default;
+    /// Appends a raw event. Answers its position; before_first if it is larger than the ring or, from
+    /// inside a handler, if that would push out events while they are being read.
+    template<class E, detail::require<!detail::is_key<E>> = 0>
+    position append(const E& event, text aggregate_id = {}) {
+        static_assert(event_traits<E>::type.is_raw(),
+                      "projections: memory_log::append(event) keeps raw events; others go by "
+                      "append(type, payload)");
+        return append(type_key(event_traits<E>::type), bytes(&event, sizeof event), aggregate_id,
+                      event_traits<E>::type.version());
+    }
+    position append(type_key type, bytes payload, text aggregate_id = {}, uint32_t version = 1) {
+        return append(stored_event{before_first, type, payload, aggregate_id, version, 0, nullptr});
+    }
+    /// The same with every field; `event.at` is ignored.
+    position append(const stored_event& event) { return memory_log_core::append(parts(), event); }
+
+    status read(position after, visitor& visit) { return memory_log_core::read(parts(), after, visit); }
+    status bounds(position& trimmed, position& newest, uint64_t&) const {
+        return memory_log_core::bounds(trimmed, newest);
+    }
+
+private:
+    storage parts() { return {slots_, bytes_, static_cast<uint32_t>(Count), static_cast<uint32_t>(Bytes)}; }
+    detail::log_slot slots_[Count]{};
+    unsigned char bytes_[Bytes]{};
+};
+
+namespace detail {
+
+/// All of a memory_checkpoint_store but its capacity.
+struct checkpoint_slot { checkpoint record; uint16_t name_size; bool used; };
+
+inline status load_from(const checkpoint_slot* slots, const char* names, size_t count, size_t width,
+                        text key, checkpoint& out);
+inline status save_to(checkpoint_slot* slots, char* names, size_t count, size_t width, text key,
+                      const checkpoint& next);
+
+} // namespace detail
+
+/// Checkpoints of up to `N` projections in memory, compared and set as a real store does. For tests, and
+/// for read models that are rebuilt at every start.
+template<size_t N, size_t NameBytes = 48> class memory_checkpoint_store {
+    static_assert(N > 0 && NameBytes > 0 && NameBytes < 0x10000, "projections: an empty store");
+
+public:
+    constexpr memory_checkpoint_store() = default;
+    /// Answers ok.
+    status load(text key, checkpoint& out) const {
+        return detail::load_from(slots_, names_, N, NameBytes, key, out);
+    }
+    /// Answers ok; conflict; failed, if the table is full or the key is longer than NameBytes.
+    status save(text key, const checkpoint& next) {
+        return detail::save_to(slots_, names_, N, NameBytes, key, next);
+    }
+    /// Forgets all checkpoints.
+    void clear() { for (detail::checkpoint_slot& slot : slots_) slot.used = false; }
+
+private:
+    detail::checkpoint_slot slots_[N]{};
+    char names_[N * NameBytes]{};
+};
+
+// ------------------------------------------------------------------------------------------ >>helpers
+
+/// The shorter of two waits.
+constexpr uint32_t sooner(uint32_t a_ms, uint32_t b_ms) { return a_ms < b_ms ? a_ms : b_ms; }
+
+/// A wait as poll(), epoll_wait(), curl and libuv take it: -1 when nothing is due.
+constexpr int poll_timeout(uint32_t wait_ms) {
+    constexpr uint32_t longest = ~0u >> 1;
+    return wait_ms == never ? -1 : static_cast<int>(wait_ms < longest ? wait_ms : longest);
+}
+
+/// Ticks several engines once; the shortest of their waits.
+template<class... Engines> uint32_t tick_all(uint32_t now_ms, Engines&... engines) {
+    uint32_t wait_ms = never;
+    const uint32_t each[] = {never, engines.tick(now_ms).wait_ms...};
+    for (const uint32_t one : each) wait_ms = sooner(wait_ms, one);
+    return wait_ms;
+}
+
+/// Ticks until the engine stops or halts; answers why. `now_ms()` is the clock; `sleep_ms(n)` waits that
+/// long at most and may return early (after a wake() it should).
+template<class Now, class Sleep> status run(engine& e, Now&& now_ms, Sleep&& sleep_ms) {
+    while (e.running()) {
+        const uint32_t wait_ms = e.tick(now_ms()).wait_ms;
+        if (e.running() && wait_ms != 0) sleep_ms(wait_ms);
+    }
+    return e.reason();
+}
+
+/// One event through routing, decoding and handlers, nothing else: for tests, and for projecting while
+/// appending. The first answer that is not handled; handled, if nobody handles the type.
+inline verdict deliver(routes to, const stored_event& event, bool replaying = false);
+/// The same for an event that is not stored: no name, no bytes.
+template<class P, class E,
+         detail::require<!detail::is_same<E, stored_event>> = 0>
+verdict deliver(P& handler, const E& event, text aggregate_id = {}, bool replaying = false);
+
+/// A profile for service: failures are retried, then lettered, so that no event blocks the others and
+/// none is lost; unknown types are another version's and ignored.
+inline projection production(text name, event_store log, routes handlers, checkpoint_store checkpoints,
+                             dead_letter_sink dead_letters);
+/// A profile for development: the first failure and the first unknown type halt; every event is saved.
+inline projection development(text name, event_store log, routes handlers, checkpoint_store checkpoints);
+
+// ------------------------------------------------------------------------------------------- >>detail
+
+constexpr const char* to_string(status s) {
+    switch (s) {
+    case status::ok: return "ok";
+    case status::pending: return "pending";
+    case status::failed: return "failed";
+    case status::more: return "more";
+    case status::trimmed: return "trimmed";
+    case status::conflict: return "conflict";
+    case status::stopped: return "stopped";
+    case status::paused: return "paused";
+    case status::reentered: return "reentered";
+    case status::already_started: return "already_started";
+    case status::not_loaded: return "not_loaded";
+    case status::not_halted: return "not_halted";
+    case status::handler_failed: return "handler_failed";
+    case status::decode_failed: return "decode_failed";
+    case status::unknown_type: return "unknown_type";
+    case status::dead_letter_failed: return "dead_letter_failed";
+    case status::checkpoint_failed: return "checkpoint_failed";
+    case status::checkpoint_corrupt: return "checkpoint_corrupt";
+    case status::checkpoint_conflict: return "checkpoint_conflict";
+    case status::checkpoint_ahead: return "checkpoint_ahead";
+    case status::store_failed: return "store_failed";
+    case status::store_unordered: return "store_unordered";
+    case status::log_trimmed: return "log_trimmed";
+    case status::log_replaced: return "log_replaced";
+    case status::event_changed: return "event_changed";
+    case status::lease_lost: return "lease_lost";
+    case status::no_name: return "no_name";
+    case status::reserved_name: return "reserved_name";
+    case status::no_read: return "no_read";
+    case status::no_bounds: return "no_bounds";
+    case status::no_load: return "no_load";
+    case status::no_save: return "no_save";
+    case status::no_handlers: return "no_handlers";
+    case status::no_clock: return "no_clock";
+    case status::no_dead_letter_sink: return "no_dead_letter_sink";
+    case status::unknown_policy: return "unknown_policy";
+    case status::table_full: return "table_full";
+    case status::duplicate_type: return "duplicate_type";
+    case status::duplicate_handler: return "duplicate_handler";
+    case status::bad_batch: return "bad_batch";
+    case status::bad_save_rule: return "bad_save_rule";
+    case status::bad_backoff: return "bad_backoff";
+    }
+    return "?";
+}
+
+constexpr const char* to_string(run_state s) {
+    switch (s) {
+    case run_state::stopped: return "stopped";
+    case run_state::running: return "running";
+    case run_state::idle: return "idle";
+    case run_state::waiting: return "waiting";
+    case run_state::paused: return "paused";
+    case run_state::halted: return "halted";
+    }
+    return "?";
+}
+
+template<class E> constexpr stored_event raw_event(position at, const E& event, text aggregate_id) {
+    static_assert(event_traits<E>::type.is_raw(), "projections: raw_event() needs a type declared raw");
+    return {at, event_traits<E>::type, {&event, sizeof event}, aggregate_id, event_traits<E>::type.version(),
+            0, nullptr};
+}
+
+namespace detail {
+
+// ---- how an event is declared and decoded
+
+template<class E> constexpr event_type declared_type() {
+    static_assert(has_event_name<E> || has_type<E>,
+                  "projections: give the event `static constexpr pj::event_type type{\"Name\"}` (or "
+                  "`event_name`), or specialise pj::event_traits for it");
+    if constexpr (has_event_name<E>) return event_type(E::event_name);
+    else if constexpr (has_type<E>) return E::type;
+    else return {};
+}
+
+template<class E, class = void> inline constexpr bool has_decode = false;
+template<class E> inline constexpr bool
+    has_decode<E, void_t<decltype(E::decode(declval<const stored_event&>(), declval<E&>()))>> = true;
+template<class E, class = void> inline constexpr bool has_decode_event = false;
+template<class E> inline constexpr bool
+    has_decode_event<E, void_t<decltype(decode_event(declval<const stored_event&>(), declval<E&>()))>> = true;
+template<class E, class = void> inline constexpr bool has_previous = false;
+template<class E> inline constexpr bool has_previous<E, void_t<typename E::previous>> = true;
+
+/// A payload that is of version `Version` of this type, or of an older one.
+template<class E, uint32_t Version> bool decode_version(const stored_event& in, E& out) {
+    if constexpr (has_previous<E>) {
+        if (in.version < Version) {
+            typename E::previous older{};
+            if (!decode_version<typename E::previous, Version - 1>(in, older)) return false;
+            out.upcast(older);
+            return true;
+        }
+    }
+    if constexpr (has_decode<E>) {
+        return E::decode(in, out);
+    } else if constexpr (has_decode_event<E>) {
+        return decode_event(in, out);
+    } else if constexpr (has_type<E> || has_event_name<E>) {
+        static_assert(declared_type<E>().is_raw(),
+                      "projections: give the event `static bool decode(const pj::stored_event&, Event&)`, "
+                      "or declare its type raw: `{\"Name\", pj::raw}`");
+        return in.version == Version && in.payload.copy_to(out);
+    } else {
+        static_assert(always_false<E>, "projections: a `previous` version of an event needs "
+                                       "`static bool decode(const pj::stored_event&, Previous&)`");
+        return false;
+    }
+}
+
+template<class E> bool decode_declared(const stored_event& in, E& out) {
+    return decode_version<E, event_traits<E>::type.version()>(in, out);
+}
+
+/// Decoding is a call out: what it throws is a payload that cannot be decoded.
+template<class E> PROJECTIONS_INLINE_ bool decode_safely(const stored_event& in, E& out) {
+    PROJECTIONS_TRY_ { return event_traits<E>::decode(in, out); }
+    PROJECTIONS_CATCH_ { return false; }
+}
+
+// ---- which on() takes an event
+
+/// Converts to a reference to E and to nothing else, so that an on() that takes it takes exactly E and
+/// not a parent of E.
+template<class E> struct only {
+    template<class T, require<is_same<T, E>> = 0> operator const T&() const;
+};
+template<class P, class A, class = void> inline constexpr bool takes = false;
+template<class P, class A>
+inline constexpr bool takes<P, A, void_t<decltype(declval<P&>().on(declval<A>()))>> = true;
+template<class P, class A, class = void> inline constexpr bool takes_with_context = false;
+template<class P, class A> inline constexpr bool takes_with_context<
+    P, A, void_t<decltype(declval<P&>().on(declval<A>(), declval<const context&>()))>> = true;
+template<class P, class E>
+inline constexpr bool has_own_on = takes<P, only<E>> || takes_with_context<P, only<E>>;
+template<class P, class E>
+inline constexpr bool has_on = takes<P, const E&> || takes_with_context<P, const E&>;
+/// With two that fit, the one that takes exactly E; of those, the one that wants to know more.
+template<class P, class E> inline constexpr bool wants_context =
+    takes_with_context<P, only<E>> || (!takes<P, only<E>> && takes_with_context<P, const E&>);
+
+/// `handles`, taken apart.
+template<class H> struct handled_types {
+    static_assert(always_false<H>, "projections: `handles` must be pj::events<...>, pj::matching<...>, "
+                                   "pj::live_only<...> or pj::every_event");
+};
+template<class... E> struct handled_types<events<E...>> {
+    using types = events<E...>;
+    static constexpr bool own = true, live = false, every = false;
+};
+template<class... E> struct handled_types<matching<events<E...>>> {
+    using types = events<E...>;
+    static constexpr bool own = false, live = false, every = false;
+};
+template<> struct handled_types<every_event> {
+    using types = events<>;
+    static constexpr bool own = false, live = false, every = true;
+};
+template<class... E> struct handled_types<live_only<E...>> : handled_types<events<E...>> {
+    static constexpr bool live = true;
+};
+template<class... E> struct handled_types<live_only<events<E...>>> : handled_types<events<E...>> {
+    static constexpr bool live = true;
+};
+template<class C> struct handled_types<live_only<matching<C>>> : handled_types<matching<C>> {
+    static constexpr bool live = true;
+};
+template<> struct handled_types<live_only<every_event>> : handled_types<every_event> {
+    static constexpr bool live = true;
+};
+template<class P> using handled_by = handled_types<typename P::handles>;
+
+// ---- one event on its way to its handlers
+
+struct delivery {
+    const stored_event* event = nullptr;
+    const route* to = nullptr;
+    engine* from = nullptr;         // nullptr: deliver(), outside any engine
+    uint32_t mask = ~0u;            // handlers to call
+    uint32_t resumed = 0;           // handlers that answered pending before
+    uint32_t now_ms = 0;
+    uint32_t attempt = 1;
+    uint32_t wait_ms = never;       // the shortest that a pending handler asked for
+    verdict first_trouble = handled;
+    bool replaying = false;
+    bool trouble = false;           // somebody answered anything but handled
+
+    context for_handler(uint32_t bit) const {
+        return {*event, now_ms, attempt, (resumed & bit) != 0, replaying, 0, 0, waker(from)};
+    }
+    /// The handler of that bit did not answer handled.
+    PROJECTIONS_COLD_ void answered(uint32_t bit, verdict v) {
+        trouble = true;
+        if (first_trouble == handled) first_trouble = v;
+        if (from != nullptr) from->answered(*this, bit, v);
+    }
+    /// The event could not be decoded for the handlers of these bits.
+    PROJECTIONS_COLD_ void undecodable(uint32_t bits) {
+        trouble = true;
+        if (first_trouble == handled) first_trouble = reject();
+        if (from != nullptr) from->failed(*this, bits & mask, no_handler, failure_kind::decode, 0);
+        mask &= ~bits;
+    }
+};
+
+template<class R> struct to_verdict {
+    static_assert(always_false<R>, "projections: on() returns nothing, pj::status or pj::verdict");
+};
+template<> struct to_verdict<void> {};
+template<> struct to_verdict<status> {};
+template<> struct to_verdict<verdict> {};
+
+/// Calls a handler and makes a verdict of what it answers.
+template<class F> PROJECTIONS_INLINE_ verdict verdict_of(F&& call) {
+    using result = decltype(call());
+    static_cast<void>(to_verdict<result>{});
+    PROJECTIONS_TRY_ {
+        if constexpr (is_same<result, void>) { call(); return handled; }
+        else if constexpr (is_same<result, status> || is_same<result, verdict>) return call();
+        else return handled;
+    }
+    PROJECTIONS_CATCH_ { return fail(code_thrown); }
+}
+
+/// `with()` makes the context, for handlers that want one.
+template<class P, class E, class With>
+PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]] With&& with) {
+    if constexpr (wants_context<P, E>) return verdict_of([&]() { return handler.on(event, with()); });
+    else return verdict_of([&]() { return handler.on(event); });
+}
+
+// ---- the name of a handler
+
+template<class P, class = void> inline constexpr bool has_handler_name = false;
+template<class P> inline constexpr bool has_handler_name<P, void_t<decltype(text(P::handler_name))>> = true;
+
+/// The name of T as the compiler spells it inside a function signature.
+template<class T> constexpr text spelled() {
+#if defined(__GNUC__) || defined(__clang__)
+    constexpr text all{__PRETTY_FUNCTION__};
+    constexpr text mark{"T = "};
+#else
+    constexpr text all{__FUNCSIG__};
+    constexpr text mark{"spelled<"};
+#endif
+    size_t begin = 0;
+    while (begin + mark.size() < all.size() && text(all.data() + begin, mark.size()) != mark) ++begin;
+    begin += mark.size();
+    size_t end = begin;
+    for (size_t depth = 0; end < all.size(); ++end) {
+        const char c = all.data()[end];
+        if (c == '<' || c == '(' || c == '[') ++depth;
+        if ((c == '>' || c == ')' || c == ']' || c == ';') && depth-- == 0) break;
+    }
+    return {all.data() + begin, end - begin};
+}
+
+/// Its copy, so that the rest of the signature is not kept.
+template<class T> struct name_of_type {
+    static constexpr size_t size = spelled<T>().size();
+    struct characters { char at[size]; };
+    static constexpr characters copy() {
+        characters result{};
+        for (size_t i = 0; i < size; ++i) result.at[i] = spelled<T>().data()[i];
+        return result;
+    }
+    static constexpr characters value = copy();
+};
+
+template<class P> constexpr text handler_name() {
+    if constexpr (has_handler_name<P>) return text(P::handler_name);
+    else return text(name_of_type<P>::value.at, name_of_type<P>::size);
+}
+
+// ---- the key of a name: two words of it, chosen so that they tell the registered names apart
+
+inline constexpr uint8_t whole_name = 0xFF;     // as the first offset: no two words do
+inline constexpr uint8_t last_word = 0xFE;      // beyond any offset: the name's end
+inline constexpr size_t name_size_max = 0xFD;
+
+/// Four characters at `offset`, or the last four if the name ends before. Pre: size >= 4. Compilers
+/// turn this into one load where the machine has one.
+PROJECTIONS_INLINE_ constexpr uint32_t word_of(const char* name, size_t size, size_t offset) {
+    const size_t last = size - 4;
+    const char* const at = name + (offset < last ? offset : last);
+    return static_cast<uint32_t>(static_cast<unsigned char>(at[0]))
+         | static_cast<uint32_t>(static_cast<unsigned char>(at[1])) << 8
+         | static_cast<uint32_t>(static_cast<unsigned char>(at[2])) << 16
+         | static_cast<uint32_t>(static_cast<unsigned char>(at[3])) << 24;
+}
+
+PROJECTIONS_INLINE_ constexpr uint32_t name_key(const char* name, size_t size, uint8_t first, uint8_t second) {
+    if (size < 4 || first == whole_name) return fnv1a(name, size);
+    const uint32_t word = word_of(name, size, second);
+    return word_of(name, size, first) + static_cast<uint32_t>(size) + (word << 15 | word >> 17);
+}
+
+/// Compares as many characters at once as the machine can load from anywhere.
+PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t size) {
+#if (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__)
+    using word = uint64_t;
+#elif (defined(__i386__) || defined(__ARM_FEATURE_UNALIGNED)) && defined(__GNUC__)
+    using word = uint32_t;
+#else
+    using word = unsigned char;
+#endif
+    if constexpr (sizeof(word) > 1) {
+        if (size >= sizeof(word)) {
+            const size_t last = size - sizeof(word);
+            word x, y;
+            for (size_t i = 0; i < last; i += sizeof(word)) {
+                __builtin_memcpy(&x, a + i, sizeof(word));
+                __builtin_memcpy(&y, b + i, sizeof(word));
+                if (x != y) return false;
+            }
+            __builtin_memcpy(&x, a + last, sizeof(word));
+            __builtin_memcpy(&y, b + last, sizeof(word));
+            return x == y;
+        }
+    }
+    for (size_t i = 0; i < size; ++i) {
+        if (a[i] != b[i]) return false;
+    }
+    return true;
+}
+
+PROJECTIONS_INLINE_ const route& find(const route_table& table, const type_key& key) {
+    const char* const name = key.name().data();
+    const size_t size = key.name().size();
+    if (size != 0) {
+        const key_index index = table.by_name;
+        uint32_t slot = name_key(name, size, table.sample[0], table.sample[1]) * index.multiplier >> index.shift;
+        while (const uint32_t found = index.slots[slot]) {
+            const route& r = table.routes[found - 1];
+            if (r.name_size == size && same_characters(r.name, name, size)) return r;
+            slot = (slot + 1) & (~0u >> index.shift);
+        }
+        return table.unknown;
+    }
+    const key_index index = table.by_number;
+    uint32_t slot = key.number() * index.multiplier >> index.shift;
+    while (const uint32_t found = index.slots[slot]) {
+        const route& r = table.routes[found - 1];
+        if (r.number == key.number()) return r;
+        slot = (slot + 1) & (~0u >> index.shift);
+    }
+    return table.unknown;
+}
+
+// ---- routing tables built by the compiler
+
+/// A list as one type with a base per member: asking whether it holds E is then one look-up, however
+/// long it is. Numbered, so that a member listed twice is no error here (there is a better one).
+template<class E> struct member {};
+template<class E, size_t I> struct numbered_member : member<E> {};
+template<size_t... I> struct numbers {};
+#if defined(__clang__) || defined(_MSC_VER)
+template<class T, T... I> using numbers_from = numbers<I...>;
+template<size_t N> using numbers_to = __make_integer_seq<numbers_from, size_t, N>;
+#else
+template<size_t N> using numbers_to = numbers<__integer_pack(N)...>;
+#endif
+template<class Numbers, class... E> struct member_set_of;
+template<size_t... I, class... E> struct member_set_of<numbers<I...>, E...> : numbered_member<E, I>... {};
+template<class List> struct member_set;
+template<class... E> struct member_set<events<E...>> : member_set_of<numbers_to<sizeof...(E)>, E...> {};
+
+template<class E, class = void> inline constexpr size_t alias_count = 0;
+template<class E>
+inline constexpr size_t alias_count<E, void_t<decltype(E::also)>> = sizeof(E::also) / sizeof(event_type);
+
+/// How many names a list has, those of old included.
+template<class... E> constexpr size_t name_count(events<E...>) {
+    const size_t each[] = {0, 1 + alias_count<E>...};
+    size_t sum = 0;
+    for (const size_t one : each) sum += one;
+    return sum;
+}
+
+/// One event type while the table is being built.
+struct row {
+    event_type type{};
+    route_call call = nullptr;
+    const uint8_t* handlers = nullptr;
+    uint32_t live_only = 0;
+    uint8_t handler_count = 0;
+};
+
+constexpr size_t slots_for(size_t keys) {
+    size_t slots = 4;
+    while (slots < 2 * keys) slots *= 2;
+    return slots;
+}
+constexpr uint8_t shift_for(size_t slots) {
+    uint8_t shift = 32;
+    for (; slots > 1; slots /= 2) --shift;
+    return shift;
+}
+inline constexpr uint32_t first_multiplier = 0x9E3779B1u;       // 2^32 / golden ratio, odd
+
+/// The table itself: N routes, the two indexes, the handlers of each type. Everything the compiler tries
+/// is bounded, so that 1024 types stay within the limits of constant evaluation.
+template<size_t N, size_t Handlers> struct built_routes {
+    static constexpr size_t slot_count = slots_for(N);
+    static constexpr uint8_t shift = shift_for(slot_count);
+    static constexpr size_t tries = N == 0 ? 1 : 2048 / N < 3 ? 3 : 2048 / N > 64 ? 64 : 2048 / N;
+
+    route routes[N == 0 ? 1 : N]{};
+    uint16_t by_name[slot_count]{};
+    uint16_t by_number[slot_count]{};
+    uint8_t handlers[Handlers == 0 ? 1 : Handlers]{};
+    uint32_t name_multiplier = first_multiplier;
+    uint32_t number_multiplier = first_multiplier;
+    uint8_t sample[2]{last_word, last_word};
+    bool duplicates = false;
+    bool nameless = false;
+    bool too_long = false;
+
+    constexpr explicit built_routes(const row* rows) {
+        uint16_t next = 0;
+        for (size_t i = 0; i < N; ++i) {
+            const row& in = rows[i];
+            const text name = in.type.name();
+            nameless = nameless || (name.empty() && in.type.number() == 0);
+            too_long = too_long || name.size() > name_size_max;
+            routes[i] = {name.empty() ? nullptr : name.data(), in.call, in.type.number(), in.live_only, next,
+                         static_cast<uint8_t>(name.size()), in.handler_count};
+            for (size_t h = 0; h < in.handler_count; ++h) handlers[next++] = in.handlers[h];
+        }
+        if (!nameless && !too_long) choose();
+    }
+
+private:
+    struct keys { uint32_t at[N == 0 ? 1 : N]{}; };
+
+    constexpr keys name_keys(uint8_t first, uint8_t second) const {
+        keys result{};
+        for (size_t i = 0; i < N; ++i) {
+            if (routes[i].name != nullptr) {
+                result.at[i] = name_key(routes[i].name, routes[i].name_size, first, second);
+            }
+        }
+        return result;
+    }
+
+    /// Fills the slots; how many looks all keys together take. N is perfect.
+    constexpr size_t place(const keys& all, uint32_t multiplier, bool names, uint16_t* slots) const {
+        size_t looks = 0;
+        for (size_t i = 0; i < N; ++i) {
+            if (names && routes[i].name == nullptr) { ++looks; continue; }
+            uint32_t slot = all.at[i] * multiplier >> shift;
+            for (++looks; slots[slot] != 0; ++looks) slot = (slot + 1) & (~0u >> shift);
+            slots[slot] = static_cast<uint16_t>(i + 1);
+        }
+        return looks;
+    }
+    constexpr size_t looks(const keys& all, uint32_t multiplier, bool names) const {
+        uint16_t slots[slot_count]{};
+        return place(all, multiplier, names, slots);
+    }
+
+    /// Tries multipliers until one is perfect or the patience is at its end.
+    constexpr uint32_t best_multiplier(const keys& all, bool names) const {
+        uint32_t best = first_multiplier;
+        size_t least = looks(all, best, names);
+        uint32_t multiplier = first_multiplier;
+        for (size_t i = 1; i < tries && least > N; ++i) {
+            multiplier = multiplier * 747796405u + 2891336452u;      // a full-period sequence; | 1: odd
+            const size_t now = looks(all, multiplier | 1u, names);
+            if (now < least) { least = now; best = multiplier | 1u; }
+        }
+        return best;
+    }
+
+    /// First the word that tells most names apart, then a second one that helps it most; the whole name
+    /// if even both leave too many together.
+    constexpr void choose() {
+        size_t longest = 4;
+        for (const route& r : routes) longest = r.name_size > longest ? r.name_size : longest;
+        const size_t step = (longest - 4) / tries + 1;
+        size_t least = ~size_t{0};
+        for (size_t word = 0; word < 2; ++word) {
+            for (size_t i = 0; i <= tries && least > N; ++i) {
+                const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
+                if (i != 0 && offset + 4 > longest) break;
+                const uint8_t candidate = static_cast<uint8_t>(offset);
+                const size_t now = looks(name_keys(word == 0 ? candidate : sample[0], candidate),
+                                         first_multiplier, true);
+                if (now >= least) continue;
+                least = now;
+                if (word == 0) sample[0] = candidate;
+                sample[1] = candidate;
+            }
+        }
+        if (least > N + N / 2) {
+            const size_t whole = looks(name_keys(whole_name, 0), first_multiplier, true);
+            if (whole + N / 4 < least) sample[0] = whole_name;
+        }
+        const keys names = name_keys(sample[0], sample[1]);
+        keys numbers{};
+        for (size_t i = 0; i < N; ++i) numbers.at[i] = routes[i].number;
+        name_multiplier = best_multiplier(names, true);
+        number_multiplier = best_multiplier(numbers, false);
+        place(names, name_multiplier, true, by_name);
+        place(numbers, number_multiplier, false, by_number);
+        find_duplicates(names, numbers);
+    }
+
+    /// Equal keys lie in one run of slots.
+    constexpr void find_duplicates(const keys& names, const keys& numbers) {
+        for (size_t i = 0; i < N; ++i) {
+            uint32_t slot = numbers.at[i] * number_multiplier >> shift;
+            for (; by_number[slot] != 0; slot = (slot + 1) & (~0u >> shift)) {
+                const size_t other = by_number[slot] - size_t{1};
+                duplicates = duplicates || (other != i && routes[other].number == routes[i].number);
+            }
+            if (routes[i].name == nullptr) continue;
+            slot = names.at[i] * name_multiplier >> shift;
+            for (; by_name[slot] != 0; slot = (slot + 1) & (~0u >> shift)) {
+                const size_t other = by_name[slot] - size_t{1};
+                duplicates = duplicates || (other != i && names.at[other] == names.at[i] &&
+                    text(routes[other].name, routes[other].name_size) ==
+                    text(routes[i].name, routes[i].name_size));
+            }
+        }
+    }
+};
+
+/// The routes of a registry of P..., or of one handler alone.
+template<bool Alone, class... P> struct compiled_routes {
+    static constexpr size_t class_count = sizeof...(P);
+    static_assert(class_count <= 0xFF, "projections: a registry holds at most 255 handlers");
+
+    template<class Q, class E> static constexpr bool lists() {
+        if constexpr (class_count == 1) return true;
+        else return __is_base_of(member<E>, member_set<typename handled_by<Q>::types>);
+    }
+    template<class Q, class E> static constexpr bool calls() {
+        if constexpr (handled_by<Q>::every) return true;
+        else if constexpr (is_same<E, every_event>) return false;
+        else if constexpr (!lists<Q, E>()) return false;
+        else if constexpr (handled_by<Q>::own) return true;
+        else return has_on<Q, E>;
+    }
+
+    /// Who handles E, and what engines need to know of them.
+    struct crew {
+        uint8_t at[class_count]{};
+        uint8_t count = 0;
+        uint32_t live_only = 0;
+        uint32_t typed = 0;         // those that want it decoded
+    };
+    template<class E> static constexpr crew crew_of() {
+        constexpr bool all[] = {calls<P, E>()...};
+        constexpr bool live[] = {handled_by<P>::live...};
+        constexpr bool every[] = {handled_by<P>::every...};
+        crew result{};
+        for (size_t i = 0; i < class_count; ++i) {
+            if (!all[i]) continue;
+            if (result.count < 32) {
+                if (live[i]) result.live_only |= 1u << result.count;
+                if (!every[i]) result.typed |= 1u << result.count;
+            }
+            result.at[result.count++] = static_cast<uint8_t>(i);
+        }
+        return result;
+    }
+    template<class E> static constexpr crew crew_for = crew_of<E>();
+
+    struct cursor { void* const* handler; uint32_t bit; };
+
+    template<class Q, class E>
+    PROJECTIONS_INLINE_ static void step(cursor& at, delivery& d, [[maybe_unused]] const E& event) {
+        if constexpr (calls<Q, E>()) {
+            if constexpr (handled_by<Q>::own) {
+                static_assert(has_on<Q, E>, "projections: `handles` names an event for which there is no "
+                                            "on(const Event&)");
+                static_assert(!has_on<Q, E> || has_own_on<Q, E>,
+                              "projections: an event in `handles` would be swallowed by the on() of its "
+                              "parent; write an on() of its own or list it in pj::matching<...>");
+            }
+            if ((d.mask & at.bit) != 0) {
+                Q& handler = *static_cast<Q*>(*at.handler);
+                const auto with = [&]() { return d.for_handler(at.bit); };
+                verdict v = handled;
+                if constexpr (handled_by<Q>::every) v = call_on(handler, *d.event, with);
+                else v = call_on(handler, event, with);
+                if (v != handled) d.answered(at.bit, v);
+            }
+            at.bit <<= 1;
+        }
+        ++at.handler;
+    }
+
+    /// All handlers of one event type in one function: decode once, then each whose bit is set.
+    template<class E> static void call(void* self, delivery& d) {
+        void* const alone[] = {self};
+        cursor at{Alone ? alone : static_cast<void* const*>(self), 1};
+        if constexpr (crew_for<E>.typed != 0) {
+            E event{};
+            if ((d.mask & crew_for<E>.typed) != 0 && !decode_safely(*d.event, event)) {
+                d.undecodable(crew_for<E>.typed);
+            }
+            const char in_order[] = {(step<P, E>(at, d, event), '\0')...};
+            static_cast<void>(in_order);
+        } else {
+            const char in_order[] = {(step<P, every_event>(at, d, every_event{}), '\0')...};
+            static_cast<void>(in_order);
+        }
+    }
+
+    template<class E> static constexpr row row_of(const event_type& type) {
+        static_assert(crew_for<E>.count <= 32, "projections: at most 32 handlers for one event type");
+        if constexpr (crew_for<E>.count == 0) return {type, nullptr, nullptr, 0, 0};
+        else return {type, &call<E>, crew_for<E>.at, crew_for<E>.live_only, crew_for<E>.count};
+    }
+
+    // Every (handler class, event type) once: by the first class that lists the type.
+    static constexpr size_t row_limit = [] {
+        const size_t each[] = {1, name_count(typename handled_by<P>::types{})...};
+        size_t sum = 0;
+        for (const size_t one : each) sum += one;
+        return sum;
+    }();
+    struct row_list {
+        row at[row_limit]{};
+        size_t count = 0;
+        size_t handlers = 0;
+        constexpr void add(const row& one) {
+            at[count++] = one;
+            handlers += one.handler_count;
+        }
+    };
+    template<class E> static constexpr bool listed_before(size_t index) {
+        if constexpr (class_count > 1) {
+            constexpr bool each[] = {lists<P, E>()...};
+            for (size_t i = 0; i < index; ++i) {
+                if (each[i]) return true;
+            }
+        }
+        static_cast<void>(index);
+        return false;
+    }
+    template<class E> static constexpr char add_type(row_list& out, size_t index) {
+        if (!listed_before<E>(index)) {
+            out.add(row_of<E>(event_traits<E>::type));
+            if constexpr (alias_count<E> != 0) {
+                for (const event_type& other : E::also) out.add(row_of<E>(other));
+            }
+        }
+        return '\0';
+    }
+    template<class Q, class... E> static constexpr char add_list(row_list& out, size_t& index, events<E...>) {
+        static_assert(handled_by<Q>::own || sizeof...(E) == 0 || any_on<Q, E...>(),
+                      "projections: no on() of this handler takes any event of its pj::matching<> catalogue");
+        const char each[] = {'\0', add_type<E>(out, index)...};
+        static_cast<void>(each);
+        ++index;
+        return '\0';
+    }
+    template<class Q, class... E> static constexpr bool any_on() {
+        if constexpr (handled_by<Q>::own) return true;
+        const bool each[] = {false, has_on<Q, E>...};
+        for (const bool one : each) {
+            if (one) return true;
+        }
+        return false;
+    }
+    static constexpr row_list all_rows() {
+        row_list result{};
+        size_t index = 0;
+        const char each[] = {add_list<P>(result, index, typename handled_by<P>::types{})...};
+        static_cast<void>(each);
+        return result;
+    }
+
+    static constexpr row_list rows = all_rows();
+    static constexpr crew everyone = crew_of<every_event>();
+    static constexpr built_routes<rows.count, rows.handlers> built{rows.at};
+    static_assert(!built.nameless, "projections: an event type needs a name or a number other than 0");
+    static_assert(!built.too_long, "projections: the name of an event type has at most 253 characters");
+    static_assert(!built.duplicates, "projections: two event types of one registry have the same name or "
+                                     "number, or a handler lists one twice");
+
+    static constexpr text names[] = {handler_name<P>()...};
+    static text name_of(const void*, const route_table& in, const route& r, unsigned handler) {
+        const uint8_t* const list = &r == &in.unknown ? everyone.at : in.handlers + r.first;
+        return in.names[list[handler]];
+    }
+    static constexpr route_table table{
+        built.routes, {built.by_name, built.name_multiplier, built.shift},
+        {built.by_number, built.number_multiplier, built.shift}, {built.sample[0], built.sample[1]},
+        status::ok, static_cast<uint16_t>(rows.count),
+        {nullptr, everyone.count == 0 ? nullptr : &call<every_event>, 0, everyone.live_only, 0, 0,
+         everyone.count},
+        &name_of, built.handlers, names};
+};
+
+template<class T, class = void> inline constexpr bool is_handler = false;
+template<class T> inline constexpr bool is_handler<T, void_t<typename T::handles>> = true;
+template<class T> inline constexpr bool is_registry = false;
+template<class... P> inline constexpr bool is_registry<registry<P...>> = true;
+template<class T> struct routes_of;
+template<class... P> struct routes_of<registry<P...>> : compiled_routes<false, P...> {};
+
+} // namespace detail
+
+template<class T, detail::require<!detail::is_same<detail::plain<T>, routes>>>
+constexpr routes::routes(T& handlers) {
+    if constexpr (detail::is_handler<T>) {
+        self = detail::address_of_named(handlers);
+        table = &detail::compiled_routes<true, T>::table;
+    } else if constexpr (detail::is_registry<T>) {
+        self = handlers.handlers_;
+        table = &detail::routes_of<T>::table;
+    } else if constexpr (__is_base_of(detail::handler_map_core, T)) {
+        detail::handler_map_core& core = handlers;
+        self = detail::address_of_named(core);
+        table = &core.table_;
+    } else {
+        static_assert(detail::always_false<T>,
+                      "projections: handlers are a class with `using handles = pj::events<...>`, a "
+                      "pj::registry or a pj::handler_map");
+    }
+}
+
+// ---- handler_map
+
+namespace detail {
+
+/// Sets the table up at the first add(): until then a handler_map is all zero bytes.
+inline void handler_map_core::prepare(const storage& in) {
+    if (table_.routes != nullptr) return;
+    const uint8_t shift = shift_for(in.slot_count);
+    table_.routes = in.routes;
+    table_.by_name = {in.slots, first_multiplier, shift};
+    table_.by_number = {in.slots + in.slot_count, first_multiplier, shift};
+    table_.sample[0] = whole_name;
+    table_.handler_name = &name_of;
+    entries_ = in.entries;
+}
+
+/// The route of a type, made if it is new; nullptr if that is a fault.
+inline route* handler_map_core::route_for(const storage& in, const event_type& type) {
+    const text name = type.name();
+    const bool is_valid = name.empty() ? type.number() != 0 : name.size() <= name_size_max;
+    for (uint16_t i = 0; i < table_.count; ++i) {
+        route& r = in.routes[i];
+        const bool same_name = text(r.name, r.name_size) == name;
+        if (same_name && r.number == type.number()) return &r;
+        if (r.number == type.number() || (same_name && !name.empty())) return nullptr;
+    }
+    if (!is_valid || table_.count == in.count) {
+        table_.fault = is_valid ? status::table_full : status::duplicate_type;
+        return nullptr;
+    }
+    route& added = in.routes[table_.count++];
+    added = {name.data(), &call, type.number(), table_.unknown.live_only, 0,
+             static_cast<uint8_t>(name.size()), table_.unknown.handlers};
+    const auto place = [&](uint16_t* slots, uint32_t key) {
+        uint32_t slot = key * first_multiplier >> table_.by_name.shift;
+        while (slots[slot] != 0) slot = (slot + 1) & (~0u >> table_.by_name.shift);
+        slots[slot] = table_.count;
+    };
+    if (!name.empty()) place(in.slots, name_key(name.data(), name.size(), whole_name, 0));
+    place(in.slots + in.slot_count, type.number());
+    return &added;
+}
+
+/// Appends to a chain; false if its name is there already.
+inline bool handler_map_core::chain(uint16_t& first, uint16_t added, text name) {
+    uint16_t* link = &first;
+    for (; *link != 0; link = &entries_[*link - 1].next) {
+        if (entries_[*link - 1].name == name) return false;
+    }
+    *link = added;
+    return true;
+}
+
+inline void handler_map_core::put(const storage& in, const event_type& type, const map_entry& handler,
+                                  bool live) {
+    prepare(in);
+    const uint16_t types = table_.count;
+    route* const r = route_for(in, type);
+    status fault = status::ok;
+    if (r == nullptr) fault = table_.fault != status::ok ? table_.fault : status::duplicate_type;
+    else if (handler.group == nullptr) return;       // known, and nobody handles it
+    else if (used_ == in.count || r->handlers >= 32) fault = status::table_full;
+    else {
+        in.entries[used_] = handler;
+        if (handler.name.empty()) in.entries[used_].name = type.name();
+        if (!chain(r->first, static_cast<uint16_t>(used_ + 1), in.entries[used_].name)) {
+            fault = status::duplicate_handler;
+        } else {
+            ++used_;
+            if (live) r->live_only |= 1u << r->handlers;
+            ++r->handlers;
+        }
+    }
+    static_cast<void>(types);
+    if (table_.fault == status::ok) table_.fault = fault;
+}
+
+/// The handlers of every event come first in each type's mask; those of the type follow.
+inline void handler_map_core::put_every(const storage& in, const map_entry& handler, bool live) {
+    prepare(in);
+    route& every = table_.unknown;
+    status fault = status::ok;
+    if (used_ == in.count || every.handlers >= 31) fault = status::table_full;
+    for (uint16_t i = 0; i < table_.count; ++i) {
+        if (in.routes[i].handlers >= 32) fault = status::table_full;
+    }
+    if (fault == status::ok) {
+        in.entries[used_] = handler;
+        if (chain(every.first, static_cast<uint16_t>(used_ + 1), handler.name)) ++used_;
+        else fault = status::duplicate_handler;
+    }
+    if (fault != status::ok) {
+        if (table_.fault == status::ok) table_.fault = fault;
+        return;
+    }
+    const uint32_t bit = 1u << every.handlers;
+    const auto insert = [&](route& r) {
+        r.live_only = (r.live_only & (bit - 1)) | (live ? bit : 0u) | (r.live_only & ~(bit - 1)) << 1;
+        ++r.handlers;
+    };
+    for (uint16_t i = 0; i < table_.count; ++i) insert(in.routes[i]);
+    insert(every);
+    every.call = &call;
+}
+
+inline void handler_map_core::call(void* self, delivery& d) {
+    handler_map_core& map = *static_cast<handler_map_core*>(self);
+    uint32_t bit = 1;
+    const uint16_t chains[] = {map.table_.unknown.first,
+                               d.to == &map.table_.unknown ? uint16_t{0} : d.to->first};
+    for (uint16_t next : chains) {
+        while (next != 0) next = map.entries_[next - 1].group(map.entries_, next, d, bit);
+    }
+}
+
+inline text handler_map_core::name_of(const void* self, const route_table& table, const route& r,
+                                      unsigned handler) {
+    const handler_map_core& map = *static_cast<const handler_map_core*>(self);
+    const unsigned every = table.unknown.handlers;
+    uint16_t at = handler < every ? table.unknown.first : r.first;
+    for (unsigned left = handler < every ? handler : handler - every; left != 0; --left) {
+        at = map.entries_[at - 1].next;
+    }
+    return map.entries_[at - 1].name;
+}
+
+/// Handlers of one event that want it as E and follow each other: decode once, call each.
+template<class E>
+uint16_t call_group(map_entry* all, uint16_t first, delivery& d, uint32_t& bit) {
+    E event{};
+    bool is_decoded = false;
+    const map_entry::group_call group = all[first - 1].group;
+    uint16_t at = first;
+    for (; at != 0 && all[at - 1].group == group; at = all[at - 1].next, bit <<= 1) {
+        if ((d.mask & bit) == 0) continue;
+        if (!is_decoded && !decode_safely(*d.event, event)) {
+            uint32_t same = 0;      // all of the chain that want this type, so that it fails once
+            uint32_t other = bit;
+            for (uint16_t i = at; i != 0; i = all[i - 1].next, other <<= 1) {
+                if (all[i - 1].group == group) same |= other;
+            }
+            d.undecodable(same);
+            continue;
+        }
+        is_decoded = true;
+        const verdict v = all[at - 1].invoke(all[at - 1], &event, d.for_handler(bit));
+        if (v != handled) d.answered(bit, v);
+    }
+    return at;
+}
+
+inline uint16_t call_undecoded(map_entry* all, uint16_t first, delivery& d, uint32_t& bit) {
+    const map_entry& entry = all[first - 1];
+    if ((d.mask & bit) != 0) {
+        const verdict v = verdict_of([&]() { return entry.undecoded(entry.self, *d.event, d.for_handler(bit)); });
+        if (v != handled) d.answered(bit, v);
+    }
+    bit <<= 1;
+    return entry.next;
+}
+
+template<class P, class E> verdict call_handler(const map_entry& entry, const void* event, const context& with) {
+    return call_on(*static_cast<P*>(entry.self), *static_cast<const E*>(event),
+                   [&]() -> const context& { return with; });
+}
+template<class P> verdict call_with_stored(void* self, const stored_event& event, const context& with) {
+    return call_on(*static_cast<P*>(self), event, [&]() -> const context& { return with; });
+}
+
+template<class F, class... A> inline constexpr bool is_callable_with = false;
+template<class Void, class F, class... A> inline constexpr bool is_callable_as = false;
+template<class F, class... A>
+inline constexpr bool is_callable_as<void_t<decltype(declval<F>()(declval<A>()...))>, F, A...> = true;
+
+/// One function of the user's with an object: a member, or a function that takes the object first.
+template<auto Function, class T, class E>
+verdict call_bound(const map_entry& entry, const void* event, const context& with) {
+    T& object = *static_cast<T*>(entry.self);
+    const E& e = *static_cast<const E*>(event);
+    const auto member_with = [&](auto& o) -> decltype((o.*Function)(e, with)) { return (o.*Function)(e, with); };
+    const auto member_plain = [&](auto& o) -> decltype((o.*Function)(e)) { return (o.*Function)(e); };
+    const auto free_with = [&](auto& o) -> decltype(Function(o, e, with)) { return Function(o, e, with); };
+    const auto free_plain = [&](auto& o) -> decltype(Function(o, e)) { return Function(o, e); };
+    if constexpr (is_callable_as<void, decltype(member_with), T&>) {
+        return verdict_of([&]() { return member_with(object); });
+    } else if constexpr (is_callable_as<void, decltype(member_plain), T&>) {
+        return verdict_of([&]() { return member_plain(object); });
+    } else if constexpr (is_callable_as<void, decltype(free_with), T&>) {
+        return verdict_of([&]() { return free_with(object); });
+    } else {
+        static_assert(is_callable_as<void, decltype(free_plain), T&>,
+                      "projections: add<Event, &function>(object) needs a member that takes `const Event&`, "
+                      "or a function that takes the object first; a `const pj::context&` may follow");
+        return verdict_of([&]() { return free_plain(object); });
+    }
+}
+
+template<class F, class E>
+verdict call_free(const map_entry& entry, const void* event, const context& with) {
+    F* const function = reinterpret_cast<F*>(entry.function);
+    const E& e = *static_cast<const E*>(event);
+    if constexpr (is_callable_as<void, F*, const E&, const context&>) {
+        return verdict_of([&]() { return function(e, with); });
+    } else {
+        static_assert(is_callable_as<void, F*, const E&>,
+                      "projections: add<Event>(function) needs a function that takes `const Event&`; a "
+                      "`const pj::context&` may follow");
+        static_cast<void>(with);
+        return verdict_of([&]() { return function(e); });
+    }
+}
+
+} // namespace detail
+
+template<size_t N> template<class P> handler_map<N>& handler_map<N>::add(P& handler) {
+    static_assert(detail::is_handler<P>, "projections: add(handler) needs a class with "
+                                         "`using handles = pj::events<...>`");
+    using set = detail::handled_by<P>;
+    if constexpr (set::every) add_all<P, set::live>(handler, every_event{});
+    else add_all<P, set::live>(handler, typename set::types{});
+    return *this;
+}
+
+template<size_t N> template<class P, bool Live, class... E>
+void handler_map<N>::add_all(P& handler, events<E...>) {
+    const auto one = [&](auto* type) {
+        using event = detail::plain<decltype(*type)>;
+        if constexpr (detail::handled_by<P>::own) {
+            static_assert(detail::has_on<P, event>, "projections: `handles` names an event for which there is "
+                                                    "no on(const Event&)");
+            static_assert(!detail::has_on<P, event> || detail::has_own_on<P, event>,
+                          "projections: an event in `handles` would be swallowed by the on() of its parent; "
+                          "write an on() of its own or list it in pj::matching<...>");
+        }
+        detail::map_entry entry{};
+        if constexpr (detail::has_on<P, event>) {
+            entry.group = &detail::call_group<event>;
+            entry.invoke = &detail::call_handler<P, event>;
+            entry.self = detail::address_of_named(handler);
+            entry.name = detail::handler_name<P>();
+        }
+        put(parts(), event_traits<event>::type, entry, Live);
+        if constexpr (detail::alias_count<event> != 0) {
+            for (const event_type& other : event::also) put(parts(), other, entry, Live);
+        }
+        return '\0';
+    };
+    const char each[] = {'\0', one(static_cast<E*>(nullptr))...};
+    static_cast<void>(each);
+}
+
+template<size_t N> template<class P, bool Live> void handler_map<N>::add_all(P& handler, every_event) {
+    detail::map_entry entry{};
+    entry.group = &detail::call_undecoded;
+    entry.undecoded = &detail::call_with_stored<P>;
+    entry.self = detail::address_of_named(handler);
+    entry.name = detail::handler_name<P>();
+    put_every(parts(), entry, Live);
+}
+
+template<size_t N> template<class E, auto Function, class T>
+handler_map<N>& handler_map<N>::add(T& object, text name) {
+    detail::map_entry entry{};
+    entry.group = &detail::call_group<E>;
+    entry.invoke = &detail::call_bound<Function, T, E>;
+    entry.self = detail::address_of_named(object);
+    entry.name = name;
+    put(parts(), event_traits<E>::type, entry, false);
+    return *this;
+}
+
+template<size_t N> template<class E, class F> handler_map<N>& handler_map<N>::add(F function, text name) {
+    const auto pointer = +function;
+    detail::map_entry entry{};
+    entry.group = &detail::call_group<E>;
+    entry.invoke = &detail::call_free<detail::referred<decltype(*pointer)>, E>;
+    entry.function = reinterpret_cast<void (*)()>(pointer);
+    entry.name = name;
+    put(parts(), event_traits<E>::type, entry, false);
+    return *this;
+}
+
+template<size_t N>
+handler_map<N>& handler_map<N>::add(event_type type,
+                                    verdict (*function)(void*, const stored_event&, const context&),
+                                    void* self, text name) {
+    PROJECTIONS_ASSERT(function != nullptr);
+    detail::map_entry entry{};
+    entry.group = &detail::call_undecoded;
+    entry.undecoded = function;
+    entry.self = self;
+    entry.name = name;
+    put(parts(), type, entry, false);
+    return *this;
+}
+
+inline verdict deliver(routes to, const stored_event& event, bool replaying) {
+    const detail::route& r = detail::find(*to.table, event.type);
+    if (r.call == nullptr) return handled;
+    detail::delivery d;
+    d.event = &event;
+    d.to = &r;
+    d.replaying = replaying;
+    if (replaying) d.mask = ~r.live_only;
+    r.call(to.self, d);
+    return d.first_trouble;
+}
+
+template<class P, class E,
+         detail::require<!detail::is_same<E, stored_event>>>
+verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
+    const stored_event stored{before_first, event_traits<E>::type, {}, aggregate_id,
+                              event_traits<E>::type.version(), 0, nullptr};
+    detail::delivery d;
+    d.event = &stored;
+    d.replaying = replaying;
+    return detail::call_on(handler, event, [&]() { return d.for_handler(1); });
+}
+
+// ---- ports made from objects
+
+namespace detail {
+
+template<class T, class = void> inline constexpr bool can_read = false;
+template<class T> inline constexpr bool can_read<T, when<is_same<
+    decltype(declval<T&>().read(position{}, declval<visitor&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_bound = false;
+template<class T> inline constexpr bool can_bound<T, when<is_same<
+    decltype(declval<T&>().bounds(declval<position&>(), declval<position&>(), declval<uint64_t&>())),
+    status>>> = true;
+template<class T, class = void> inline constexpr bool can_bound_without_id = false;
+template<class T> inline constexpr bool can_bound_without_id<T, when<is_same<
+    decltype(declval<T&>().bounds(declval<position&>(), declval<position&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool names_bounds = false;
+template<class T> inline constexpr bool names_bounds<T, void_t<decltype(&T::bounds)>> = true;
+template<class T, class = void> inline constexpr bool can_load = false;
+template<class T> inline constexpr bool can_load<T, when<is_same<
+    decltype(declval<T&>().load(text(), declval<checkpoint&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_save = false;
+template<class T> inline constexpr bool can_save<T, when<is_same<
+    decltype(declval<T&>().save(text(), declval<const checkpoint&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_put = false;
+template<class T> inline constexpr bool can_put<T, when<is_same<
+    decltype(declval<T&>().put(declval<const dead_letter&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_take_letter = false;
+template<class T> inline constexpr bool can_take_letter<T, when<is_same<
+    decltype(declval<T&>()(declval<const dead_letter&>())), status>>> = true;
+
+} // namespace detail
+
+template<class T, detail::require<!detail::is_same<detail::plain<T>, event_store>>>
+constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)) {
+    using log_type = detail::referred<T>;
+    static_assert(detail::is_lvalue<T>, "projections: only the address of a log is kept: name it first, and "
+                                        "let it outlive the engine");
+    static_assert(detail::can_read<log_type>, "projections: an event store needs "
+                  "`pj::status read(pj::position after, pj::visitor& visit)`");
+    if constexpr (detail::can_read<log_type>) {
+        read = [](void* object, position after, visitor& visit) -> status {
+            return static_cast<log_type*>(object)->read(after, visit);
+        };
+    }
+    if constexpr (detail::can_bound<log_type>) {
+        bounds = [](void* object, position& trimmed, position& newest, uint64_t& log_id) -> status {
+            return static_cast<log_type*>(object)->bounds(trimmed, newest, log_id);
+        };
+    } else if constexpr (detail::can_bound_without_id<log_type>) {
+        bounds = [](void* object, position& trimmed, position& newest, uint64_t&) -> status {
+            return static_cast<log_type*>(object)->bounds(trimmed, newest);
+        };
+    } else {
+        static_assert(!detail::names_bounds<log_type>, "projections: this store has a `bounds` that is not "
+            "`pj::status bounds(pj::position& trimmed, pj::position& newest[, uint64_t& log_id])`");
+    }
+}
+
+template<auto Read, class T> constexpr event_store event_store::from(T& log) {
+    event_store result;
+    result.self = detail::address_of_named(log);
+    result.read = [](void* object, position after, visitor& visit) -> status {
+        return (static_cast<T*>(object)->*Read)(after, visit);
+    };
+    return result;
+}
+template<auto Read, auto Bounds, class T> constexpr event_store event_store::from(T& log) {
+    event_store result = from<Read>(log);
+    result.bounds = [](void* object, position& trimmed, position& newest, uint64_t& log_id) -> status {
+        return (static_cast<T*>(object)->*Bounds)(trimmed, newest, log_id);
+    };
+    return result;
+}
+
+template<class T, detail::require<!detail::is_same<detail::plain<T>, checkpoint_store>>>
+constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_of_named(store)) {
+    using store_type = detail::referred<T>;
+    static_assert(detail::is_lvalue<T>, "projections: only the address of a checkpoint store is kept: name "
+                                        "it first, and let it outlive the engine");
+    static_assert(detail::can_load<store_type>, "projections: a checkpoint store needs "
+                  "`pj::status load(pj::text key, pj::checkpoint& out)`");
+    static_assert(detail::can_save<store_type>, "projections: a checkpoint store needs "
+                  "`pj::status save(pj::text key, const pj::checkpoint& next)`");
+    if constexpr (detail::can_load<store_type> && detail::can_save<store_type>) {
+        load = [](void* object, text key, checkpoint& out) -> status {
+            return static_cast<store_type*>(object)->load(key, out);
+        };
+        save = [](void* object, text key, const checkpoint& next) -> status {
+            return static_cast<store_type*>(object)->save(key, next);
+        };
+    }
+}
+
+template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>>>
+constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of_named(sink)) {
+    using sink_type = detail::referred<T>;
+    static_assert(detail::is_lvalue<T>, "projections: only the address of a dead-letter sink is kept: name "
+                                        "it first, and let it outlive the engine");
+    static_assert(detail::can_put<sink_type> || detail::can_take_letter<sink_type>,
+                  "projections: a dead-letter sink needs `pj::status put(const pj::dead_letter& letter)`");
+    if constexpr (detail::can_put<sink_type>) {
+        put = [](void* object, const dead_letter& letter) -> status {
+            return static_cast<sink_type*>(object)->put(letter);
+        };
+    } else if constexpr (detail::can_take_letter<sink_type>) {
+        put = [](void* object, const dead_letter& letter) -> status {
+            return (*static_cast<sink_type*>(object))(letter);
+        };
+    }
+}
+
+namespace detail {
+
+/// A call out that answers a status: what it throws is `failed`.
+template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
+    PROJECTIONS_TRY_ { return call(); }
+    PROJECTIONS_CATCH_ { return status::failed; }
+}
+
+inline uint32_t handlers_mask(const route& r) { return r.handlers >= 32 ? ~0u : (1u << r.handlers) - 1u; }
+
+/// Where failures that no handler is to blame for are kept among the handlers' bits.
+inline constexpr uint32_t no_handler_bit = 1u << 31;
+
+inline uint8_t increased(uint8_t failures) {
+    return failures == 0xFF ? failures : static_cast<uint8_t>(failures + 1);
+}
+
+} // namespace detail
+
+// ---- the engine: life
+
+inline void waker::wake() const { if (engine_ != nullptr) engine_->wake(); }
+
+inline status engine::start() {
+    if (ticking_) return status::reentered;
+    if (running()) return status::already_started;
+    const status fault = check();
+    if (fault != status::ok) return fault;
+    static_cast<void>(stop_.take());
+    static_cast<void>(pause_.take());
+    record_ = checkpoint{};
+    at_ = newest_ = before_first;
+    counts_ = counters{};
+    last_failure_ = failure_record{before_first, 0, {}, 0, failure_kind::transient};
+    read_in_ = save_in_ = unsaved_ = 0;
+    read_failures_ = save_failures_ = 0;
+    ticked_ = loaded_ = caught_up_ = newest_known_ = paused_ = false;
+    save_first_ = saving_ = save_pending_ = save_doubtful_ = conflict_ = halting_ = abandon_ = false;
+    drop_held();
+    stage_ = stage::loading;
+    state_ = run_state::running;
+    reason_ = why_ = status::ok;
+    ticking_ = true;
+    notify(notice_kind::started, status::ok, before_first);
+    ticking_ = false;
+    return status::ok;
+}
+
+namespace detail {
+/// `..._p` and digits, or `..._partitions`: keys that the library makes itself.
+inline bool is_reserved(text name) {
+    constexpr text partitions{"_partitions"};
+    size_t end = name.size();
+    if (end >= partitions.size() &&
+        text(name.data() + end - partitions.size(), partitions.size()) == partitions) return true;
+    while (end > 0 && name.data()[end - 1] >= '0' && name.data()[end - 1] <= '9') --end;
+    return end < name.size() && end >= 2 && name.data()[end - 1] == 'p' && name.data()[end - 2] == '_';
+}
+} // namespace detail
+
+inline status engine::check() const {
+    using end = error_policy::end;
+    const projection& p = *what_;
+    const error_policy& replaying = p.on_error_replaying != nullptr ? *p.on_error_replaying : p.on_error;
+    const auto wants = [&](end then) { return p.on_error.then_ == then || replaying.then_ == then; };
+    if (p.name.empty()) return status::no_name;
+    if (detail::is_reserved(p.name)) return status::reserved_name;
+    if (p.log.read == nullptr) return status::no_read;
+    if (p.checkpoints.load == nullptr) return status::no_load;
+    if (p.checkpoints.save == nullptr) return status::no_save;
+    if (p.handlers.table == nullptr) return status::no_handlers;
+    if (p.handlers.table->fault != status::ok) return p.handlers.table->fault;
+    if (p.handlers.table->routes == nullptr) return status::no_handlers;
+    if (p.first_start != begin_at::the_beginning && p.log.bounds == nullptr) return status::no_bounds;
+    if (p.tick_ms_max != 0 && !p.clock) return status::no_clock;
+    if (wants(end::unknown)) return status::unknown_policy;
+    if (wants(end::letter) && p.dead_letters.put == nullptr) return status::no_dead_letter_sink;
+    if (p.batch == 0) return status::bad_batch;
+    if (p.save.every_events == 0) return status::bad_save_rule;
+    if (p.delays.multiplier == 0 || p.delays.jitter_percent > 100) return status::bad_backoff;
+    return status::ok;
+}
+
+inline tick_result engine::tick() {
+    if (ticking_) return {state_, status::reentered, never, 0};
+    if (!what_->clock) return {state_, status::no_clock, never, 0};
+    uint32_t now_ms = now_ms_;
+    PROJECTIONS_TRY_ { now_ms = what_->clock(); }
+    PROJECTIONS_CATCH_ { static_cast<void>(now_ms); }
+    return tick(now_ms);
+}
+
+inline tick_result engine::tick(uint32_t now_ms) {
+    if (ticking_) return {state_, status::reentered, never, 0};
+    if (!running()) return {state_, reason_, never, 0};
+    ticking_ = true;
+    age(ticked_ ? now_ms - now_ms_ : 0);
+    ticked_ = true;
+    now_ms_ = now_ms;
+    scanned_ = 0;
+    take_requests();
+    advance();
+    const uint32_t wait = wait_ms();
+    if (wait != 0) ask_bounds_ = true;
+    if (running()) {
+        reason_ = why_ != status::ok ? why_
+                : save_doubtful_ ? status::checkpoint_failed
+                : save_pending_ ? status::pending : status::ok;
+        state_ = stage_ == stage::ending || wait == 0 ? run_state::running
+               : paused_ ? run_state::paused
+               : reason_ != status::ok ? run_state::waiting : run_state::idle;
+    }
+    ticking_ = false;
+    return {state_, reason_, wait, scanned_};
+}
+
+inline void engine::age(uint32_t elapsed_ms) {
+    uint32_t* const waits[] = {&read_in_, &retry_in_, &letter_in_, &save_in_, &stop_in_};
+    for (uint32_t* wait : waits) {
+        if (*wait != never) *wait = *wait > elapsed_ms ? *wait - elapsed_ms : 0;
+    }
+}
+
+inline void engine::take_requests() {
+    if (wake_.take() != 0) {
+        if (wakeable_) read_in_ = 0;
+        if (letter_pending_) letter_in_ = 0;
+        if (save_pending_) save_in_ = 0;
+    }
+    const uint8_t pausing = pause_.take();
+    if (pausing != 0 && paused_ != (pausing == pause_on)) {
+        paused_ = !paused_;
+        notify(paused_ ? notice_kind::paused : notice_kind::resumed, status::ok, at_);
+    }
+    if (stop_.take() != 0 && stage_ != stage::ending) {
+        stage_ = stage::ending;
+        end_reason_ = status::ok;
+        save_in_ = save_pending_ ? save_in_ : 0;
+        stop_in_ = what_->stop_ms;
+    }
+}
+
+/// The steps of a tick. (A lease is acquired and renewed before the first of them, and a unit of work
+/// begun before read() and committed in place of save(), once they exist.)
+inline void engine::advance() {
+    if ((stage_ == stage::loading || conflict_) && read_in_ == 0 && !(stage_ == stage::ending && !loaded_)) load();
+    if (stage_ == stage::ending) return end();
+    if (stage_ != stage::working || conflict_) return;
+    if (saving_ && save_in_ == 0) save();
+    const bool only_save = save_pending_ || save_first_ || unsaved_ >= unsaved_max();
+    if (!paused_ && !only_save && !conflict_ && read_in_ == 0) {
+        why_ = status::ok;
+        if (look_at_bounds() && !save_first_) read();
+    }
+    if (stage_ == stage::working && !conflict_ && save_is_due()) save();
+    if (stage_ == stage::ending) end();
+}
+
+inline uint32_t engine::wait_ms() const {
+    if (!running()) return never;
+    if (conflict_ || stage_ == stage::loading) {
+        return stage_ == stage::ending ? sooner(read_in_, stop_in_) : read_in_;
+    }
+    if (stage_ == stage::ending) return sooner(saving_ ? save_in_ : 0, stop_in_);
+    const bool only_save = save_pending_ || save_first_ || unsaved_ >= unsaved_max();
+    const uint32_t reading = paused_ || only_save ? never : read_in_;
+    return is_dirty() ? sooner(reading, save_in_) : reading;
+}
+
+/// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
+inline bool engine::wait(uint32_t ms, status why, bool until_woken) {
+    read_in_ = ms;
+    why_ = why;
+    wakeable_ = until_woken;
+    return false;
+}
+
+inline uint32_t engine::delay(uint32_t failures, uint64_t salt) const {
+    const backoff& b = what_->delays;
+    constexpr uint32_t no_overflow = never / 0x100;     // times a multiplier of 8 bits
+    uint32_t ms = sooner(b.first_ms, b.cap_ms);
+    for (uint32_t i = 1; i < failures && ms < b.cap_ms; ++i) {
+        ms = ms > no_overflow ? b.cap_ms : sooner(ms * b.multiplier, b.cap_ms);
+    }
+    uint32_t random = b.seed ^ static_cast<uint32_t>(salt) ^ failures * detail::first_multiplier;
+    random = (random ^ random >> 16) * 0x85EBCA6Bu;     // the finalizer of MurmurHash3
+    random = (random ^ random >> 13) * 0xC2B2AE35u;
+    random = (random ^ random >> 16) >> 24;
+    // 655 / 65536 is a hundredth, without a division
+    const uint64_t share = static_cast<uint64_t>(ms) * b.jitter_percent * 655u >> 16;
+    ms -= static_cast<uint32_t>(share * random >> 8);
+    return ms == never ? never - 1 : ms;
+}
+
+/// Ends the run before anything else is handled; what is done is saved first. Answers false: stop here.
+inline bool engine::halt(status why) {
+    if (halting_) return false;
+    halting_ = true;
+    end_reason_ = why;
+    if (stage_ != stage::ending) {
+        stop_in_ = what_->stop_ms;
+        if (!save_pending_) save_in_ = 0;
+    }
+    stage_ = stage::ending;
+    return false;
+}
+
+/// The last saves of a run; then it is stopped or halted, saved or not.
+inline void engine::end() {
+    if (loaded_ && !abandon_ && !conflict_) {
+        if (is_dirty() && (!saving_ || save_in_ == 0)) save();
+        if (stage_ == stage::ending && is_dirty() && !abandon_ && stop_in_ != 0) return;
+    }
+    if (conflict_ && stop_in_ != 0) return;
+    const bool is_saved = !loaded_ || !is_dirty();
+    stage_ = halting_ ? stage::halted : stage::stopped;
+    state_ = halting_ ? run_state::halted : run_state::stopped;
+    reason_ = is_saved || end_reason_ != status::ok ? end_reason_ : status::checkpoint_failed;
+    if (!halting_) drop_held();
+    notify(halting_ ? notice_kind::halted : notice_kind::stopped, reason_, at_);
+}
+
+inline void engine::notify(notice_kind kind, status reason, position at, const failure* cause) {
+    if (!what_->observe) return;
+    PROJECTIONS_TRY_ { what_->observe(notice{kind, reason, what_->name, at, cause}); }
+    PROJECTIONS_CATCH_ { return; }
+}
+
+inline void engine::count(detail::outcome what) {
+    using detail::outcome;
+    switch (what) {
+    case outcome::handled: ++counts_.handled; break;
+    case outcome::unhandled: ++counts_.unhandled; break;
+    case outcome::unknown: ++counts_.unknown; break;
+    case outcome::filtered: ++counts_.filtered; break;
+    case outcome::lettered: ++counts_.lettered; break;
+    case outcome::skipped: ++counts_.skipped; break;
+    case outcome::vanished: ++counts_.vanished; break;
+    }
+}
+
+// ---- the engine: checkpoint and bounds
+
+inline void engine::load() {
+    checkpoint found;
+    const status s = detail::ask([&]() { return what_->checkpoints.load(what_->checkpoints.self, what_->name, found); });
+    if (s == status::pending) {
+        wait(what_->pending_ms, status::pending, true);
+        return;
+    }
+    if (s == status::checkpoint_corrupt || (s == status::ok && found.at < before_first)) {
+        abandon_ = true;
+        halt(status::checkpoint_corrupt);
+        return;
+    }
+    if (s != status::ok) {
+        read_failures_ = detail::increased(read_failures_);
+        notify(notice_kind::checkpoint_failed, status::checkpoint_failed, before_first);
+        wait(delay(read_failures_, now_ms_), status::checkpoint_failed, false);
+        return;
+    }
+    read_failures_ = 0;
+    why_ = status::ok;
+    if (conflict_) return settle_conflict(found);
+    record_ = found;
+    at_ = found.at;
+    loaded_ = true;
+    stage_ = stage::working;
+    beginning_ = ask_bounds_ = true;
+    notify(notice_kind::loaded, status::ok, at_);
+}
+
+/// A save was refused. Either an earlier attempt of the same save had arrived, its answer lost; or
+/// somebody else works under this name.
+inline void engine::settle_conflict(const checkpoint& found) {
+    conflict_ = false;
+    if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
+        found.fencing_token == record_.fencing_token) {
+        record_ = found;
+        saving_ = save_pending_ = save_doubtful_ = false;
+        save_first_ = save_first_ && at_ != record_.at;
+        save_failures_ = 0;
+        unsaved_ -= saving_events_;
+        save_in_ = what_->save.every_ms;
+        return notify(notice_kind::checkpoint_saved, status::ok, record_.at);
+    }
+    abandon_ = true;
+    halt(status::checkpoint_conflict);
+}
+
+/// Compares the log as it is now with where we stand. False: not now, or not at all.
+inline bool engine::look_at_bounds() {
+    if (!ask_bounds_ || what_->log.bounds == nullptr) {
+        beginning_ = false;
+        return true;
+    }
+    position trimmed = before_first;
+    position newest = before_first;
+    uint64_t log_id = 0;
+    const status s = detail::ask([&]() { return what_->log.bounds(what_->log.self, trimmed, newest, log_id); });
+    if (s == status::pending) return wait(what_->pending_ms, status::pending, true);
+    if (s != status::ok || trimmed < before_first || newest < trimmed) {
+        read_failures_ = detail::increased(read_failures_);
+        notify(notice_kind::store_failed, status::store_failed, at_);
+        return wait(delay(read_failures_, now_ms_), status::store_failed, false);
+    }
+    newest_ = newest;
+    newest_known_ = true;
+    ask_bounds_ = false;
+    if (record_.log_id != 0 && log_id != 0 && record_.log_id != log_id) return halt(status::log_replaced);
+    if (!begin_somewhere(trimmed)) return false;
+    if (at_ > newest) return halt(status::checkpoint_ahead);
+    if (log_id != 0) record_.log_id = log_id;
+    return true;
+}
+
+/// A projection without a checkpoint begins where it was told; then nothing after it may be gone.
+inline bool engine::begin_somewhere(position trimmed) {
+    const bool is_first = beginning_ && record_.revision == 0 && at_ == before_first;
+    beginning_ = false;
+    if (is_first && what_->first_start == begin_at::the_end) {
+        at_ = newest_;
+        save_first_ = true;         // or a crash would begin at a later end
+    } else if (at_ == before_first && trimmed > at_ && what_->first_start == begin_at::oldest_kept) {
+        at_ = trimmed;
+        save_first_ = true;
+    }
+    if (at_ < trimmed) return halt(status::log_trimmed);
+    return true;
+}
+
+inline bool engine::save_is_due() const {
+    if (!is_dirty()) return false;
+    if (saving_) return save_in_ == 0;
+    return save_first_ || save_in_ == 0 || unsaved_ >= what_->save.every_events || paused_ ||
+           (caught_up_ && what_->save.when_idle);
+}
+
+/// One attempt. An attempt that failed is repeated as it was, though more may be done by now: only then
+/// can an answer that was lost be told from somebody else's work.
+inline void engine::save() {
+    if (!saving_) {
+        saving_ = true;
+        saving_at_ = at_;
+        saving_events_ = unsaved_;
+    }
+    checkpoint next = record_;
+    next.at = saving_at_;
+    next.revision = record_.revision + 1;
+    const status s = detail::ask([&]() { return what_->checkpoints.save(what_->checkpoints.self, what_->name, next); });
+    save_pending_ = s == status::pending;
+    if (s == status::ok) {
+        record_ = next;
+        saving_ = save_doubtful_ = false;
+        save_first_ = save_first_ && at_ != record_.at;
+        save_failures_ = 0;
+        unsaved_ -= saving_events_;
+        save_in_ = what_->save.every_ms;
+        notify(notice_kind::checkpoint_saved, status::ok, record_.at);
+    } else if (s == status::pending) {
+        save_in_ = what_->pending_ms;
+    } else if (s == status::conflict) {
+        conflict_ = true;
+        read_in_ = 0;
+    } else {
+        save_doubtful_ = true;
+        save_failures_ = detail::increased(save_failures_);
+        save_in_ = delay(save_failures_, static_cast<uint64_t>(saving_at_));
+        notify(notice_kind::checkpoint_failed, status::checkpoint_failed, saving_at_);
+    }
+}
+
+// ---- the engine: reading
+
+inline visitor::visitor(engine& reader, uint32_t wanted, bool plainly)
+    : engine_(&reader), table_(reader.what_->handlers.table), handlers_(reader.what_->handlers.self),
+      delivery_(nullptr), fast_(plainly ? wanted : 0), left_(plainly ? 0 : wanted) {}
+
+inline bool visitor::operator()(const stored_event& event) {
+    engine& e = *engine_;
+    if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
+    const detail::route& route = detail::find(*table_, event.type);
+    if (route.call == nullptr) return e.take_closely(*this, event);
+    detail::delivery& d = *delivery_;
+    d.event = &event;
+    d.to = &route;
+    route.call(handlers_, d);
+    if (d.trouble) return e.settle(*this, event, detail::outcome::handled);
+    e.at_ = event.at;
+    return --fast_ != 0;
+}
+
+inline size_t visitor::operator()(const stored_event* events, size_t count) {
+    const uint32_t before = wanted();
+    for (size_t i = 0; i < count; ++i) {
+        if (!(*this)(events[i])) break;
+    }
+    return before - wanted();
+}
+
+inline void visitor::scanned_to(position at) {
+    if (closed_ || wanted() == 0) return;
+    engine& e = *engine_;
+    if (e.holding_ && at >= e.held_at_) e.vanished();
+    if (at > e.at_) {
+        e.at_ = at;
+        moved_ = true;
+    }
+}
+
+inline void engine::read() {
+    const projection& p = *what_;
+    uint32_t wanted = sooner(p.batch, unsaved_max() - unsaved_);
+    if (!saving_ && unsaved_ < p.save.every_events) wanted = sooner(wanted, p.save.every_events - unsaved_);
+    if (holding_) wanted = 1;
+    const bool closely = holding_ || p.filter || p.tick_ms_max != 0 || record_.replayed_through > at_ ||
+                         (p.observe && p.observe_handled);
+    detail::delivery d;
+    d.from = this;
+    d.now_ms = now_ms_;
+    visitor v(*this, wanted, !closely);
+    v.delivery_ = &d;
+    if (p.tick_ms_max != 0) {
+        PROJECTIONS_TRY_ { v.started_ms_ = p.clock(); }
+        PROJECTIONS_CATCH_ { v.started_ms_ = now_ms_; }
+    }
+    const bool was_dirty = is_dirty();
+    caught_up_ = false;
+    const status s = detail::ask([&]() { return p.log.read(p.log.self, at_, v); });
+    const bool is_told_to_stop = v.closed_ || v.wanted() == 0;
+    v.closed_ = true;
+    const uint32_t taken = wanted - v.wanted();
+    counts_.scanned += taken;
+    counts_.handled += taken - v.taken_apart_;
+    scanned_ += taken;
+    unsaved_ += taken;
+    v.moved_ = v.moved_ || taken != 0;
+    after_read(s, is_told_to_stop, v.moved_);
+    if (!was_dirty && is_dirty() && !saving_) save_in_ = p.save.every_ms;
+}
+
+/// What the store's answer says of the log.
+inline void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
+    if (stage_ == stage::ending) return;
+    const bool is_good = answer == status::ok || answer == status::more || answer == status::pending ||
+                         answer == status::trimmed;
+    if (!is_good) {
+        read_failures_ = detail::increased(read_failures_);
+        notify(notice_kind::store_failed, status::store_failed, at_);
+        if (!(is_told_to_stop && holding_)) wait(delay(read_failures_, now_ms_), status::store_failed, false);
+        return;
+    }
+    read_failures_ = 0;
+    if (is_told_to_stop) return;        // whatever it says now, the next read will see
+    if (answer == status::trimmed) {
+        if (at_ == before_first && what_->first_start == begin_at::oldest_kept && !holding_) {
+            wait(what_->pending_ms, status::pending, true);     // the bounds will say where that is
+        } else {
+            halt(status::log_trimmed);
+        }
+    } else if (answer == status::ok) {
+        if (holding_) vanished();
+        caught_up_ = true;
+        wait(what_->poll_ms, status::ok, true);
+        ask_bounds_ = ask_bounds_ || !has_moved;
+        if (!has_moved) static_cast<void>(look_at_bounds());
+    } else if (answer == status::pending || !has_moved) {
+        wait(what_->pending_ms, status::pending, true);
+    }
+}
+
+// ---- the engine: one event
+
+namespace detail {
+/// Tells whether an event is the one that was seen before at its position.
+inline uint32_t print_of(const stored_event& event) {
+    const text payload = event.payload.text();
+    const uint32_t type = fnv1a(event.type.name().data(), event.type.name().size()) ^ event.type.number();
+    const uint32_t id = fnv1a(event.aggregate_id.data(), event.aggregate_id.size());
+    return fnv1a(payload.data(), payload.size()) ^ type * 3u ^ id * 5u ^ event.version;
+}
+} // namespace detail
+
+/// Every event that is not simply handled comes through here.
+inline bool engine::take_closely(visitor& from, const stored_event& event) {
+    const projection& p = *what_;
+    if (from.closed_ || from.wanted() == 0) return false;
+    if (event.at <= at_ || (holding_ && event.at < held_at_)) {
+        halt(status::store_unordered);
+        return from.close();
+    }
+    if (holding_ && event.at > held_at_) vanished();
+    detail::delivery& d = *from.delivery_;
+    const detail::route& route = detail::find(*p.handlers.table, event.type);
+    d.event = &event;
+    d.to = &route;
+    if (holding_ && print_known_ && detail::print_of(event) != held_print_) {
+        halt(status::event_changed);
+        return from.close();
+    }
+    if (p.filter) {
+        bool is_ours = true;
+        PROJECTIONS_TRY_ { is_ours = p.filter(event); }
+        PROJECTIONS_CATCH_ {
+            failed(d, ~0u, detail::no_handler, failure_kind::transient, code_thrown);
+            return settle(from, event, detail::outcome::handled);
+        }
+        if (!is_ours) {
+            drop_held();
+            return settle(from, event, detail::outcome::filtered);
+        }
+    }
+    return settle(from, event, call_handlers(d, route));
+}
+
+/// Calls whoever has no outcome for this event yet; what it is if none of them objects.
+inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::route& route) {
+    using detail::outcome;
+    const bool is_known = &route != &what_->handlers.table->unknown;
+    uint32_t wanted = ~0u;
+    d.replaying = d.event->at <= record_.replayed_through;
+    d.attempt = 1;
+    if (holding_) {
+        if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
+        if (todo_ == 0 && owed_ == 0) {         // the round has ended: those that failed form the next
+            todo_ = retry_;
+            retry_ = 0;
+            attempt_ = attempt_ == 0xFFFF ? attempt_ : static_cast<uint16_t>(attempt_ + 1);
+        }
+        wanted = owed_ == detail::owed_letters_max ? pending_ : todo_;
+        todo_ &= ~wanted;
+        d.resumed = pending_;
+        pending_ &= ~wanted;
+        d.attempt = attempt_;
+    }
+    if (!is_known && what_->on_unknown == unknown_types::fail && (wanted & detail::no_handler_bit) != 0) {
+        d.mask = detail::handlers_mask(route);
+        failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
+    }
+    d.mask = wanted & detail::handlers_mask(route) & ~(d.replaying ? route.live_only : 0u);
+    const bool is_called = route.call != nullptr && (d.mask != 0 || holding_);
+    if (d.mask != 0 && route.call != nullptr) route.call(what_->handlers.self, d);
+    return is_called ? outcome::handled : is_known ? outcome::unhandled : outcome::unknown;
+}
+
+/// After a pass over the handlers: the event has its outcome, or it is held and will be read again.
+inline bool engine::settle(visitor& from, const stored_event& event,
+                                                 detail::outcome result) {
+    detail::delivery& d = *from.delivery_;
+    if (holding_) {
+        if (todo_ != 0 || retry_ != 0 || owed_ != 0) return keep_holding(from, event);
+        if (worst_ != detail::outcome::handled) result = worst_;
+        drop_held();
+    }
+    at_ = event.at;
+    if (result != detail::outcome::handled) {
+        ++from.taken_apart_;
+        count(result);
+        if (result == detail::outcome::unknown) notify(notice_kind::event_unknown, status::unknown_type, at_);
+    } else if (what_->observe_handled) {
+        notify(notice_kind::event_handled, status::ok, at_);
+    }
+    d.mask = ~0u;
+    d.resumed = 0;
+    d.attempt = 1;
+    d.replaying = d.trouble = false;
+    if (from.fast_ != 0) --from.fast_;
+    else --from.left_;
+    if (what_->tick_ms_max != 0) {
+        uint32_t now_ms = from.started_ms_;
+        PROJECTIONS_TRY_ { now_ms = what_->clock(); }
+        PROJECTIONS_CATCH_ { return from.close(); }
+        if (now_ms - from.started_ms_ >= what_->tick_ms_max) return from.close();
+    }
+    return from.wanted() != 0;
+}
+
+/// Ends this read before the event, and says when to look at it again.
+inline bool engine::keep_holding(visitor& from, const stored_event& event) {
+    if (!print_known_) {
+        held_print_ = detail::print_of(event);
+        print_known_ = true;
+    }
+    if (todo_ == 0 && owed_ == 0 && halt_with_ != status::ok) {
+        halt(halt_with_);
+        return from.close();
+    }
+    uint32_t ms = todo_ != 0 ? from.delivery_->wait_ms : never;
+    if (owed_ != 0) ms = sooner(ms, letter_in_);
+    if (todo_ == 0 && owed_ == 0) ms = retry_in_;
+    wait(ms, pending_ != 0 ? status::pending
+             : owed_ != 0 ? status::dead_letter_failed : last_reason(), pending_ != 0 || letter_pending_);
+    return from.close();
+}
+
+/// The status that stands for the last failure.
+inline status engine::last_reason() const {
+    switch (last_failure_.kind) {
+    case failure_kind::decode: return status::decode_failed;
+    case failure_kind::unknown_type: return status::unknown_type;
+    case failure_kind::transient:
+    case failure_kind::permanent: break;
+    }
+    return status::handler_failed;
+}
+
+inline void engine::hold(const detail::delivery& from) {
+    drop_held();
+    holding_ = true;
+    held_at_ = from.event->at;
+    attempt_ = 1;
+}
+
+/// Forgets the held event and all that belongs to it.
+inline void engine::drop_held() {
+    holding_ = print_known_ = letter_pending_ = false;
+    todo_ = pending_ = retry_ = retry_in_ = letter_in_ = 0;
+    owed_ = letter_failures_ = 0;
+    worst_ = detail::outcome::handled;
+    halt_with_ = status::ok;
+}
+
+/// The log does not show the held event any more.
+inline void engine::vanished() {
+    at_ = held_at_;
+    drop_held();
+    ++counts_.scanned;
+    ++counts_.vanished;
+    ++unsaved_;
+    ++scanned_;
+    notify(notice_kind::event_vanished, status::ok, at_);
+}
+
+/// The handler of `bit` answered anything but handled.
+inline void engine::answered(detail::delivery& from, uint32_t bit, verdict v) {
+    if (v.what() == verdict::kind::pending) {
+        if (!holding_) hold(from);
+        todo_ |= bit;
+        pending_ |= bit;
+        from.wait_ms = sooner(from.wait_ms, v.argument() != 0 ? v.argument() : what_->pending_ms);
+        return;
+    }
+    uint8_t handler = 0;
+    for (uint32_t rest = bit; rest > 1; rest >>= 1) ++handler;
+    const bool is_permanent = v.what() == verdict::kind::rejected;
+    failed(from, bit, handler, is_permanent ? failure_kind::permanent : failure_kind::transient, v.argument());
+}
+
+inline text engine::name_of(const detail::delivery& from, uint8_t handler) const {
+    const routes& to = what_->handlers;
+    return handler == detail::no_handler ? text() : to.table->handler_name(to.self, *to.table, *from.to, handler);
+}
+
+inline failure engine::describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
+                                uint32_t code) const {
+    return {kind, code, attempt_, from.replaying, 0, record_.rebuild, what_->name, name_of(from, handler),
+            *from.event};
+}
+
+/// A failure of the handlers of `bits`: asks the policy, and does what it says.
+inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler,
+                                             failure_kind kind, uint32_t code) {
+    if (!holding_) hold(from);
+    const failure f = describe(from, handler, kind, code);
+    ++counts_.failed_calls;
+    last_failure_ = {f.event.at, code, f.handler, attempt_, kind};
+    notify(notice_kind::handler_failed, last_reason(), f.event.at, &f);
+    const decision decided = decide(f);
+    switch (decided.what()) {
+    case decision::kind::skip:
+        worst_ = detail::outcome::skipped;
+        notify(notice_kind::event_skipped, last_reason(), f.event.at, &f);
+        break;
+    case decision::kind::retry:
+        retry_ |= bits;
+        retry_in_ = decided.wait_ms() > retry_in_ ? decided.wait_ms() : retry_in_;
+        break;
+    case decision::kind::letter:
+        if (what_->dead_letters.put == nullptr) {
+            retry_ |= bits;
+            halt_with_ = status::no_dead_letter_sink;
+        } else if (owed_ != 0 || !put_letter(f)) {
+            letters_[owed_++] = {code, handler, kind};
+        }
+        break;
+    case decision::kind::halt:
+        retry_ |= bits;
+        halt_with_ = last_reason();
+        break;
+    }
+    if (owed_ == detail::owed_letters_max) {    // nowhere to note another failure: hold the rest untried
+        const uint32_t later = handler == detail::no_handler ? ~bits : ~(bits | (bits - 1));
+        todo_ |= from.mask & later & detail::handlers_mask(*from.to);
+        from.mask &= ~later;
+    }
+}
+
+inline decision engine::decide(const failure& f) {
+    using end = error_policy::end;
+    const projection& p = *what_;
+    const error_policy& policy = f.replaying && p.on_error_replaying != nullptr ? *p.on_error_replaying : p.on_error;
+    if (policy.then_ == end::ask) {
+        PROJECTIONS_TRY_ { return policy.function_(f); }
+        PROJECTIONS_CATCH_ { return decision::halt(); }
+    }
+    if (f.kind == failure_kind::transient && f.attempts <= policy.retries_) {
+        return decision::retry_after(delay(f.attempts, static_cast<uint64_t>(f.event.at)));
+    }
+    if (policy.then_ == end::skip) return decision::skip();
+    if (policy.then_ == end::letter) return decision::dead_letter();
+    if (policy.then_ == end::letter_or_halt && p.dead_letters.put != nullptr) return decision::dead_letter();
+    return decision::halt();
+}
+
+/// True: the sink has it, durably.
+inline bool engine::put_letter(const failure& f) {
+    const status s = detail::ask([&]() { return what_->dead_letters.put(what_->dead_letters.self, f); });
+    letter_pending_ = s == status::pending;
+    if (s == status::ok) {
+        letter_failures_ = 0;
+        if (worst_ == detail::outcome::handled) worst_ = detail::outcome::lettered;
+        notify(notice_kind::event_lettered, last_reason(), f.event.at, &f);
+        return true;
+    }
+    letter_in_ = what_->pending_ms;
+    if (s != status::pending) {
+        letter_failures_ = detail::increased(letter_failures_);
+        letter_in_ = delay(letter_failures_, static_cast<uint64_t>(f.event.at));
+        notify(notice_kind::letter_failed, status::dead_letter_failed, f.event.at, &f);
+    }
+    return false;
+}
+
+/// Offers the letters that the sink has not taken, in order; the first that it does not take ends it.
+inline void engine::offer_owed(detail::delivery& from) {
+    uint8_t taken = 0;
+    while (taken < owed_) {
+        const detail::owed_letter& letter = letters_[taken];
+        if (!put_letter(describe(from, letter.handler, letter.kind, letter.code))) break;
+        ++taken;
+    }
+    for (uint8_t i = taken; i < owed_; ++i) letters_[i - taken] = letters_[i];
+    owed_ = static_cast<uint8_t>(owed_ - taken);
+}
+
+// ---- the worker's commands
+
+inline void engine::go_on() {
+    halting_ = abandon_ = conflict_ = false;
+    ask_bounds_ = true;
+    stage_ = loaded_ ? stage::working : stage::loading;
+    state_ = run_state::running;
+    reason_ = why_ = status::ok;
+    read_in_ = 0;
+}
+
+inline status worker::retry_failed() {
+    if (ticking_) return status::reentered;
+    if (stage_ != stage::halted) return status::not_halted;
+    if (holding_ && group_of(end_reason_) == status_group::store) drop_held();
+    attempt_ = 0;
+    retry_in_ = 0;
+    halt_with_ = status::ok;
+    loaded_ = loaded_ && !abandon_;
+    go_on();
+    return status::ok;
+}
+
+inline status worker::skip_failed(position at) {
+    if (ticking_) return status::reentered;
+    if (stage_ != stage::halted || !holding_ || held_at_ != at) return status::not_halted;
+    if (!is_dirty()) save_in_ = what_->save.every_ms;
+    at_ = held_at_;
+    drop_held();
+    ++counts_.scanned;
+    ++counts_.skipped;
+    ++unsaved_;
+    go_on();
+    ticking_ = true;
+    notify(notice_kind::event_skipped, end_reason_, at_);
+    ticking_ = false;
+    return status::ok;
+}
+
+inline status worker::set_position(position expected, position next) {
+    if (ticking_) return status::reentered;
+    if (loaded_ && at_ != expected) return status::conflict;
+    return reset(next);
+}
+
+inline status worker::reset(position to) {
+    if (ticking_) return status::reentered;
+    if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
+    if (!loaded_) return status::not_loaded;
+    if (abandon_ || to < before_first) return status::conflict;
+    drop_held();
+    at_ = to;
+    unsaved_ = saving_events_ = 0;
+    save_first_ = true;
+    caught_up_ = beginning_ = false;
+    if (!saving_) save_in_ = 0;
+    go_on();
+    return status::ok;
+}
+
+// ---- the encoded checkpoint
+
+namespace detail {
+
+/// CRC-32 of IEEE 802.3: polynomial 0x04C11DB7 reflected, as in zlib and Ethernet.
+inline uint32_t crc32(const uint8_t* data, size_t size) {
+    uint32_t crc = ~0u;
+    for (size_t i = 0; i < size; ++i) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; ++bit) crc = (crc & 1u) != 0 ? crc >> 1 ^ 0xEDB88320u : crc >> 1;
+    }
+    return ~crc;
+}
+
+inline uint8_t* put_little(uint8_t* to, uint64_t value, size_t size) {
+    for (size_t i = 0; i < size; ++i) *to++ = static_cast<uint8_t>(value >> (8 * i) & 0xFFu);
+    return to;
+}
+inline uint64_t get_little(const uint8_t*& from, size_t size) {
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; ++i) value |= static_cast<uint64_t>(*from++) << (8 * i);
+    return value;
+}
+inline constexpr uint8_t layout_version = 1;
+
+} // namespace detail
+
+inline void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]) {
+    uint8_t* to = out;
+    to = detail::put_little(to, detail::layout_version, 1);
+    to = detail::put_little(to, in.hash_scheme, 1);
+    to = detail::put_little(to, in.replay_stage, 1);
+    to = detail::put_little(to, 0, 1);
+    to = detail::put_little(to, in.revision, 4);
+    to = detail::put_little(to, static_cast<uint64_t>(in.at), 8);
+    to = detail::put_little(to, in.fencing_token, 8);
+    to = detail::put_little(to, in.log_id, 8);
+    to = detail::put_little(to, static_cast<uint64_t>(in.replayed_through), 8);
+    to = detail::put_little(to, static_cast<uint64_t>(in.suspect), 8);
+    to = detail::put_little(to, in.partition_count, 4);
+    to = detail::put_little(to, in.rebuild, 4);
+    to = detail::put_little(to, in.crashes, 2);
+    to = detail::put_little(to, 0, 2);
+    to = detail::put_little(to, detail::crc32(out, checkpoint_bytes - 4), 4);
+    static_cast<void>(to);
+}
+
+inline bool decode(bytes in, checkpoint& out) {
+    if (in.size() != checkpoint_bytes) return false;
+    const uint8_t* from = in.begin() + (checkpoint_bytes - 4);
+    if (detail::get_little(from, 4) != detail::crc32(in.begin(), checkpoint_bytes - 4)) return false;
+    from = in.begin();
+    if (detail::get_little(from, 1) != detail::layout_version) return false;
+    out.hash_scheme = static_cast<uint8_t>(detail::get_little(from, 1));
+    out.replay_stage = static_cast<uint8_t>(detail::get_little(from, 1));
+    ++from;
+    out.revision = static_cast<uint32_t>(detail::get_little(from, 4));
+    out.at = static_cast<position>(detail::get_little(from, 8));
+    out.fencing_token = detail::get_little(from, 8);
+    out.log_id = detail::get_little(from, 8);
+    out.replayed_through = static_cast<position>(detail::get_little(from, 8));
+    out.suspect = static_cast<position>(detail::get_little(from, 8));
+    out.partition_count = static_cast<uint32_t>(detail::get_little(from, 4));
+    out.rebuild = static_cast<uint32_t>(detail::get_little(from, 4));
+    out.crashes = static_cast<uint16_t>(detail::get_little(from, 2));
+    return true;
+}
+
+// ---- the stores in memory
+
+namespace detail {
+
+/// True if `size` bytes fit behind the newest event once enough of the oldest are gone.
+inline bool memory_log_core::make_room(const storage& in, uint32_t size) {
+    if (size > in.byte_count) return false;
+    for (;;) {
+        const bool is_empty = first_ == next_;
+        const uint32_t begin = is_empty ? 0 : in.slots[first_ % in.slot_count].begin;
+        if (is_empty) end_ = 0;
+        // What is used lies in [begin, end_), or wraps around: then [end_, begin) is free.
+        const bool is_wrapped = !is_empty && end_ <= begin;
+        if (next_ - first_ < in.slot_count) {
+            if (!is_wrapped && in.byte_count - end_ >= size) return true;
+            if (!is_wrapped && begin >= size && !is_empty) { end_ = 0; return true; }
+            if (is_wrapped && begin - end_ >= size) return true;
+        }
+        if (reading_) return false;
+        ++first_;
+    }
+}
+
+inline position memory_log_core::append(const storage& in, const stored_event& event) {
+    const text name = event.type.name();
+    const text aggregate = event.aggregate_id;
+    if (name.size() > 0xFFFF || aggregate.size() > 0xFFFF || event.payload.size() > in.byte_count) return before_first;
+    // One byte more than the event, so that no event is empty and a full ring differs from an empty one.
+    const uint32_t size = static_cast<uint32_t>(name.size() + aggregate.size() + event.payload.size()) + 1;
+    if (!make_room(in, size)) return before_first;
+    in.slots[next_ % in.slot_count] = {end_, event.type.number(), event.version, static_cast<uint16_t>(name.size()),
+                                       static_cast<uint16_t>(aggregate.size()),
+                                       static_cast<uint32_t>(event.payload.size()), event.occurred_at};
+    unsigned char* to = in.bytes + end_;
+    for (const char c : name) *to++ = static_cast<unsigned char>(c);
+    for (const char c : aggregate) *to++ = static_cast<unsigned char>(c);
+    if (!event.payload.empty()) __builtin_memcpy(to, event.payload.data(), event.payload.size());
+    end_ += size;
+    return static_cast<position>(next_++);
+}
+
+inline status memory_log_core::read(const storage& in, position after, visitor& visit) {
+    if (after + 1 < static_cast<position>(first_)) return status::trimmed;
+    reading_ = true;
+    for (uint64_t at = static_cast<uint64_t>(after + 1); at < next_; ++at) {
+        const log_slot& slot = in.slots[at % in.slot_count];
+        const unsigned char* const name = in.bytes + slot.begin;
+        const unsigned char* const aggregate = name + slot.name;
+        stored_event event;
+        event.at = static_cast<position>(at);
+        event.type = slot.name != 0 ? type_key(text(static_cast<const void*>(name), slot.name)) : type_key(id{slot.number});
+        event.payload = {aggregate + slot.aggregate, slot.payload};
+        event.aggregate_id = text(static_cast<const void*>(aggregate), slot.aggregate);
+        event.version = slot.version;
+        event.occurred_at = slot.occurred_at;
+        if (!visit(event)) break;
+    }
+    reading_ = false;
+    return status::ok;
+}
+
+inline status memory_log_core::bounds(position& trimmed, position& newest) const {
+    trimmed = static_cast<position>(first_) - 1;
+    newest = static_cast<position>(next_) - 1;
+    return status::ok;
+}
+
+inline status load_from(const checkpoint_slot* slots, const char* names, size_t count, size_t width,
+                        text key, checkpoint& out) {
+    for (size_t i = 0; i < count; ++i) {
+        if (slots[i].used && text(names + i * width, slots[i].name_size) == key) out = slots[i].record;
+    }
+    return status::ok;
+}
+
+inline status save_to(checkpoint_slot* slots, char* names, size_t count, size_t width, text key,
+                      const checkpoint& next) {
+    size_t at = count;
+    for (size_t i = count; i-- > 0;) {
+        if (!slots[i].used) at = i;
+    }
+    for (size_t i = 0; i < count; ++i) {
+        if (slots[i].used && text(names + i * width, slots[i].name_size) == key) at = i;
+    }
+    if (at == count || key.size() > width) return status::failed;
+    checkpoint_slot& slot = slots[at];
+    if (next.revision != (slot.used ? slot.record.revision : 0) + 1) return status::conflict;
+    for (size_t i = 0; i < key.size(); ++i) names[at * width + i] = key.data()[i];
+    slot = {next, static_cast<uint16_t>(key.size()), true};
+    return status::ok;
+}
+
+} // namespace detail
+
+// ---- profiles
+
+inline projection production(text name, event_store log, routes handlers, checkpoint_store checkpoints,
+                             dead_letter_sink dead_letters) {
+    projection p{name, log, handlers, checkpoints};
+    p.dead_letters = dead_letters;
+    p.on_error = error_policy::retry_then_dead_letter();
+    return p;
+}
+
+inline projection development(text name, event_store log, routes handlers, checkpoint_store checkpoints) {
+    projection p{name, log, handlers, checkpoints};
+    p.on_error = error_policy::halt();
+    p.on_unknown = unknown_types::fail;
+    p.save.every_events = 1;
+    return p;
+}
+
+} // inline namespace
+} // namespace projections
+
+// ----------------------------------------------------------------------------------------- >>clean-up
+
+#undef PROJECTIONS_ABI_
+#undef PROJECTIONS_ASSERTS_
+#undef PROJECTIONS_TRY_
+#undef PROJECTIONS_CATCH_
+#undef PROJECTIONS_COLD_
+#undef PROJECTIONS_INLINE_
+
+#endif // PROJECTIONS_HPP
