@@ -173,7 +173,10 @@
 #endif
 
 // Rare paths stay out of the hot loop; the hot lookup goes into it.
-#if defined(__GNUC__) || defined(__clang__)
+#if (defined(__GNUC__) || defined(__clang__)) && defined(__OPTIMIZE_SIZE__)
+#  define PROJECTIONS_COLD_
+#  define PROJECTIONS_INLINE_ inline
+#elif defined(__GNUC__) || defined(__clang__)
 #  define PROJECTIONS_COLD_ __attribute__((cold))
 #  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
 #else
@@ -230,8 +233,7 @@ constexpr size_t length_of(const char* terminated) {
 }
 
 /// FNV-1a, 32 bits (Fowler, Noll, Vo; draft-eastlake-fnv).
-constexpr uint32_t fnv1a(const char* data, size_t size) {
-    uint32_t hash = 2166136261u;
+constexpr uint32_t fnv1a(const char* data, size_t size, uint32_t hash = 2166136261u) {
     for (size_t i = 0; i < size; ++i) {
         hash = (hash ^ static_cast<unsigned char>(data[i])) * 16777619u;
     }
@@ -806,14 +808,14 @@ private:
         closed_ = true;
         return false;
     }
-    inline visitor(engine& reader, uint32_t wanted, bool plainly);
+    inline visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly);
 
     engine* engine_;
     const detail::route_table* table_;
     void* handlers_;
-    detail::delivery* delivery_;
     uint32_t fast_;             // wanted, while nothing but routing is to be done
-    uint32_t left_ = 0;         // wanted, when each event needs a closer look
+    uint32_t left_;             // wanted, when each event needs a closer look
+    detail::delivery* delivery_;
     uint32_t taken_apart_ = 0;  // events already counted under another outcome than handled
     uint32_t started_ms_ = 0;
     bool closed_ = false;       // no more events in this read, whatever the store does
@@ -1128,8 +1130,8 @@ struct counters {
 /// The most recent failure. `attempts` is 0 if there was none since start().
 struct failure_record {
     position at;
-    uint32_t code;
     text handler;               ///< lives as long as the registry or handler_map
+    uint32_t code;
     uint16_t attempts;
     failure_kind kind;
 };
@@ -1173,17 +1175,20 @@ private:
     uint8_t byte_ = 0;
 };
 
-/// A letter that the sink has not taken yet.
-struct owed_letter {
-    uint32_t code;
-    uint8_t handler;            // no_handler: the event itself
-    failure_kind kind;
-};
+enum class outcome : uint8_t { handled, unhandled, unknown, filtered, lettered, skipped, vanished };
+inline constexpr size_t outcome_count = 7;
+
+/// Stands for a handler's index where no handler is to blame.
 inline constexpr uint8_t no_handler = 0xFF;
+/// And for its bit.
+inline constexpr uint32_t no_handler_bit = 1u << 31;
 /// So many letters of one event can wait for the sink; a handler beyond that is held untried.
 inline constexpr uint8_t owed_letters_max = 4;
 
-enum class outcome : uint8_t { handled, unhandled, unknown, filtered, lettered, skipped, vanished };
+/// How the save under way stands.
+enum class saving : uint8_t { none, pending, failed, refused };
+/// Whether bounds() must be asked before the next read.
+enum class asking : uint8_t { none, again, first };
 
 } // namespace detail
 
@@ -1234,8 +1239,10 @@ public:
     position scanned() const { return loaded_ ? at_ : before_first; }
     bool has_processed(position at) const { return at <= scanned(); }
     /// Positions between here and the newest event; -1 if unknown (no bounds(), or not asked yet).
-    int64_t lag() const { return !newest_known_ ? -1 : newest_ > at_ ? newest_ - at_ : 0; }
-    const counters& counts() const { return counts_; }
+    int64_t lag() const {
+        return !loaded_ || newest_ < before_first ? -1 : newest_ > at_ ? newest_ - at_ : 0;
+    }
+    inline counters counts() const;
     const failure_record& last_failure() const { return last_failure_; }
     const projection& described_by() const { return *what_; }
 
@@ -1247,17 +1254,16 @@ protected:
     static constexpr uint8_t pause_on = 1;
     static constexpr uint8_t pause_off = 2;
 
-    // commands
-    inline status may_command() const;
+    inline void forget_held();
     inline void go_on();
-    inline void drop_held();
-    inline void count(detail::outcome what);
-    PROJECTIONS_COLD_ inline void notify(notice_kind kind, status reason, position at, const failure* cause = nullptr);
+    inline void give_up_held(detail::outcome how);
+    inline void notify(notice_kind kind, status reason, const failure* cause = nullptr);
 
+private:
     friend class visitor;
+    friend class worker;
     friend struct detail::delivery;
 
-    // configuration and requests
     inline status check() const;
     inline void take_requests();
     inline void age(uint32_t elapsed_ms);
@@ -1267,11 +1273,12 @@ protected:
     inline void load();
     inline void settle_conflict(const checkpoint& found);
     inline bool look_at_bounds();
-    inline bool begin_somewhere(position trimmed);
+    inline bool begin_somewhere(position trimmed, bool is_new);
     inline void read();
     inline void after_read(status answer, bool is_told_to_stop, bool has_moved);
     inline bool save_is_due() const;
     inline void save();
+    inline void saved(const checkpoint& now);
     PROJECTIONS_COLD_ inline void end();
     inline uint32_t wait_ms() const;
 
@@ -1280,35 +1287,69 @@ protected:
     inline detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
     inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
     PROJECTIONS_COLD_ inline bool keep_holding(visitor& from, const stored_event& event);
-    inline status last_reason() const;
-    PROJECTIONS_COLD_ inline void answered(detail::delivery& from, uint32_t bit, verdict v);
-    PROJECTIONS_COLD_ inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind, uint32_t code);
     PROJECTIONS_COLD_ inline void hold(const detail::delivery& from);
-    PROJECTIONS_COLD_ inline void vanished();
-    inline decision decide(const failure& f);
+    PROJECTIONS_COLD_ inline void answered(detail::delivery& from, uint32_t bit, verdict v);
+    PROJECTIONS_COLD_ inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler,
+                                         failure_kind kind, uint32_t code);
+    inline decision decide(const failure& f) const;
     PROJECTIONS_COLD_ inline bool put_letter(const failure& f);
     PROJECTIONS_COLD_ inline void offer_owed(detail::delivery& from);
-    inline text name_of(const detail::delivery& from, uint8_t handler) const;
-    inline failure describe(const detail::delivery& from, uint8_t handler, failure_kind kind, uint32_t code) const;
+    inline failure describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
+                            uint32_t code) const;
 
     // waits
     inline bool wait(uint32_t ms, status why, bool until_woken);
-    inline uint32_t delay(uint32_t failures, uint64_t salt) const;
+    PROJECTIONS_COLD_ inline bool wait_after(status answer, status why);
+    inline uint32_t delay(uint32_t failures) const;
     PROJECTIONS_COLD_ inline bool halt(status why);
+    bool is_holding() const { return held_at_ >= 0; }
+    bool is_refused() const { return saving_ == detail::saving::refused; }
     bool is_dirty() const { return save_first_ || at_ != record_.at; }
+    bool only_saves() const { return saving_ == detail::saving::pending || save_first_ || unsaved_ >= unsaved_max(); }
+    /// The record is ours to replace.
+    bool may_save() const {
+        return end_reason_ != status::checkpoint_conflict && end_reason_ != status::checkpoint_corrupt;
+    }
     uint32_t unsaved_max() const {
-        return what_->unsaved_max != 0 ? what_->unsaved_max
-               : what_->batch > never / 10 ? never : what_->batch * 10;
+        return what_->unsaved_max != 0 ? what_->unsaved_max : what_->batch * 10;
     }
 
     const projection* what_;
-    checkpoint record_{};               // as last loaded or saved
-    position at_ = 0;                   // the last event with an outcome
-    position newest_ = 0;
-    position saving_at_ = 0;            // what the save under way says
-    position held_at_ = 0;              // the event that is to be tried again
-    counters counts_{};
-    failure_record last_failure_{};
+
+    // Bytes come first: a Cortex-M0 reaches only the first 32 of an object with one instruction.
+    detail::request stop_{};
+    detail::request pause_{};
+    detail::request wake_{};
+    stage stage_ = stage::stopped;
+    run_state state_ = run_state::stopped;
+    status reason_ = status::ok;
+    status why_ = status::ok;           // reading waits
+    status end_reason_ = status::ok;    // why the run ends; ok: by stop()
+    bool ticking_ = false;
+    bool loaded_ = false;
+    bool caught_up_ = false;
+    bool paused_ = false;
+    bool wakeable_ = false;             // wake() ends read_in_
+    bool save_first_ = false;           // nothing is read before the position is saved
+    bool save_doubtful_ = false;        // an attempt failed or threw: perhaps it is done
+    detail::saving saving_ = detail::saving::none;
+    detail::asking asking_ = detail::asking::none;
+    uint8_t read_failures_ = 0;
+    uint8_t save_failures_ = 0;
+
+    // The held event, which is to be tried again. Handlers answer in rounds: a round ends when none of
+    // them is pending and no letter is owed; those that failed and may try again form the next one. So
+    // one number of attempts serves them all.
+    uint8_t letter_failures_ = 0;       // 0 with a letter owed: the sink answered pending
+    uint8_t owed_ = 0;                  // letters that the sink has not taken
+    detail::outcome worst_ = detail::outcome::handled;
+    status halt_with_ = status::ok;     // a policy wants to halt when the round ends
+    uint16_t attempt_ = 0;
+    uint32_t todo_ = 0;                 // handlers to call in this round
+    uint32_t pending_ = 0;              // those of them that answered pending
+    uint32_t retry_ = 0;                // handlers to call in the next round
+    uint32_t print_ = 0;                // tells whether the same event comes again; 0: not taken yet
+    position held_at_ = 0;              // before_first: no event is held
 
     // Waits count down by what passes between two ticks, so the clock may wrap and sleeps may be long.
     uint32_t now_ms_ = 0;
@@ -1320,50 +1361,16 @@ protected:
 
     uint32_t unsaved_ = 0;              // events since the last save
     uint32_t saving_events_ = 0;        // how many of them the save under way covers
-    uint32_t scanned_ = 0;              // in this tick
-
-    // The held event. Handlers answer in rounds: a round ends when none of them is pending; those that
-    // failed and are to be tried again form the next one. So one number of attempts serves them all.
-    uint32_t held_print_ = 0;
-    uint32_t todo_ = 0;                 // handlers to call in this round
-    uint32_t pending_ = 0;              // those of them that answered pending
-    uint32_t retry_ = 0;                // handlers to call in the next round
-    uint16_t attempt_ = 0;
-    uint8_t letter_failures_ = 0;
-    uint8_t owed_ = 0;
-    detail::owed_letter letters_[detail::owed_letters_max]{};
-    detail::outcome worst_ = detail::outcome::handled;
-    status halt_with_ = status::ok;     // a policy wants to halt when the round ends
-
-    uint8_t read_failures_ = 0;
-    uint8_t save_failures_ = 0;
-    detail::request stop_{};
-    detail::request pause_{};
-    detail::request wake_{};
-    stage stage_ = stage::stopped;
-    run_state state_ = run_state::stopped;
-    status reason_ = status::ok;
-    status why_ = status::ok;           // it waits
-    status end_reason_ = status::ok;
-    bool ticking_ = false;
-    bool ticked_ = false;
-    bool loaded_ = false;
-    bool caught_up_ = false;
-    bool newest_known_ = false;
-    bool paused_ = false;
-    bool holding_ = false;
-    bool print_known_ = false;
-    bool wakeable_ = false;                 // wake() ends read_in_
-    bool letter_pending_ = false;           // wake() ends letter_in_
-    bool ask_bounds_ = false;
-    bool beginning_ = false;                // bounds are asked for the first time
-    bool save_first_ = false;               // nothing is read before the position is saved
-    bool saving_ = false;                   // a save was tried and is not known to be done
-    bool save_pending_ = false;             // it answered pending
-    bool save_doubtful_ = false;            // it failed or threw: perhaps done
-    bool conflict_ = false;                 // load again and compare
-    bool halting_ = false;
-    bool abandon_ = false;                  // end without saving
+    position saving_at_ = 0;            // what it says
+    position at_ = 0;                   // the last event with an outcome
+    position newest_ = 0;               // below before_first: unknown
+    checkpoint record_{};               // as last loaded or saved
+    uint32_t letters_[detail::owed_letters_max]{};      // code << 4 | failure_kind
+    uint8_t letter_handlers_[detail::owed_letters_max]{};
+    event_count counts_[detail::outcome_count]{};
+    event_count scanned_ = 0;
+    event_count failed_calls_ = 0;
+    failure_record last_failure_{};
 };
 
 /// Runs a projection: reads its log, handles what is new, saves the checkpoint.
@@ -1729,6 +1736,16 @@ struct delivery {
     bool replaying = false;
     bool trouble = false;           // somebody answered anything but handled
 
+    delivery() = default;
+    explicit delivery(engine& sender) : from(&sender), now_ms(sender.now_ms_) {}
+    /// For the next event.
+    void reset() {
+        mask = ~0u;
+        resumed = 0;
+        attempt = 1;
+        wait_ms = never;
+        trouble = replaying = false;
+    }
     context for_handler(uint32_t bit) const {
         return {*event, now_ms, attempt, (resumed & bit) != 0, replaying, 0, 0, waker(from)};
     }
@@ -2707,8 +2724,11 @@ template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
 
 inline uint32_t handlers_mask(const route& r) { return r.handlers >= 32 ? ~0u : (1u << r.handlers) - 1u; }
 
-/// Where failures that no handler is to blame for are kept among the handlers' bits.
-inline constexpr uint32_t no_handler_bit = 1u << 31;
+/// The status that stands for a kind of failure.
+inline status status_of(failure_kind kind) {
+    return kind == failure_kind::decode ? status::decode_failed
+         : kind == failure_kind::unknown_type ? status::unknown_type : status::handler_failed;
+}
 
 inline uint8_t increased(uint8_t failures) {
     return failures == 0xFF ? failures : static_cast<uint8_t>(failures + 1);
@@ -2727,22 +2747,32 @@ inline status engine::start() {
     if (fault != status::ok) return fault;
     static_cast<void>(stop_.take());
     static_cast<void>(pause_.take());
-    record_ = checkpoint{};
-    at_ = newest_ = before_first;
-    counts_ = counters{};
-    last_failure_ = failure_record{before_first, 0, {}, 0, failure_kind::transient};
-    read_in_ = save_in_ = unsaved_ = 0;
+    loaded_ = paused_ = save_first_ = save_doubtful_ = false;
+    saving_ = detail::saving::none;
     read_failures_ = save_failures_ = 0;
-    ticked_ = loaded_ = caught_up_ = newest_known_ = paused_ = false;
-    save_first_ = saving_ = save_pending_ = save_doubtful_ = conflict_ = halting_ = abandon_ = false;
-    drop_held();
-    stage_ = stage::loading;
-    state_ = run_state::running;
-    reason_ = why_ = status::ok;
+    unsaved_ = save_in_ = 0;
+    for (event_count& one : counts_) one = 0;
+    scanned_ = failed_calls_ = 0;
+    last_failure_ = {};
+    record_ = {};
+    at_ = before_first;
+    newest_ = before_first - 1;
+    forget_held();
+    go_on();
     ticking_ = true;
-    notify(notice_kind::started, status::ok, before_first);
+    notify(notice_kind::started, status::ok);
     ticking_ = false;
     return status::ok;
+}
+
+/// From a halt, or from nothing, to work.
+inline void engine::go_on() {
+    caught_up_ = false;
+    asking_ = detail::asking::again;
+    stage_ = loaded_ ? stage::working : stage::loading;
+    state_ = run_state::running;
+    reason_ = why_ = end_reason_ = status::ok;
+    read_in_ = 0;
 }
 
 namespace detail {
@@ -2750,8 +2780,9 @@ namespace detail {
 inline bool is_reserved(text name) {
     constexpr text partitions{"_partitions"};
     size_t end = name.size();
-    if (end >= partitions.size() &&
-        text(name.data() + end - partitions.size(), partitions.size()) == partitions) return true;
+    if (end > partitions.size() && text(name.end() - partitions.size(), partitions.size()) == partitions) {
+        return true;
+    }
     while (end > 0 && name.data()[end - 1] >= '0' && name.data()[end - 1] <= '9') --end;
     return end < name.size() && end >= 2 && name.data()[end - 1] == 'p' && name.data()[end - 2] == '_';
 }
@@ -2762,6 +2793,7 @@ inline status engine::check() const {
     const projection& p = *what_;
     const error_policy& replaying = p.on_error_replaying != nullptr ? *p.on_error_replaying : p.on_error;
     const auto wants = [&](end then) { return p.on_error.then_ == then || replaying.then_ == then; };
+    constexpr uint32_t batch_max = never / 16;      // so that ten batches are still a number
     if (p.name.empty()) return status::no_name;
     if (detail::is_reserved(p.name)) return status::reserved_name;
     if (p.log.read == nullptr) return status::no_read;
@@ -2774,16 +2806,16 @@ inline status engine::check() const {
     if (p.tick_ms_max != 0 && !p.clock) return status::no_clock;
     if (wants(end::unknown)) return status::unknown_policy;
     if (wants(end::letter) && p.dead_letters.put == nullptr) return status::no_dead_letter_sink;
-    if (p.batch == 0) return status::bad_batch;
+    if (p.batch == 0 || p.batch > batch_max) return status::bad_batch;
     if (p.save.every_events == 0) return status::bad_save_rule;
     if (p.delays.multiplier == 0 || p.delays.jitter_percent > 100) return status::bad_backoff;
     return status::ok;
 }
 
 inline tick_result engine::tick() {
+    uint32_t now_ms = now_ms_;
     if (ticking_) return {state_, status::reentered, never, 0};
     if (!what_->clock) return {state_, status::no_clock, never, 0};
-    uint32_t now_ms = now_ms_;
     PROJECTIONS_TRY_ { now_ms = what_->clock(); }
     PROJECTIONS_CATCH_ { static_cast<void>(now_ms); }
     return tick(now_ms);
@@ -2793,24 +2825,22 @@ inline tick_result engine::tick(uint32_t now_ms) {
     if (ticking_) return {state_, status::reentered, never, 0};
     if (!running()) return {state_, reason_, never, 0};
     ticking_ = true;
-    age(ticked_ ? now_ms - now_ms_ : 0);
-    ticked_ = true;
+    age(now_ms - now_ms_);      // at the first tick of a run nothing waits yet
     now_ms_ = now_ms;
-    scanned_ = 0;
+    const event_count before = scanned_;
     take_requests();
     advance();
     const uint32_t wait = wait_ms();
-    if (wait != 0) ask_bounds_ = true;
+    if (wait != 0 && asking_ == detail::asking::none) asking_ = detail::asking::again;
     if (running()) {
-        reason_ = why_ != status::ok ? why_
-                : save_doubtful_ ? status::checkpoint_failed
-                : save_pending_ ? status::pending : status::ok;
+        reason_ = why_ != status::ok ? why_ : save_doubtful_ ? status::checkpoint_failed
+                : saving_ == detail::saving::pending ? status::pending : status::ok;
         state_ = stage_ == stage::ending || wait == 0 ? run_state::running
                : paused_ ? run_state::paused
                : reason_ != status::ok ? run_state::waiting : run_state::idle;
     }
     ticking_ = false;
-    return {state_, reason_, wait, scanned_};
+    return {state_, reason_, wait, static_cast<uint32_t>(scanned_ - before)};
 }
 
 inline void engine::age(uint32_t elapsed_ms) {
@@ -2823,47 +2853,44 @@ inline void engine::age(uint32_t elapsed_ms) {
 inline void engine::take_requests() {
     if (wake_.take() != 0) {
         if (wakeable_) read_in_ = 0;
-        if (letter_pending_) letter_in_ = 0;
-        if (save_pending_) save_in_ = 0;
+        if (letter_failures_ == 0) letter_in_ = 0;
+        if (saving_ == detail::saving::pending) save_in_ = 0;
     }
     const uint8_t pausing = pause_.take();
     if (pausing != 0 && paused_ != (pausing == pause_on)) {
         paused_ = !paused_;
-        notify(paused_ ? notice_kind::paused : notice_kind::resumed, status::ok, at_);
+        notify(paused_ ? notice_kind::paused : notice_kind::resumed, status::ok);
     }
-    if (stop_.take() != 0 && stage_ != stage::ending) {
-        stage_ = stage::ending;
-        end_reason_ = status::ok;
-        save_in_ = save_pending_ ? save_in_ : 0;
-        stop_in_ = what_->stop_ms;
-    }
+    if (stop_.take() != 0) halt(status::ok);
 }
 
 /// The steps of a tick. (A lease is acquired and renewed before the first of them, and a unit of work
 /// begun before read() and committed in place of save(), once they exist.)
 inline void engine::advance() {
-    if ((stage_ == stage::loading || conflict_) && read_in_ == 0 && !(stage_ == stage::ending && !loaded_)) load();
-    if (stage_ == stage::ending) return end();
-    if (stage_ != stage::working || conflict_) return;
-    if (saving_ && save_in_ == 0) save();
-    const bool only_save = save_pending_ || save_first_ || unsaved_ >= unsaved_max();
-    if (!paused_ && !only_save && !conflict_ && read_in_ == 0) {
-        why_ = status::ok;
-        if (look_at_bounds() && !save_first_) read();
+    if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
+    if (stage_ == stage::working && !is_refused()) {
+        if (saving_ != detail::saving::none && save_in_ == 0) save();
+        if (!paused_ && !only_saves() && !is_refused() && read_in_ == 0) {
+            why_ = status::ok;
+            if (look_at_bounds() && !save_first_) read();
+        }
+        if (stage_ == stage::working && !is_refused() && save_is_due()) save();
     }
-    if (stage_ == stage::working && !conflict_ && save_is_due()) save();
     if (stage_ == stage::ending) end();
 }
 
 inline uint32_t engine::wait_ms() const {
     if (!running()) return never;
-    if (conflict_ || stage_ == stage::loading) {
-        return stage_ == stage::ending ? sooner(read_in_, stop_in_) : read_in_;
+    const bool is_ending = stage_ == stage::ending;
+    uint32_t ms = read_in_;
+    if (loaded_ && !is_refused()) {
+        if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : 0;
+        else {
+            if (paused_ || only_saves()) ms = never;
+            if (is_dirty()) ms = sooner(ms, save_in_);
+        }
     }
-    if (stage_ == stage::ending) return sooner(saving_ ? save_in_ : 0, stop_in_);
-    const bool only_save = save_pending_ || save_first_ || unsaved_ >= unsaved_max();
-    const uint32_t reading = paused_ || only_save ? never : read_in_;
-    return is_dirty() ? sooner(reading, save_in_) : reading;
+    return is_ending ? sooner(ms, stop_in_) : ms;
 }
 
 /// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
@@ -2874,206 +2901,191 @@ inline bool engine::wait(uint32_t ms, status why, bool until_woken) {
     return false;
 }
 
-inline uint32_t engine::delay(uint32_t failures, uint64_t salt) const {
+/// The wait after a store did not answer ok. Answers false.
+inline bool engine::wait_after(status answer, status why) {
+    if (answer == status::pending) return wait(what_->pending_ms, status::pending, true);
+    read_failures_ = detail::increased(read_failures_);
+    wait(delay(read_failures_), why, false);
+    notify(why == status::checkpoint_failed ? notice_kind::checkpoint_failed : notice_kind::store_failed, why);
+    return false;
+}
+
+/// How long to wait after so many failures in a row.
+inline uint32_t engine::delay(uint32_t failures) const {
     const backoff& b = what_->delays;
-    constexpr uint32_t no_overflow = never / 0x100;     // times a multiplier of 8 bits
-    uint32_t ms = sooner(b.first_ms, b.cap_ms);
-    for (uint32_t i = 1; i < failures && ms < b.cap_ms; ++i) {
-        ms = ms > no_overflow ? b.cap_ms : sooner(ms * b.multiplier, b.cap_ms);
-    }
-    uint32_t random = b.seed ^ static_cast<uint32_t>(salt) ^ failures * detail::first_multiplier;
-    random = (random ^ random >> 16) * 0x85EBCA6Bu;     // the finalizer of MurmurHash3
-    random = (random ^ random >> 13) * 0xC2B2AE35u;
-    random = (random ^ random >> 16) >> 24;
-    // 655 / 65536 is a hundredth, without a division
-    const uint64_t share = static_cast<uint64_t>(ms) * b.jitter_percent * 655u >> 16;
-    ms -= static_cast<uint32_t>(share * random >> 8);
+    constexpr uint32_t factor_max = never >> 8;     // times a multiplier of 8 bits is still a number
+    uint32_t ms = b.first_ms;
+    for (uint32_t i = 1; i < failures && ms < b.cap_ms; ++i) ms = ms > factor_max ? b.cap_ms : ms * b.multiplier;
+    ms = sooner(ms, b.cap_ms);
+    uint32_t random = (b.seed ^ static_cast<uint32_t>(at_) ^ failures << 16) * 0x85EBCA6Bu;
+    random = (random ^ random >> 13) * 0xC2B2AE35u >> 24;       // as in MurmurHash3's finalizer
+    const uint32_t share = random * b.jitter_percent * 655u >> 16;      // of 256; 655 / 65536: a hundredth
+    ms -= ms > factor_max ? (ms >> 8) * share : ms * share >> 8;
     return ms == never ? never - 1 : ms;
 }
 
-/// Ends the run before anything else is handled; what is done is saved first. Answers false: stop here.
+/// Ends the run before anything else is handled; what is done is saved first. Answers false.
 inline bool engine::halt(status why) {
-    if (halting_) return false;
-    halting_ = true;
-    end_reason_ = why;
     if (stage_ != stage::ending) {
+        end_reason_ = status::ok;
         stop_in_ = what_->stop_ms;
-        if (!save_pending_) save_in_ = 0;
+        if (saving_ != detail::saving::pending) save_in_ = 0;
     }
+    if (end_reason_ == status::ok) end_reason_ = why;
     stage_ = stage::ending;
     return false;
 }
 
 /// The last saves of a run; then it is stopped or halted, saved or not.
 inline void engine::end() {
-    if (loaded_ && !abandon_ && !conflict_) {
-        if (is_dirty() && (!saving_ || save_in_ == 0)) save();
-        if (stage_ == stage::ending && is_dirty() && !abandon_ && stop_in_ != 0) return;
+    if (loaded_ && may_save() && stop_in_ != 0) {
+        if (is_refused()) return;
+        if (is_dirty() && (saving_ == detail::saving::none || save_in_ == 0)) save();
+        if (is_dirty() && may_save()) return;
     }
-    if (conflict_ && stop_in_ != 0) return;
-    const bool is_saved = !loaded_ || !is_dirty();
-    stage_ = halting_ ? stage::halted : stage::stopped;
-    state_ = halting_ ? run_state::halted : run_state::stopped;
-    reason_ = is_saved || end_reason_ != status::ok ? end_reason_ : status::checkpoint_failed;
-    if (!halting_) drop_held();
-    notify(halting_ ? notice_kind::halted : notice_kind::stopped, reason_, at_);
+    const bool is_halt = end_reason_ != status::ok;
+    reason_ = is_halt || !loaded_ || !is_dirty() ? end_reason_ : status::checkpoint_failed;
+    stage_ = is_halt ? stage::halted : stage::stopped;
+    state_ = is_halt ? run_state::halted : run_state::stopped;
+    notify(is_halt ? notice_kind::halted : notice_kind::stopped, reason_);
 }
 
-inline void engine::notify(notice_kind kind, status reason, position at, const failure* cause) {
+inline void engine::notify(notice_kind kind, status reason, const failure* cause) {
     if (!what_->observe) return;
-    PROJECTIONS_TRY_ { what_->observe(notice{kind, reason, what_->name, at, cause}); }
+    PROJECTIONS_TRY_ {
+        what_->observe(notice{kind, reason, what_->name, cause != nullptr ? cause->event.at : at_, cause});
+    }
     PROJECTIONS_CATCH_ { return; }
 }
 
-inline void engine::count(detail::outcome what) {
+inline counters engine::counts() const {
     using detail::outcome;
-    switch (what) {
-    case outcome::handled: ++counts_.handled; break;
-    case outcome::unhandled: ++counts_.unhandled; break;
-    case outcome::unknown: ++counts_.unknown; break;
-    case outcome::filtered: ++counts_.filtered; break;
-    case outcome::lettered: ++counts_.lettered; break;
-    case outcome::skipped: ++counts_.skipped; break;
-    case outcome::vanished: ++counts_.vanished; break;
-    }
+    const auto of = [&](outcome what) { return counts_[static_cast<size_t>(what)]; };
+    return {scanned_, of(outcome::handled), of(outcome::unhandled), of(outcome::unknown), of(outcome::filtered),
+            of(outcome::skipped), of(outcome::lettered), of(outcome::vanished), failed_calls_};
 }
 
 // ---- the engine: checkpoint and bounds
 
 inline void engine::load() {
     checkpoint found;
-    const status s = detail::ask([&]() { return what_->checkpoints.load(what_->checkpoints.self, what_->name, found); });
-    if (s == status::pending) {
-        wait(what_->pending_ms, status::pending, true);
-        return;
-    }
+    const checkpoint_store& store = what_->checkpoints;
+    const status s = detail::ask([&]() { return store.load(store.self, what_->name, found); });
     if (s == status::checkpoint_corrupt || (s == status::ok && found.at < before_first)) {
-        abandon_ = true;
         halt(status::checkpoint_corrupt);
-        return;
+    } else if (s != status::ok) {
+        wait_after(s, status::checkpoint_failed);
+    } else {
+        read_failures_ = 0;
+        why_ = status::ok;
+        if (is_refused()) return settle_conflict(found);
+        record_ = found;
+        at_ = found.at;
+        loaded_ = true;
+        asking_ = detail::asking::first;
+        stage_ = stage::working;
+        notify(notice_kind::loaded, status::ok);
     }
-    if (s != status::ok) {
-        read_failures_ = detail::increased(read_failures_);
-        notify(notice_kind::checkpoint_failed, status::checkpoint_failed, before_first);
-        wait(delay(read_failures_, now_ms_), status::checkpoint_failed, false);
-        return;
-    }
-    read_failures_ = 0;
-    why_ = status::ok;
-    if (conflict_) return settle_conflict(found);
-    record_ = found;
-    at_ = found.at;
-    loaded_ = true;
-    stage_ = stage::working;
-    beginning_ = ask_bounds_ = true;
-    notify(notice_kind::loaded, status::ok, at_);
 }
 
 /// A save was refused. Either an earlier attempt of the same save had arrived, its answer lost; or
 /// somebody else works under this name.
 inline void engine::settle_conflict(const checkpoint& found) {
-    conflict_ = false;
+    saving_ = detail::saving::none;
     if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
         found.fencing_token == record_.fencing_token) {
-        record_ = found;
-        saving_ = save_pending_ = save_doubtful_ = false;
-        save_first_ = save_first_ && at_ != record_.at;
-        save_failures_ = 0;
-        unsaved_ -= saving_events_;
-        save_in_ = what_->save.every_ms;
-        return notify(notice_kind::checkpoint_saved, status::ok, record_.at);
+        return saved(found);
     }
-    abandon_ = true;
     halt(status::checkpoint_conflict);
 }
 
 /// Compares the log as it is now with where we stand. False: not now, or not at all.
 inline bool engine::look_at_bounds() {
-    if (!ask_bounds_ || what_->log.bounds == nullptr) {
-        beginning_ = false;
-        return true;
-    }
+    const event_store& log = what_->log;
+    if (asking_ == detail::asking::none || log.bounds == nullptr) return true;
     position trimmed = before_first;
     position newest = before_first;
     uint64_t log_id = 0;
-    const status s = detail::ask([&]() { return what_->log.bounds(what_->log.self, trimmed, newest, log_id); });
-    if (s == status::pending) return wait(what_->pending_ms, status::pending, true);
-    if (s != status::ok || trimmed < before_first || newest < trimmed) {
-        read_failures_ = detail::increased(read_failures_);
-        notify(notice_kind::store_failed, status::store_failed, at_);
-        return wait(delay(read_failures_, now_ms_), status::store_failed, false);
-    }
+    status s = detail::ask([&]() { return log.bounds(log.self, trimmed, newest, log_id); });
+    if (trimmed < before_first || newest < trimmed) s = status::failed;
+    if (s != status::ok) return wait_after(s, status::store_failed);
+    read_failures_ = 0;
     newest_ = newest;
-    newest_known_ = true;
-    ask_bounds_ = false;
-    if (record_.log_id != 0 && log_id != 0 && record_.log_id != log_id) return halt(status::log_replaced);
-    if (!begin_somewhere(trimmed)) return false;
-    if (at_ > newest) return halt(status::checkpoint_ahead);
-    if (log_id != 0) record_.log_id = log_id;
-    return true;
+    const bool is_first = asking_ == detail::asking::first;
+    asking_ = detail::asking::none;
+    if (log_id != 0 && record_.log_id != log_id) {
+        if (record_.log_id != 0) return halt(status::log_replaced);
+        record_.log_id = log_id;
+    }
+    return begin_somewhere(trimmed, is_first && record_.revision == 0);
 }
 
 /// A projection without a checkpoint begins where it was told; then nothing after it may be gone.
-inline bool engine::begin_somewhere(position trimmed) {
-    const bool is_first = beginning_ && record_.revision == 0 && at_ == before_first;
-    beginning_ = false;
-    if (is_first && what_->first_start == begin_at::the_end) {
-        at_ = newest_;
-        save_first_ = true;         // or a crash would begin at a later end
-    } else if (at_ == before_first && trimmed > at_ && what_->first_start == begin_at::oldest_kept) {
-        at_ = trimmed;
-        save_first_ = true;
+inline bool engine::begin_somewhere(position trimmed, bool is_new) {
+    const begin_at first = what_->first_start;
+    if (at_ == before_first && ((first == begin_at::the_end && is_new) ||
+                                (first == begin_at::oldest_kept && trimmed > at_))) {
+        at_ = first == begin_at::the_end ? newest_ : trimmed;
+        save_first_ = true;         // or, after a crash, it would begin at a later place
+        save_in_ = 0;
     }
     if (at_ < trimmed) return halt(status::log_trimmed);
+    if (at_ > newest_) return halt(status::checkpoint_ahead);
     return true;
 }
 
 inline bool engine::save_is_due() const {
     if (!is_dirty()) return false;
-    if (saving_) return save_in_ == 0;
-    return save_first_ || save_in_ == 0 || unsaved_ >= what_->save.every_events || paused_ ||
+    if (save_in_ == 0 || saving_ != detail::saving::none) return save_in_ == 0;
+    return save_first_ || paused_ || unsaved_ >= what_->save.every_events ||
            (caught_up_ && what_->save.when_idle);
 }
 
 /// One attempt. An attempt that failed is repeated as it was, though more may be done by now: only then
 /// can an answer that was lost be told from somebody else's work.
 inline void engine::save() {
-    if (!saving_) {
-        saving_ = true;
+    using detail::saving;
+    if (saving_ == saving::none) {
         saving_at_ = at_;
         saving_events_ = unsaved_;
     }
     checkpoint next = record_;
     next.at = saving_at_;
-    next.revision = record_.revision + 1;
-    const status s = detail::ask([&]() { return what_->checkpoints.save(what_->checkpoints.self, what_->name, next); });
-    save_pending_ = s == status::pending;
-    if (s == status::ok) {
-        record_ = next;
-        saving_ = save_doubtful_ = false;
-        save_first_ = save_first_ && at_ != record_.at;
-        save_failures_ = 0;
-        unsaved_ -= saving_events_;
-        save_in_ = what_->save.every_ms;
-        notify(notice_kind::checkpoint_saved, status::ok, record_.at);
-    } else if (s == status::pending) {
+    ++next.revision;
+    const checkpoint_store& store = what_->checkpoints;
+    const status s = detail::ask([&]() { return store.save(store.self, what_->name, next); });
+    if (s == status::ok) return saved(next);
+    if (s == status::pending) {
+        saving_ = saving::pending;
         save_in_ = what_->pending_ms;
     } else if (s == status::conflict) {
-        conflict_ = true;
+        saving_ = saving::refused;
         read_in_ = 0;
     } else {
+        saving_ = saving::failed;
         save_doubtful_ = true;
         save_failures_ = detail::increased(save_failures_);
-        save_in_ = delay(save_failures_, static_cast<uint64_t>(saving_at_));
-        notify(notice_kind::checkpoint_failed, status::checkpoint_failed, saving_at_);
+        save_in_ = delay(save_failures_);
+        notify(notice_kind::checkpoint_failed, status::checkpoint_failed);
     }
+}
+
+inline void engine::saved(const checkpoint& now) {
+    record_ = now;
+    saving_ = detail::saving::none;
+    save_doubtful_ = false;
+    save_failures_ = 0;
+    if (at_ == now.at) save_first_ = false;
+    unsaved_ -= saving_events_;
+    save_in_ = what_->save.every_ms;
+    notify(notice_kind::checkpoint_saved, status::ok);
 }
 
 // ---- the engine: reading
 
-inline visitor::visitor(engine& reader, uint32_t wanted, bool plainly)
+inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly)
     : engine_(&reader), table_(reader.what_->handlers.table), handlers_(reader.what_->handlers.self),
-      delivery_(nullptr), fast_(plainly ? wanted : 0), left_(plainly ? 0 : wanted) {}
+      fast_(plainly ? wanted : 0), left_(plainly ? 0 : wanted), delivery_(&d) {}
 
 inline bool visitor::operator()(const stored_event& event) {
     engine& e = *engine_;
@@ -3100,7 +3112,7 @@ inline size_t visitor::operator()(const stored_event* events, size_t count) {
 inline void visitor::scanned_to(position at) {
     if (closed_ || wanted() == 0) return;
     engine& e = *engine_;
-    if (e.holding_ && at >= e.held_at_) e.vanished();
+    if (e.is_holding() && at >= e.held_at_) e.give_up_held(detail::outcome::vanished);
     if (at > e.at_) {
         e.at_ = at;
         moved_ = true;
@@ -3110,15 +3122,12 @@ inline void visitor::scanned_to(position at) {
 inline void engine::read() {
     const projection& p = *what_;
     uint32_t wanted = sooner(p.batch, unsaved_max() - unsaved_);
-    if (!saving_ && unsaved_ < p.save.every_events) wanted = sooner(wanted, p.save.every_events - unsaved_);
-    if (holding_) wanted = 1;
-    const bool closely = holding_ || p.filter || p.tick_ms_max != 0 || record_.replayed_through > at_ ||
-                         (p.observe && p.observe_handled);
-    detail::delivery d;
-    d.from = this;
-    d.now_ms = now_ms_;
-    visitor v(*this, wanted, !closely);
-    v.delivery_ = &d;
+    if (saving_ == detail::saving::none && unsaved_ < p.save.every_events) wanted = sooner(wanted, p.save.every_events - unsaved_);
+    if (is_holding()) wanted = 1;
+    const bool closely = is_holding() || p.filter || p.tick_ms_max != 0 || record_.replayed_through > at_ ||
+                         p.observe_handled;
+    detail::delivery d(*this);
+    visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {
         PROJECTIONS_TRY_ { v.started_ms_ = p.clock(); }
         PROJECTIONS_CATCH_ { v.started_ms_ = now_ms_; }
@@ -3127,44 +3136,39 @@ inline void engine::read() {
     caught_up_ = false;
     const status s = detail::ask([&]() { return p.log.read(p.log.self, at_, v); });
     const bool is_told_to_stop = v.closed_ || v.wanted() == 0;
-    v.closed_ = true;
     const uint32_t taken = wanted - v.wanted();
-    counts_.scanned += taken;
-    counts_.handled += taken - v.taken_apart_;
+    v.closed_ = true;
+    counts_[static_cast<size_t>(detail::outcome::handled)] += taken - v.taken_apart_;
     scanned_ += taken;
     unsaved_ += taken;
-    v.moved_ = v.moved_ || taken != 0;
-    after_read(s, is_told_to_stop, v.moved_);
-    if (!was_dirty && is_dirty() && !saving_) save_in_ = p.save.every_ms;
+    after_read(s, is_told_to_stop, v.moved_ || taken != 0);
+    if (!was_dirty && saving_ == detail::saving::none) save_in_ = p.save.every_ms;
 }
 
 /// What the store's answer says of the log.
 inline void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
     if (stage_ == stage::ending) return;
-    const bool is_good = answer == status::ok || answer == status::more || answer == status::pending ||
-                         answer == status::trimmed;
-    if (!is_good) {
-        read_failures_ = detail::increased(read_failures_);
-        notify(notice_kind::store_failed, status::store_failed, at_);
-        if (!(is_told_to_stop && holding_)) wait(delay(read_failures_, now_ms_), status::store_failed, false);
+    if (answer != status::ok && answer != status::more && answer != status::pending && answer != status::trimmed) {
+        if (!is_told_to_stop || !is_holding()) wait_after(status::failed, status::store_failed);
         return;
     }
     read_failures_ = 0;
     if (is_told_to_stop) return;        // whatever it says now, the next read will see
     if (answer == status::trimmed) {
-        if (at_ == before_first && what_->first_start == begin_at::oldest_kept && !holding_) {
-            wait(what_->pending_ms, status::pending, true);     // the bounds will say where that is
-        } else {
-            halt(status::log_trimmed);
-        }
-    } else if (answer == status::ok) {
-        if (holding_) vanished();
+        // Where it begins by now, the bounds will say.
+        if (at_ == before_first && what_->first_start == begin_at::oldest_kept) answer = status::pending;
+        else halt(status::log_trimmed);
+    }
+    if (answer == status::ok) {
+        if (is_holding()) give_up_held(detail::outcome::vanished);
         caught_up_ = true;
         wait(what_->poll_ms, status::ok, true);
-        ask_bounds_ = ask_bounds_ || !has_moved;
-        if (!has_moved) static_cast<void>(look_at_bounds());
-    } else if (answer == status::pending || !has_moved) {
-        wait(what_->pending_ms, status::pending, true);
+        if (!has_moved) {
+            asking_ = detail::asking::again;
+            look_at_bounds();
+        }
+    } else if (answer == status::pending || (answer == status::more && !has_moved)) {
+        wait_after(status::pending, status::pending);
     }
 }
 
@@ -3173,40 +3177,41 @@ inline void engine::after_read(status answer, bool is_told_to_stop, bool has_mov
 namespace detail {
 /// Tells whether an event is the one that was seen before at its position.
 inline uint32_t print_of(const stored_event& event) {
-    const text payload = event.payload.text();
-    const uint32_t type = fnv1a(event.type.name().data(), event.type.name().size()) ^ event.type.number();
-    const uint32_t id = fnv1a(event.aggregate_id.data(), event.aggregate_id.size());
-    return fnv1a(payload.data(), payload.size()) ^ type * 3u ^ id * 5u ^ event.version;
+    const text parts[] = {event.type.name(), event.aggregate_id, event.payload.text()};
+    uint32_t print = event.type.number() ^ event.version;
+    for (const text part : parts) print = fnv1a(part.data(), part.size(), print);
+    return print;
 }
 } // namespace detail
 
 /// Every event that is not simply handled comes through here.
 inline bool engine::take_closely(visitor& from, const stored_event& event) {
+    using detail::outcome;
     const projection& p = *what_;
     if (from.closed_ || from.wanted() == 0) return false;
-    if (event.at <= at_ || (holding_ && event.at < held_at_)) {
+    if (event.at <= at_ || (is_holding() && event.at < held_at_)) {
         halt(status::store_unordered);
         return from.close();
     }
-    if (holding_ && event.at > held_at_) vanished();
+    if (is_holding() && event.at > held_at_) give_up_held(outcome::vanished);
+    if (is_holding() && print_ != 0 && detail::print_of(event) != print_) {
+        halt(status::event_changed);
+        return from.close();
+    }
     detail::delivery& d = *from.delivery_;
     const detail::route& route = detail::find(*p.handlers.table, event.type);
     d.event = &event;
     d.to = &route;
-    if (holding_ && print_known_ && detail::print_of(event) != held_print_) {
-        halt(status::event_changed);
-        return from.close();
-    }
     if (p.filter) {
         bool is_ours = true;
         PROJECTIONS_TRY_ { is_ours = p.filter(event); }
         PROJECTIONS_CATCH_ {
             failed(d, ~0u, detail::no_handler, failure_kind::transient, code_thrown);
-            return settle(from, event, detail::outcome::handled);
+            return settle(from, event, outcome::handled);
         }
         if (!is_ours) {
-            drop_held();
-            return settle(from, event, detail::outcome::filtered);
+            forget_held();
+            return settle(from, event, outcome::filtered);
         }
     }
     return settle(from, event, call_handlers(d, route));
@@ -3218,13 +3223,13 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
     const bool is_known = &route != &what_->handlers.table->unknown;
     uint32_t wanted = ~0u;
     d.replaying = d.event->at <= record_.replayed_through;
-    d.attempt = 1;
-    if (holding_) {
+    if (is_holding()) {
         if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
-        if (todo_ == 0 && owed_ == 0) {         // the round has ended: those that failed form the next
+        if (todo_ == 0 && owed_ == 0) {       // the round has ended: on to the next
             todo_ = retry_;
             retry_ = 0;
-            attempt_ = attempt_ == 0xFFFF ? attempt_ : static_cast<uint16_t>(attempt_ + 1);
+            retry_in_ = 0;
+            if (attempt_ != 0xFFFF) ++attempt_;
         }
         wanted = owed_ == detail::owed_letters_max ? pending_ : todo_;
         todo_ &= ~wanted;
@@ -3232,43 +3237,39 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
         pending_ &= ~wanted;
         d.attempt = attempt_;
     }
+    d.mask = wanted & detail::handlers_mask(route);
+    if (d.replaying) d.mask &= ~route.live_only;
     if (!is_known && what_->on_unknown == unknown_types::fail && (wanted & detail::no_handler_bit) != 0) {
-        d.mask = detail::handlers_mask(route);
         failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
     }
-    d.mask = wanted & detail::handlers_mask(route) & ~(d.replaying ? route.live_only : 0u);
-    const bool is_called = route.call != nullptr && (d.mask != 0 || holding_);
-    if (d.mask != 0 && route.call != nullptr) route.call(what_->handlers.self, d);
+    const bool is_called = d.mask != 0 || is_holding();
+    if (d.mask != 0) route.call(what_->handlers.self, d);
     return is_called ? outcome::handled : is_known ? outcome::unhandled : outcome::unknown;
 }
 
 /// After a pass over the handlers: the event has its outcome, or it is held and will be read again.
-inline bool engine::settle(visitor& from, const stored_event& event,
-                                                 detail::outcome result) {
-    detail::delivery& d = *from.delivery_;
-    if (holding_) {
-        if (todo_ != 0 || retry_ != 0 || owed_ != 0) return keep_holding(from, event);
-        if (worst_ != detail::outcome::handled) result = worst_;
-        drop_held();
+inline bool engine::settle(visitor& from, const stored_event& event, detail::outcome result) {
+    using detail::outcome;
+    if (is_holding()) {
+        if ((todo_ | retry_ | owed_) != 0) return keep_holding(from, event);
+        if (worst_ != outcome::handled) result = worst_;
+        forget_held();
     }
     at_ = event.at;
-    if (result != detail::outcome::handled) {
+    if (result != outcome::handled) {
         ++from.taken_apart_;
-        count(result);
-        if (result == detail::outcome::unknown) notify(notice_kind::event_unknown, status::unknown_type, at_);
+        ++counts_[static_cast<size_t>(result)];
+        if (result == outcome::unknown) notify(notice_kind::event_unknown, status::unknown_type);
     } else if (what_->observe_handled) {
-        notify(notice_kind::event_handled, status::ok, at_);
+        notify(notice_kind::event_handled, status::ok);
     }
-    d.mask = ~0u;
-    d.resumed = 0;
-    d.attempt = 1;
-    d.replaying = d.trouble = false;
+    from.delivery_->reset();
     if (from.fast_ != 0) --from.fast_;
     else --from.left_;
     if (what_->tick_ms_max != 0) {
-        uint32_t now_ms = from.started_ms_;
+        uint32_t now_ms = from.started_ms_ + what_->tick_ms_max;
         PROJECTIONS_TRY_ { now_ms = what_->clock(); }
-        PROJECTIONS_CATCH_ { return from.close(); }
+        PROJECTIONS_CATCH_ { static_cast<void>(now_ms); }
         if (now_ms - from.started_ms_ >= what_->tick_ms_max) return from.close();
     }
     return from.wanted() != 0;
@@ -3276,64 +3277,51 @@ inline bool engine::settle(visitor& from, const stored_event& event,
 
 /// Ends this read before the event, and says when to look at it again.
 inline bool engine::keep_holding(visitor& from, const stored_event& event) {
-    if (!print_known_) {
-        held_print_ = detail::print_of(event);
-        print_known_ = true;
-    }
-    if (todo_ == 0 && owed_ == 0 && halt_with_ != status::ok) {
+    print_ = detail::print_of(event);
+    if (todo_ != 0 || owed_ != 0) {
+        uint32_t ms = from.delivery_->wait_ms;       // the shortest of those that are pending
+        if (owed_ != 0) ms = sooner(ms, letter_in_);
+        wait(ms, pending_ != 0 ? status::pending : status::dead_letter_failed,
+             pending_ != 0 || (owed_ != 0 && letter_failures_ == 0));
+    } else if (halt_with_ != status::ok) {
         halt(halt_with_);
-        return from.close();
+    } else {
+        wait(retry_in_, detail::status_of(last_failure_.kind), false);
     }
-    uint32_t ms = todo_ != 0 ? from.delivery_->wait_ms : never;
-    if (owed_ != 0) ms = sooner(ms, letter_in_);
-    if (todo_ == 0 && owed_ == 0) ms = retry_in_;
-    wait(ms, pending_ != 0 ? status::pending
-             : owed_ != 0 ? status::dead_letter_failed : last_reason(), pending_ != 0 || letter_pending_);
     return from.close();
 }
 
-/// The status that stands for the last failure.
-inline status engine::last_reason() const {
-    switch (last_failure_.kind) {
-    case failure_kind::decode: return status::decode_failed;
-    case failure_kind::unknown_type: return status::unknown_type;
-    case failure_kind::transient:
-    case failure_kind::permanent: break;
-    }
-    return status::handler_failed;
-}
-
 inline void engine::hold(const detail::delivery& from) {
-    drop_held();
-    holding_ = true;
+    if (is_holding()) return;
     held_at_ = from.event->at;
     attempt_ = 1;
 }
 
 /// Forgets the held event and all that belongs to it.
-inline void engine::drop_held() {
-    holding_ = print_known_ = letter_pending_ = false;
-    todo_ = pending_ = retry_ = retry_in_ = letter_in_ = 0;
-    owed_ = letter_failures_ = 0;
+inline void engine::forget_held() {
+    held_at_ = before_first;
+    todo_ = pending_ = retry_ = print_ = 0;
+    letter_failures_ = owed_ = 0;
     worst_ = detail::outcome::handled;
     halt_with_ = status::ok;
+    retry_in_ = letter_in_ = 0;
 }
 
-/// The log does not show the held event any more.
-inline void engine::vanished() {
+/// The held event gets its outcome without being read again.
+inline void engine::give_up_held(detail::outcome how) {
+    if (!is_dirty()) save_in_ = what_->save.every_ms;
     at_ = held_at_;
-    drop_held();
-    ++counts_.scanned;
-    ++counts_.vanished;
-    ++unsaved_;
+    forget_held();
     ++scanned_;
-    notify(notice_kind::event_vanished, status::ok, at_);
+    ++counts_[static_cast<size_t>(how)];
+    ++unsaved_;
+    notify(how == detail::outcome::vanished ? notice_kind::event_vanished : notice_kind::event_skipped, status::ok);
 }
 
 /// The handler of `bit` answered anything but handled.
 inline void engine::answered(detail::delivery& from, uint32_t bit, verdict v) {
     if (v.what() == verdict::kind::pending) {
-        if (!holding_) hold(from);
+        hold(from);
         todo_ |= bit;
         pending_ |= bit;
         from.wait_ms = sooner(from.wait_ms, v.argument() != 0 ? v.argument() : what_->pending_ms);
@@ -3341,143 +3329,130 @@ inline void engine::answered(detail::delivery& from, uint32_t bit, verdict v) {
     }
     uint8_t handler = 0;
     for (uint32_t rest = bit; rest > 1; rest >>= 1) ++handler;
-    const bool is_permanent = v.what() == verdict::kind::rejected;
-    failed(from, bit, handler, is_permanent ? failure_kind::permanent : failure_kind::transient, v.argument());
-}
-
-inline text engine::name_of(const detail::delivery& from, uint8_t handler) const {
-    const routes& to = what_->handlers;
-    return handler == detail::no_handler ? text() : to.table->handler_name(to.self, *to.table, *from.to, handler);
+    failed(from, bit, handler, v.what() == verdict::kind::rejected ? failure_kind::permanent
+                                                                   : failure_kind::transient, v.argument());
 }
 
 inline failure engine::describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
                                 uint32_t code) const {
-    return {kind, code, attempt_, from.replaying, 0, record_.rebuild, what_->name, name_of(from, handler),
-            *from.event};
+    const routes& to = what_->handlers;
+    const text name = handler == detail::no_handler
+                          ? text() : to.table->handler_name(to.self, *to.table, *from.to, handler);
+    return {kind, code, attempt_, from.replaying, 0, record_.rebuild, what_->name, name, *from.event};
 }
 
 /// A failure of the handlers of `bits`: asks the policy, and does what it says.
-inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler,
-                                             failure_kind kind, uint32_t code) {
-    if (!holding_) hold(from);
+inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind,
+                           uint32_t code) {
+    hold(from);
     const failure f = describe(from, handler, kind, code);
-    ++counts_.failed_calls;
-    last_failure_ = {f.event.at, code, f.handler, attempt_, kind};
-    notify(notice_kind::handler_failed, last_reason(), f.event.at, &f);
+    const status why = detail::status_of(kind);
+    ++failed_calls_;
+    last_failure_ = {f.event.at, f.handler, code, attempt_, kind};
+    notify(notice_kind::handler_failed, why, &f);
     const decision decided = decide(f);
     switch (decided.what()) {
     case decision::kind::skip:
         worst_ = detail::outcome::skipped;
-        notify(notice_kind::event_skipped, last_reason(), f.event.at, &f);
+        notify(notice_kind::event_skipped, why, &f);
         break;
     case decision::kind::retry:
         retry_ |= bits;
-        retry_in_ = decided.wait_ms() > retry_in_ ? decided.wait_ms() : retry_in_;
+        if (decided.wait_ms() > retry_in_) retry_in_ = decided.wait_ms();
         break;
     case decision::kind::letter:
-        if (what_->dead_letters.put == nullptr) {
-            retry_ |= bits;
-            halt_with_ = status::no_dead_letter_sink;
-        } else if (owed_ != 0 || !put_letter(f)) {
-            letters_[owed_++] = {code, handler, kind};
+        if (owed_ != 0 || !put_letter(f)) {
+            letters_[owed_] = code << 4 | static_cast<uint32_t>(kind);
+            letter_handlers_[owed_++] = handler;
         }
         break;
     case decision::kind::halt:
         retry_ |= bits;
-        halt_with_ = last_reason();
+        halt_with_ = why;
         break;
     }
-    if (owed_ == detail::owed_letters_max) {    // nowhere to note another failure: hold the rest untried
+    if (owed_ == detail::owed_letters_max) {   // nowhere to note another failure: the rest wait
         const uint32_t later = handler == detail::no_handler ? ~bits : ~(bits | (bits - 1));
         todo_ |= from.mask & later & detail::handlers_mask(*from.to);
         from.mask &= ~later;
     }
 }
 
-inline decision engine::decide(const failure& f) {
+inline decision engine::decide(const failure& f) const {
     using end = error_policy::end;
     const projection& p = *what_;
-    const error_policy& policy = f.replaying && p.on_error_replaying != nullptr ? *p.on_error_replaying : p.on_error;
+    const error_policy& policy = f.replaying && p.on_error_replaying != nullptr ? *p.on_error_replaying
+                                                                                : p.on_error;
+    decision decided = decision::halt();
     if (policy.then_ == end::ask) {
-        PROJECTIONS_TRY_ { return policy.function_(f); }
-        PROJECTIONS_CATCH_ { return decision::halt(); }
+        PROJECTIONS_TRY_ { decided = policy.function_(f); }
+        PROJECTIONS_CATCH_ { decided = decision::halt(); }
+    } else if (f.kind == failure_kind::transient && f.attempts <= policy.retries_) {
+        return decision::retry_after(delay(f.attempts));
+    } else if (policy.then_ == end::skip) {
+        return decision::skip();
+    } else if (policy.then_ != end::halt) {
+        decided = decision::dead_letter();
     }
-    if (f.kind == failure_kind::transient && f.attempts <= policy.retries_) {
-        return decision::retry_after(delay(f.attempts, static_cast<uint64_t>(f.event.at)));
-    }
-    if (policy.then_ == end::skip) return decision::skip();
-    if (policy.then_ == end::letter) return decision::dead_letter();
-    if (policy.then_ == end::letter_or_halt && p.dead_letters.put != nullptr) return decision::dead_letter();
-    return decision::halt();
+    const bool has_sink = p.dead_letters.put != nullptr;
+    return decided.what() == decision::kind::letter && !has_sink ? decision::halt() : decided;
 }
 
 /// True: the sink has it, durably.
 inline bool engine::put_letter(const failure& f) {
-    const status s = detail::ask([&]() { return what_->dead_letters.put(what_->dead_letters.self, f); });
-    letter_pending_ = s == status::pending;
+    const dead_letter_sink& sink = what_->dead_letters;
+    const status s = detail::ask([&]() { return sink.put(sink.self, f); });
     if (s == status::ok) {
         letter_failures_ = 0;
         if (worst_ == detail::outcome::handled) worst_ = detail::outcome::lettered;
-        notify(notice_kind::event_lettered, last_reason(), f.event.at, &f);
+        notify(notice_kind::event_lettered, detail::status_of(f.kind), &f);
         return true;
     }
     letter_in_ = what_->pending_ms;
-    if (s != status::pending) {
+    if (s == status::pending) {
+        letter_failures_ = 0;
+    } else {
         letter_failures_ = detail::increased(letter_failures_);
-        letter_in_ = delay(letter_failures_, static_cast<uint64_t>(f.event.at));
-        notify(notice_kind::letter_failed, status::dead_letter_failed, f.event.at, &f);
+        letter_in_ = delay(letter_failures_);
+        notify(notice_kind::letter_failed, status::dead_letter_failed, &f);
     }
     return false;
 }
 
 /// Offers the letters that the sink has not taken, in order; the first that it does not take ends it.
 inline void engine::offer_owed(detail::delivery& from) {
-    uint8_t taken = 0;
-    while (taken < owed_) {
-        const detail::owed_letter& letter = letters_[taken];
-        if (!put_letter(describe(from, letter.handler, letter.kind, letter.code))) break;
-        ++taken;
+    while (owed_ != 0) {
+        const failure_kind kind = static_cast<failure_kind>(letters_[0] & 15u);
+        if (!put_letter(describe(from, letter_handlers_[0], kind, letters_[0] >> 4))) return;
+        --owed_;
+        for (uint8_t i = 0; i < owed_; ++i) {
+            letters_[i] = letters_[i + 1];
+            letter_handlers_[i] = letter_handlers_[i + 1];
+        }
     }
-    for (uint8_t i = taken; i < owed_; ++i) letters_[i - taken] = letters_[i];
-    owed_ = static_cast<uint8_t>(owed_ - taken);
 }
 
 // ---- the worker's commands
 
-inline void engine::go_on() {
-    halting_ = abandon_ = conflict_ = false;
-    ask_bounds_ = true;
-    stage_ = loaded_ ? stage::working : stage::loading;
-    state_ = run_state::running;
-    reason_ = why_ = status::ok;
-    read_in_ = 0;
-}
-
 inline status worker::retry_failed() {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted) return status::not_halted;
-    if (holding_ && group_of(end_reason_) == status_group::store) drop_held();
+    if (group_of(end_reason_) == status_group::store) forget_held();
     attempt_ = 0;
-    retry_in_ = 0;
     halt_with_ = status::ok;
-    loaded_ = loaded_ && !abandon_;
+    retry_in_ = 0;
+    loaded_ = loaded_ && may_save();
     go_on();
     return status::ok;
 }
 
 inline status worker::skip_failed(position at) {
     if (ticking_) return status::reentered;
-    if (stage_ != stage::halted || !holding_ || held_at_ != at) return status::not_halted;
-    if (!is_dirty()) save_in_ = what_->save.every_ms;
-    at_ = held_at_;
-    drop_held();
-    ++counts_.scanned;
-    ++counts_.skipped;
-    ++unsaved_;
-    go_on();
+    if (stage_ != stage::halted || !is_holding() || held_at_ != at) return status::not_halted;
     ticking_ = true;
-    notify(notice_kind::event_skipped, end_reason_, at_);
+    give_up_held(detail::outcome::skipped);
     ticking_ = false;
+    go_on();
     return status::ok;
 }
 
@@ -3491,13 +3466,12 @@ inline status worker::reset(position to) {
     if (ticking_) return status::reentered;
     if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
     if (!loaded_) return status::not_loaded;
-    if (abandon_ || to < before_first) return status::conflict;
-    drop_held();
+    if (is_refused() || !may_save() || to < before_first) return status::conflict;
+    forget_held();
     at_ = to;
     unsaved_ = saving_events_ = 0;
     save_first_ = true;
-    caught_up_ = beginning_ = false;
-    if (!saving_) save_in_ = 0;
+    if (saving_ == detail::saving::none) save_in_ = 0;
     go_on();
     return status::ok;
 }
