@@ -355,7 +355,10 @@ public:
 private:
     constexpr event_type(text name, uint32_t number, uint32_t version, bool is_raw)
         : name_(name), number_(number), version_(version), raw_(is_raw) {}
-    static constexpr uint32_t number_of(text name) { return detail::fnv1a(name.data(), name.size()); }
+    static constexpr uint32_t number_of(text name) {        // 0 stands for no number
+        const uint32_t hash = detail::fnv1a(name.data(), name.size());
+        return name.empty() || hash != 0 ? hash : 1;
+    }
 
     text name_{};
     uint32_t number_ = 0;
@@ -451,6 +454,7 @@ enum class [[nodiscard]] status : uint8_t {
     no_dead_letter_sink,
     unknown_policy,             ///< a name that its policy_table does not hold
     table_full,                 ///< a handler_map or policy_table is too small
+    bad_type,                   ///< an event type without a name or number, or with a name above 253
     duplicate_type,             ///< two event types with one name or number
     duplicate_handler,          ///< one handler name twice for one event type
     bad_batch,
@@ -640,7 +644,11 @@ public:
     routes(T&& handlers) = delete;      // only the address is kept: name the object first
 
     /// The handlers of a type, by name or by id.
-    handler_list find(const type_key& type) const { return {self, *table, detail::find(*table, type)}; }
+    handler_list find(const type_key& type) const {
+        return {self, *table, is_empty() ? table->unknown : detail::find(*table, type)};
+    }
+    /// A handler_map without handlers.
+    bool is_empty() const { return table->routes == nullptr; }
 
     void* self = nullptr;
     const detail::route_table* table = nullptr;
@@ -671,8 +679,8 @@ namespace detail {
 
 /// One handler of a handler_map; `next` chains the handlers of one event type.
 struct map_entry {
-    using group_call = uint16_t (*)(map_entry* all, uint16_t first, delivery& to, uint32_t& bit);
-    group_call group;           // decodes once and calls all of the chain that want the same type
+    using group_call = uint16_t (*)(map_entry* all, uint16_t first, uint16_t until, delivery& to, uint32_t& bit);
+    group_call group;           // decodes once and calls all from `first` that want the same type
     union {
         verdict (*invoke)(const map_entry& entry, const void* event, const context& with);
         verdict (*undecoded)(void* self, const stored_event& event, const context& with);
@@ -694,14 +702,16 @@ public:
 protected:
     struct storage { route* routes; map_entry* entries; uint16_t* slots; uint16_t count, slot_count; };
     constexpr handler_map_core() = default;
-    inline void put(const storage& in, const event_type& type, const map_entry& handler, bool live);
+    inline void put(const storage& in, const event_type& type, map_entry handler, bool live);
     inline void put_every(const storage& in, const map_entry& handler, bool live);
 
 private:
     friend class projections::routes;
     inline void prepare(const storage& in);
     inline route* route_for(const storage& in, const event_type& type);
-    inline bool chain(uint16_t& first, uint16_t added, text name);
+    inline status append(const storage& in, route& to, const map_entry& handler, bool live);
+    inline bool has_handler(uint16_t first, text name) const;
+    inline uint32_t decoded_bits(const route& of) const;
     inline static void call(void* self, delivery& to);
     inline static text name_of(const void* self, const route_table&, const route&, unsigned handler);
 
@@ -911,23 +921,23 @@ template<class R, class... A> class callback<R(A...)> {
 public:
     constexpr callback() = default;
     constexpr callback(R (*function)(void*, A...), void* object)
-        : call_(&by_hand), by_hand_(function), self_(object) {}
-    template<class F, detail::require<!detail::is_same<detail::plain<F>, callback>> = 0>
-    constexpr callback(F&& callable) {
-        if constexpr (detail::is_function_of<F, R (*)(A...)>) {
-            call_ = &plainly;
-            plain_ = static_cast<R (*)(A...)>(callable);
-        } else {
-            static_assert(detail::is_lvalue<F>, "projections: only the address of a callable is kept: name "
-                                                "it first, and let it outlive the engine");
-            call_ = &named<detail::referred<F>>;
-            self_ = detail::address_of_named(callable);
-        }
+        : call_(function == nullptr ? nullptr : &by_hand), by_hand_(function), self_(object) {}
+    template<class F, detail::require<detail::is_function_of<F, R (*)(A...)>> = 0>
+    constexpr callback(F&& function) : callback(as_function{}, static_cast<R (*)(A...)>(function)) {}
+    template<class F, detail::require<!detail::is_function_of<F, R (*)(A...)> &&
+                                      !detail::is_same<detail::plain<F>, callback>> = 0>
+    constexpr callback(F&& callable)
+        : call_(&named<detail::referred<F>>), self_(detail::address_of_named(callable)) {
+        static_assert(detail::is_lvalue<F>, "projections: only the address of a callable is kept: name it "
+                                            "first, and let it outlive the engine");
     }
     R operator()(A... arguments) const { return call_(*this, arguments...); }
     explicit constexpr operator bool() const { return call_ != nullptr; }
 
 private:
+    struct as_function {};
+    constexpr callback(as_function, R (*function)(A...))
+        : call_(function == nullptr ? nullptr : &plainly), plain_(function) {}
     static R by_hand(const callback& me, A... arguments) { return me.by_hand_(me.self_, arguments...); }
     static R plainly(const callback& me, A... arguments) { return me.plain_(arguments...); }
     template<class F> static R named(const callback& me, A... arguments) {
@@ -1240,7 +1250,8 @@ public:
     bool has_processed(position at) const { return at <= scanned(); }
     /// Positions between here and the newest event; -1 if unknown (no bounds(), or not asked yet).
     int64_t lag() const {
-        return !loaded_ || newest_ < before_first ? -1 : newest_ > at_ ? newest_ - at_ : 0;
+        if (!loaded_ || newest_ < before_first) return -1;
+        return newest_ <= at_ ? 0 : at_ < 0 ? newest_ + (newest_ != INT64_MAX) : newest_ - at_;
     }
     inline counters counts() const;
     const failure_record& last_failure() const { return last_failure_; }
@@ -1255,6 +1266,7 @@ protected:
     static constexpr uint8_t pause_off = 2;
 
     inline void forget_held();
+    inline void load_anew();
     inline void go_on();
     inline void give_up_held(detail::outcome how);
     inline void notify(notice_kind kind, status reason, const failure* cause = nullptr);
@@ -1285,6 +1297,7 @@ private:
     // one event
     inline bool take_closely(visitor& from, const stored_event& event);
     inline detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
+    inline uint32_t next_in_round(detail::delivery& d);
     inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
     PROJECTIONS_COLD_ inline bool keep_holding(visitor& from, const stored_event& event);
     PROJECTIONS_COLD_ inline void hold(const detail::delivery& from);
@@ -1523,7 +1536,7 @@ template<class... Engines> uint32_t tick_all(uint32_t now_ms, Engines&... engine
 template<class Now, class Sleep> status run(engine& e, Now&& now_ms, Sleep&& sleep_ms) {
     while (e.running()) {
         const uint32_t wait_ms = e.tick(now_ms()).wait_ms;
-        if (e.running() && wait_ms != 0) sleep_ms(wait_ms);
+        if (e.running() && wait_ms != 0 && !e.woken()) sleep_ms(wait_ms);
     }
     return e.reason();
 }
@@ -1584,6 +1597,7 @@ constexpr const char* to_string(status s) {
     case status::no_dead_letter_sink: return "no_dead_letter_sink";
     case status::unknown_policy: return "unknown_policy";
     case status::table_full: return "table_full";
+    case status::bad_type: return "bad_type";
     case status::duplicate_type: return "duplicate_type";
     case status::duplicate_handler: return "duplicate_handler";
     case status::bad_batch: return "bad_batch";
@@ -1633,12 +1647,21 @@ template<class E> inline constexpr bool
 template<class E, class = void> inline constexpr bool has_previous = false;
 template<class E> inline constexpr bool has_previous<E, void_t<typename E::previous>> = true;
 
+/// The version of the type before this one: as declared, or one less.
+template<class E, uint32_t Version> constexpr uint32_t version_before() {
+    if constexpr (has_type<typename E::previous> || has_event_name<typename E::previous>) {
+        return declared_type<typename E::previous>().version();
+    } else {
+        return Version - 1;
+    }
+}
+
 /// A payload that is of version `Version` of this type, or of an older one.
 template<class E, uint32_t Version> bool decode_version(const stored_event& in, E& out) {
     if constexpr (has_previous<E>) {
         if (in.version < Version) {
             typename E::previous older{};
-            if (!decode_version<typename E::previous, Version - 1>(in, older)) return false;
+            if (!decode_version<typename E::previous, version_before<E, Version>()>(in, older)) return false;
             out.upcast(older);
             return true;
         }
@@ -1729,6 +1752,7 @@ struct delivery {
     engine* from = nullptr;         // nullptr: deliver(), outside any engine
     uint32_t mask = ~0u;            // handlers to call
     uint32_t resumed = 0;           // handlers that answered pending before
+    uint32_t decoded = 0;           // a handler_map's: those that want the event decoded
     uint32_t now_ms = 0;
     uint32_t attempt = 1;
     uint32_t wait_ms = never;       // the shortest that a pending handler asked for
@@ -1982,7 +2006,7 @@ template<size_t N, size_t Handlers> struct built_routes {
         for (size_t i = 0; i < N; ++i) {
             const row& in = rows[i];
             const text name = in.type.name();
-            nameless = nameless || (name.empty() && in.type.number() == 0);
+            nameless = nameless || in.type.number() == 0;
             too_long = too_long || name.size() > name_size_max;
             routes[i] = {name.empty() ? nullptr : name.data(), in.call, in.type.number(), in.live_only, next,
                          static_cast<uint8_t>(name.size()), in.handler_count};
@@ -2243,7 +2267,17 @@ template<bool Alone, class... P> struct compiled_routes {
     static_assert(!built.duplicates, "projections: two event types of one registry have the same name or "
                                      "number, or a handler lists one twice");
 
-    static constexpr text names[] = {handler_name<P>()...};
+    static constexpr text names[class_count] = {handler_name<P>()...};
+    static constexpr bool has_equal_names = [] {
+        for (size_t i = 1; i < class_count; ++i) {
+            for (size_t other = 0; other < i; ++other) {
+                if (names[i] == names[other]) return true;
+            }
+        }
+        return false;
+    }();
+    static_assert(!has_equal_names, "projections: two handlers of one registry have the same name, and "
+                                      "letters would be mixed up: give one a `handler_name`");
     static text name_of(const void*, const route_table& in, const route& r, unsigned handler) {
         const uint8_t* const list = &r == &in.unknown ? everyone.at : in.handlers + r.first;
         return in.names[list[handler]];
@@ -2289,6 +2323,8 @@ constexpr routes::routes(T& handlers) {
 
 namespace detail {
 
+inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d, uint32_t& bit);
+
 /// Sets the table up at the first add(): until then a handler_map is all zero bytes.
 inline void handler_map_core::prepare(const storage& in) {
     if (table_.routes != nullptr) return;
@@ -2304,19 +2340,22 @@ inline void handler_map_core::prepare(const storage& in) {
 /// The route of a type, made if it is new; nullptr if that is a fault.
 inline route* handler_map_core::route_for(const storage& in, const event_type& type) {
     const text name = type.name();
-    const bool is_valid = name.empty() ? type.number() != 0 : name.size() <= name_size_max;
+    const bool is_valid = type.number() != 0 && name.size() <= name_size_max;
     for (uint16_t i = 0; i < table_.count; ++i) {
         route& r = in.routes[i];
         const bool same_name = text(r.name, r.name_size) == name;
         if (same_name && r.number == type.number()) return &r;
-        if (r.number == type.number() || (same_name && !name.empty())) return nullptr;
+        if (r.number == type.number() || (same_name && !name.empty())) {
+            if (table_.fault == status::ok) table_.fault = status::duplicate_type;
+            return nullptr;
+        }
     }
     if (!is_valid || table_.count == in.count) {
-        table_.fault = is_valid ? status::table_full : status::duplicate_type;
+        if (table_.fault == status::ok) table_.fault = is_valid ? status::table_full : status::bad_type;
         return nullptr;
     }
     route& added = in.routes[table_.count++];
-    added = {name.data(), &call, type.number(), table_.unknown.live_only, 0,
+    added = {name.data(), table_.unknown.call, type.number(), table_.unknown.live_only, 0,
              static_cast<uint8_t>(name.size()), table_.unknown.handlers};
     const auto place = [&](uint16_t* slots, uint32_t key) {
         uint32_t slot = key * first_multiplier >> table_.by_name.shift;
@@ -2328,105 +2367,115 @@ inline route* handler_map_core::route_for(const storage& in, const event_type& t
     return &added;
 }
 
-/// Appends to a chain; false if its name is there already.
-inline bool handler_map_core::chain(uint16_t& first, uint16_t added, text name) {
-    uint16_t* link = &first;
-    for (; *link != 0; link = &entries_[*link - 1].next) {
-        if (entries_[*link - 1].name == name) return false;
+inline bool handler_map_core::has_handler(uint16_t first, text name) const {
+    for (uint16_t at = first; at != 0; at = entries_[at - 1].next) {
+        if (entries_[at - 1].name == name) return true;
     }
-    *link = added;
-    return true;
+    return false;
 }
 
-inline void handler_map_core::put(const storage& in, const event_type& type, const map_entry& handler,
-                                  bool live) {
-    prepare(in);
-    const uint16_t types = table_.count;
-    route* const r = route_for(in, type);
-    status fault = status::ok;
-    if (r == nullptr) fault = table_.fault != status::ok ? table_.fault : status::duplicate_type;
-    else if (handler.group == nullptr) return;       // known, and nobody handles it
-    else if (used_ == in.count || r->handlers >= 32) fault = status::table_full;
-    else {
-        in.entries[used_] = handler;
-        if (handler.name.empty()) in.entries[used_].name = type.name();
-        if (!chain(r->first, static_cast<uint16_t>(used_ + 1), in.entries[used_].name)) {
-            fault = status::duplicate_handler;
-        } else {
-            ++used_;
-            if (live) r->live_only |= 1u << r->handlers;
-            ++r->handlers;
+/// Puts a handler at the end of a chain.
+inline status handler_map_core::append(const storage& in, route& to, const map_entry& handler, bool live) {
+    if (used_ == in.count) return status::table_full;
+    if (has_handler(table_.unknown.first, handler.name)) return status::duplicate_handler;
+    if (has_handler(to.first, handler.name)) return status::duplicate_handler;
+    uint16_t* link = &to.first;
+    for (; *link != 0; link = &entries_[*link - 1].next) {
+        const map_entry& other = entries_[*link - 1];
+        if (other.group != handler.group && other.group != &call_undecoded && handler.group != &call_undecoded) {
+            return status::duplicate_type;      // two C++ types for one event
         }
     }
-    static_cast<void>(types);
+    entries_[used_] = handler;
+    *link = ++used_;
+    if (live) to.live_only |= 1u << to.handlers;
+    ++to.handlers;
+    to.call = &call;
+    return status::ok;
+}
+
+inline void handler_map_core::put(const storage& in, const event_type& type, map_entry handler, bool live) {
+    prepare(in);
+    route* const r = route_for(in, type);
+    if (r == nullptr || handler.group == nullptr) return;       // a fault; or known, and nobody handles it
+    if (handler.name.empty()) handler.name = type.name();
+    const status fault = r->handlers >= 32 ? status::table_full : append(in, *r, handler, live);
     if (table_.fault == status::ok) table_.fault = fault;
 }
 
-/// The handlers of every event come first in each type's mask; those of the type follow.
+/// A handler of every event takes a place in each route that exists; routes made later begin with it.
 inline void handler_map_core::put_every(const storage& in, const map_entry& handler, bool live) {
     prepare(in);
     route& every = table_.unknown;
-    status fault = status::ok;
-    if (used_ == in.count || every.handlers >= 31) fault = status::table_full;
+    status fault = every.handlers >= 31 ? status::table_full : status::ok;
     for (uint16_t i = 0; i < table_.count; ++i) {
         if (in.routes[i].handlers >= 32) fault = status::table_full;
+        if (has_handler(in.routes[i].first, handler.name)) fault = status::duplicate_handler;
     }
-    if (fault == status::ok) {
-        in.entries[used_] = handler;
-        if (chain(every.first, static_cast<uint16_t>(used_ + 1), handler.name)) ++used_;
-        else fault = status::duplicate_handler;
-    }
-    if (fault != status::ok) {
-        if (table_.fault == status::ok) table_.fault = fault;
-        return;
-    }
-    const uint32_t bit = 1u << every.handlers;
-    const auto insert = [&](route& r) {
-        r.live_only = (r.live_only & (bit - 1)) | (live ? bit : 0u) | (r.live_only & ~(bit - 1)) << 1;
+    if (fault == status::ok) fault = append(in, every, handler, live);
+    if (table_.fault == status::ok) table_.fault = fault;
+    if (fault != status::ok) return;
+    for (uint16_t i = 0; i < table_.count; ++i) {
+        route& r = in.routes[i];
+        if (live) r.live_only |= 1u << r.handlers;
         ++r.handlers;
-    };
-    for (uint16_t i = 0; i < table_.count; ++i) insert(in.routes[i]);
-    insert(every);
-    every.call = &call;
+        r.call = &call;
+    }
 }
 
+/// Two chains, that of the type and that of every event, in the order in which they were added.
 inline void handler_map_core::call(void* self, delivery& d) {
-    handler_map_core& map = *static_cast<handler_map_core*>(self);
+    const handler_map_core& map = *static_cast<handler_map_core*>(self);
+    uint16_t every = map.table_.unknown.first;
+    uint16_t typed = d.to == &map.table_.unknown ? uint16_t{0} : d.to->first;
+    d.decoded = map.decoded_bits(*d.to);
     uint32_t bit = 1;
-    const uint16_t chains[] = {map.table_.unknown.first,
-                               d.to == &map.table_.unknown ? uint16_t{0} : d.to->first};
-    for (uint16_t next : chains) {
-        while (next != 0) next = map.entries_[next - 1].group(map.entries_, next, d, bit);
+    while (every != 0 || typed != 0) {
+        const bool is_every = typed == 0 || (every != 0 && every < typed);
+        uint16_t& next = is_every ? every : typed;
+        next = map.entries_[next - 1].group(map.entries_, next, is_every ? typed : every, d, bit);
     }
+}
+
+/// The handlers of a route that want the event decoded; all want the same C++ type.
+inline uint32_t handler_map_core::decoded_bits(const route& of) const {
+    uint32_t bits = 0;
+    uint32_t bit = 1;
+    uint16_t every = table_.unknown.first;
+    for (uint16_t typed = &of == &table_.unknown ? uint16_t{0} : of.first; typed != 0; bit <<= 1) {
+        if (every != 0 && every < typed) {
+            every = entries_[every - 1].next;
+        } else {
+            if (entries_[typed - 1].group != &call_undecoded) bits |= bit;
+            typed = entries_[typed - 1].next;
+        }
+    }
+    return bits;
 }
 
 inline text handler_map_core::name_of(const void* self, const route_table& table, const route& r,
                                       unsigned handler) {
     const handler_map_core& map = *static_cast<const handler_map_core*>(self);
-    const unsigned every = table.unknown.handlers;
-    uint16_t at = handler < every ? table.unknown.first : r.first;
-    for (unsigned left = handler < every ? handler : handler - every; left != 0; --left) {
-        at = map.entries_[at - 1].next;
+    uint16_t every = table.unknown.first;
+    uint16_t typed = &r == &table.unknown ? uint16_t{0} : r.first;
+    for (;; --handler) {
+        uint16_t& next = typed == 0 || (every != 0 && every < typed) ? every : typed;
+        if (handler == 0) return map.entries_[next - 1].name;
+        next = map.entries_[next - 1].next;
     }
-    return map.entries_[at - 1].name;
 }
 
 /// Handlers of one event that want it as E and follow each other: decode once, call each.
 template<class E>
-uint16_t call_group(map_entry* all, uint16_t first, delivery& d, uint32_t& bit) {
+uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d, uint32_t& bit) {
     E event{};
     bool is_decoded = false;
     const map_entry::group_call group = all[first - 1].group;
     uint16_t at = first;
-    for (; at != 0 && all[at - 1].group == group; at = all[at - 1].next, bit <<= 1) {
+    for (; at != 0 && all[at - 1].group == group && (until == 0 || at < until); at = all[at - 1].next, bit <<= 1) {
         if ((d.mask & bit) == 0) continue;
         if (!is_decoded && !decode_safely(*d.event, event)) {
-            uint32_t same = 0;      // all of the chain that want this type, so that it fails once
-            uint32_t other = bit;
-            for (uint16_t i = at; i != 0; i = all[i - 1].next, other <<= 1) {
-                if (all[i - 1].group == group) same |= other;
-            }
-            d.undecodable(same);
+            d.undecodable(d.decoded);
             continue;
         }
         is_decoded = true;
@@ -2436,7 +2485,7 @@ uint16_t call_group(map_entry* all, uint16_t first, delivery& d, uint32_t& bit) 
     return at;
 }
 
-inline uint16_t call_undecoded(map_entry* all, uint16_t first, delivery& d, uint32_t& bit) {
+inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d, uint32_t& bit) {
     const map_entry& entry = all[first - 1];
     if ((d.mask & bit) != 0) {
         const verdict v = verdict_of([&]() { return entry.undecoded(entry.self, *d.event, d.for_handler(bit)); });
@@ -2582,6 +2631,7 @@ handler_map<N>& handler_map<N>::add(event_type type,
 }
 
 inline verdict deliver(routes to, const stored_event& event, bool replaying) {
+    if (to.is_empty()) return handled;
     const detail::route& r = detail::find(*to.table, event.type);
     if (r.call == nullptr) return handled;
     detail::delivery d;
@@ -2601,6 +2651,9 @@ verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
     detail::delivery d;
     d.event = &stored;
     d.replaying = replaying;
+    if constexpr (detail::is_handler<P>) {
+        if (replaying && detail::handled_by<P>::live) return handled;
+    }
     return detail::call_on(handler, event, [&]() { return d.for_handler(1); });
 }
 
@@ -2747,22 +2800,28 @@ inline status engine::start() {
     if (fault != status::ok) return fault;
     static_cast<void>(stop_.take());
     static_cast<void>(pause_.take());
-    loaded_ = paused_ = save_first_ = save_doubtful_ = false;
-    saving_ = detail::saving::none;
-    read_failures_ = save_failures_ = 0;
-    unsaved_ = save_in_ = 0;
+    paused_ = false;
     for (event_count& one : counts_) one = 0;
     scanned_ = failed_calls_ = 0;
     last_failure_ = {};
+    load_anew();
+    ticking_ = true;
+    notify(notice_kind::started, status::ok);
+    ticking_ = false;
+    return status::ok;
+}
+
+/// Forgets all that a checkpoint store would know better.
+inline void engine::load_anew() {
+    loaded_ = save_first_ = save_doubtful_ = false;
+    saving_ = detail::saving::none;
+    read_failures_ = save_failures_ = 0;
+    unsaved_ = saving_events_ = save_in_ = 0;
     record_ = {};
     at_ = before_first;
     newest_ = before_first - 1;
     forget_held();
     go_on();
-    ticking_ = true;
-    notify(notice_kind::started, status::ok);
-    ticking_ = false;
-    return status::ok;
 }
 
 /// From a halt, or from nothing, to work.
@@ -2801,7 +2860,7 @@ inline status engine::check() const {
     if (p.checkpoints.save == nullptr) return status::no_save;
     if (p.handlers.table == nullptr) return status::no_handlers;
     if (p.handlers.table->fault != status::ok) return p.handlers.table->fault;
-    if (p.handlers.table->routes == nullptr) return status::no_handlers;
+    if (p.handlers.is_empty()) return status::no_handlers;
     if (p.first_start != begin_at::the_beginning && p.log.bounds == nullptr) return status::no_bounds;
     if (p.tick_ms_max != 0 && !p.clock) return status::no_clock;
     if (wants(end::unknown)) return status::unknown_policy;
@@ -3037,7 +3096,7 @@ inline bool engine::begin_somewhere(position trimmed, bool is_new) {
 inline bool engine::save_is_due() const {
     if (!is_dirty()) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none) return save_in_ == 0;
-    return save_first_ || paused_ || unsaved_ >= what_->save.every_events ||
+    return only_saves() || paused_ || unsaved_ >= what_->save.every_events ||
            (caught_up_ && what_->save.when_idle);
 }
 
@@ -3202,49 +3261,53 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
     const detail::route& route = detail::find(*p.handlers.table, event.type);
     d.event = &event;
     d.to = &route;
-    if (p.filter) {
-        bool is_ours = true;
-        PROJECTIONS_TRY_ { is_ours = p.filter(event); }
-        PROJECTIONS_CATCH_ {
-            failed(d, ~0u, detail::no_handler, failure_kind::transient, code_thrown);
-            return settle(from, event, outcome::handled);
-        }
-        if (!is_ours) {
-            forget_held();
-            return settle(from, event, outcome::filtered);
-        }
-    }
     return settle(from, event, call_handlers(d, route));
 }
 
 /// Calls whoever has no outcome for this event yet; what it is if none of them objects.
 inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::route& route) {
     using detail::outcome;
-    const bool is_known = &route != &what_->handlers.table->unknown;
-    uint32_t wanted = ~0u;
-    d.replaying = d.event->at <= record_.replayed_through;
-    if (is_holding()) {
-        if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
-        if (todo_ == 0 && owed_ == 0) {       // the round has ended: on to the next
-            todo_ = retry_;
-            retry_ = 0;
-            retry_in_ = 0;
-            if (attempt_ != 0xFFFF) ++attempt_;
+    const projection& p = *what_;
+    uint32_t wanted = is_holding() ? next_in_round(d) : ~0u;
+    if (p.filter && wanted == ~0u) {        // a new event, or one at which the filter has thrown
+        bool is_ours = true;
+        PROJECTIONS_TRY_ { is_ours = p.filter(*d.event); }
+        PROJECTIONS_CATCH_ {
+            failed(d, ~0u, detail::no_handler, failure_kind::transient, code_thrown);
+            return outcome::handled;
         }
-        wanted = owed_ == detail::owed_letters_max ? pending_ : todo_;
-        todo_ &= ~wanted;
-        d.resumed = pending_;
-        pending_ &= ~wanted;
-        d.attempt = attempt_;
+        if (!is_ours) {
+            forget_held();
+            return outcome::filtered;
+        }
     }
+    const bool is_known = &route != &p.handlers.table->unknown;
+    d.replaying = d.event->at <= record_.replayed_through;
     d.mask = wanted & detail::handlers_mask(route);
     if (d.replaying) d.mask &= ~route.live_only;
-    if (!is_known && what_->on_unknown == unknown_types::fail && (wanted & detail::no_handler_bit) != 0) {
+    if (!is_known && p.on_unknown == unknown_types::fail && (wanted & detail::no_handler_bit) != 0) {
         failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
     }
     const bool is_called = d.mask != 0 || is_holding();
-    if (d.mask != 0) route.call(what_->handlers.self, d);
+    if (d.mask != 0) route.call(p.handlers.self, d);
     return is_called ? outcome::handled : is_known ? outcome::unhandled : outcome::unknown;
+}
+
+/// Which handlers of the held event are to be called now; offers the letters that are owed first.
+inline uint32_t engine::next_in_round(detail::delivery& d) {
+    d.replaying = d.event->at <= record_.replayed_through;
+    if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
+    if (todo_ == 0 && owed_ == 0 && retry_in_ == 0) {       // the round has ended: on to the next
+        todo_ = retry_;
+        retry_ = 0;
+        if (attempt_ != 0xFFFF) ++attempt_;
+    }
+    if (owed_ == detail::owed_letters_max) return 0;        // nowhere to note another failure
+    const uint32_t wanted = todo_;
+    d.resumed = pending_;
+    d.attempt = attempt_;
+    todo_ = pending_ = 0;
+    return wanted;
 }
 
 /// After a pass over the handlers: the event has its outcome, or it is held and will be read again.
@@ -3437,11 +3500,14 @@ inline void engine::offer_owed(detail::delivery& from) {
 inline status worker::retry_failed() {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted) return status::not_halted;
+    if (!loaded_ || !may_save()) {
+        load_anew();
+        return status::ok;
+    }
     if (group_of(end_reason_) == status_group::store) forget_held();
     attempt_ = 0;
     halt_with_ = status::ok;
     retry_in_ = 0;
-    loaded_ = loaded_ && may_save();
     go_on();
     return status::ok;
 }
@@ -3586,6 +3652,7 @@ inline position memory_log_core::append(const storage& in, const stored_event& e
 }
 
 inline status memory_log_core::read(const storage& in, position after, visitor& visit) {
+    if (after >= static_cast<position>(next_)) return status::ok;
     if (after + 1 < static_cast<position>(first_)) return status::trimmed;
     reading_ = true;
     for (uint64_t at = static_cast<uint64_t>(after + 1); at < next_; ++at) {
