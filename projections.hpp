@@ -812,6 +812,7 @@ public:
 
 private:
     friend class engine;
+    inline bool take(const stored_event& event);
     bool close() {
         left_ = wanted();
         fast_ = 0;
@@ -2151,6 +2152,7 @@ template<bool Alone, class... P> struct compiled_routes {
         return result;
     }
     template<class E> static constexpr crew crew_for = crew_of<E>();
+    static constexpr const crew& everyone = crew_for<every_event>;
 
     struct cursor { void* const* handler; uint32_t bit; };
 
@@ -2184,6 +2186,7 @@ template<bool Alone, class... P> struct compiled_routes {
         if constexpr (crew_for<E>.typed != 0) {
             E event{};
             if ((d.mask & crew_for<E>.typed) != 0 && !decode_safely(*d.event, event)) {
+                if constexpr (everyone.count == 0) return d.undecodable(crew_for<E>.typed);
                 d.undecodable(crew_for<E>.typed);
             }
             const char in_order[] = {(step<P, E>(at, d, event), '\0')...};
@@ -2260,7 +2263,6 @@ template<bool Alone, class... P> struct compiled_routes {
     }
 
     static constexpr row_list rows = all_rows();
-    static constexpr crew everyone = crew_of<every_event>();
     static constexpr built_routes<rows.count, rows.handlers> built{rows.at};
     static_assert(!built.nameless, "projections: an event type needs a name or a number other than 0");
     static_assert(!built.too_long, "projections: the name of an event type has at most 253 characters");
@@ -3146,7 +3148,7 @@ inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bo
     : engine_(&reader), table_(reader.what_->handlers.table), handlers_(reader.what_->handlers.self),
       fast_(plainly ? wanted : 0), left_(plainly ? 0 : wanted), delivery_(&d) {}
 
-inline bool visitor::operator()(const stored_event& event) {
+PROJECTIONS_INLINE_ bool visitor::take(const stored_event& event) {
     engine& e = *engine_;
     if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
     const detail::route& route = detail::find(*table_, event.type);
@@ -3160,10 +3162,12 @@ inline bool visitor::operator()(const stored_event& event) {
     return --fast_ != 0;
 }
 
+inline bool visitor::operator()(const stored_event& event) { return take(event); }
+
 inline size_t visitor::operator()(const stored_event* events, size_t count) {
     const uint32_t before = wanted();
     for (size_t i = 0; i < count; ++i) {
-        if (!(*this)(events[i])) break;
+        if (!take(events[i])) break;
     }
     return before - wanted();
 }

@@ -1,0 +1,147 @@
+// What the worker is compared with: the same events, the same handlers, dispatched by hand. None of
+// these keeps a checkpoint, checks the order of positions, counts, or survives a failing handler.
+#include "workload.hpp"
+
+#include <functional>
+#include <unordered_map>
+
+namespace {
+
+template<class Event> bool decode(const pj::stored_event& stored, Event& event) {
+    if (stored.payload.size() != sizeof event) return false;
+    memcpy(static_cast<void*>(&event), stored.payload.data(), sizeof event);
+    return true;
+}
+
+#ifdef BENCH_TWO_HANDLERS
+constexpr bool two_handlers = true;
+#else
+constexpr bool two_handlers = false;
+#endif
+
+template<class Event>
+void both(const pj::stored_event& stored, first_handler& first, second_handler& second) {
+    Event event;
+    if (!decode(stored, event)) return;
+    static_cast<void>(first.on(event));
+    if (two_handlers) static_cast<void>(second.on(event));
+}
+
+// An integer switch: the number comes for free, the compiler sees every case.
+extern "C" __attribute__((noinline)) void
+measured_switch(const pj::stored_event* events, size_t count, first_handler& first,
+                second_handler& second) {
+    for (size_t i = 0; i < count; ++i) {
+        switch (events[i].type.number()) {
+#define EVENT(index, amount_type, name)                                        \
+    case event_##index::type.number(): both<event_##index>(events[i], first, second); break;
+#include "events.inc"
+#undef EVENT
+        default: break;
+        }
+    }
+}
+
+// FNV-1a of the name, open addressing, the whole name compared, one call.
+struct by_hash {
+    using call = void (*)(const pj::stored_event&, first_handler&, second_handler&);
+    struct slot {
+        uint32_t hash;
+        pj::text name;
+        call handle;
+    };
+    std::vector<slot> slots;
+    uint32_t mask = 1;
+
+    static uint32_t hash_of(const char* name, size_t size) {
+        uint32_t hash = 2166136261u;
+        for (size_t i = 0; i < size; ++i)
+            hash = (hash ^ static_cast<unsigned char>(name[i])) * 16777619u;
+        return hash;
+    }
+    void add(const char* name, call handle) {
+        const uint32_t hash = hash_of(name, strlen(name));
+        uint32_t at = hash & mask;
+        while (slots[at].handle != nullptr) at = (at + 1) & mask;
+        slots[at] = {hash, pj::text(name, strlen(name)), handle};
+    }
+    by_hash() {
+        while (mask < 2 * type_count) mask *= 2;
+        slots.resize(mask);
+        --mask;
+#define EVENT(index, amount_type, name) add(name, &both<event_##index>);
+#include "events.inc"
+#undef EVENT
+    }
+};
+
+extern "C" __attribute__((noinline)) void
+measured_hash(const pj::stored_event* events, size_t count, const by_hash& table,
+              first_handler& first, second_handler& second) {
+    for (size_t i = 0; i < count; ++i) {
+        const pj::text name = events[i].type.name();
+        const uint32_t hash = by_hash::hash_of(name.data(), name.size());
+        for (uint32_t at = hash & table.mask; table.slots[at].handle != nullptr;
+             at = (at + 1) & table.mask) {
+            const by_hash::slot& slot = table.slots[at];
+            if (slot.hash != hash || slot.name.size() != name.size() ||
+                memcmp(slot.name.data(), name.data(), name.size()) != 0)
+                continue;
+            slot.handle(events[i], first, second);
+            break;
+        }
+    }
+}
+
+// What is written first: a map from the name to the functions that want it.
+using functions = std::vector<std::function<void(const pj::stored_event&)>>;
+using by_map = std::unordered_map<std::string, functions>;
+
+extern "C" __attribute__((noinline)) void
+measured_map(const pj::stored_event* events, size_t count, const by_map& map) {
+    for (size_t i = 0; i < count; ++i) {
+        const pj::text name = events[i].type.name();
+        const auto found = map.find(std::string(name.data(), name.size()));
+        if (found == map.end()) continue;
+        for (const auto& handle : found->second) handle(events[i]);
+    }
+}
+
+template<class Event> void subscribe(by_map& map, const char* name, first_handler& first,
+                                     second_handler& second) {
+    map[name].push_back([&first](const pj::stored_event& stored) {
+        Event event;
+        if (decode(stored, event)) static_cast<void>(first.on(event));
+    });
+    if (two_handlers)
+        map[name].push_back([&second](const pj::stored_event& stored) {
+            Event event;
+            if (decode(stored, event)) static_cast<void>(second.on(event));
+        });
+}
+
+} // namespace
+
+int main(int count, char** values) {
+    const arguments args(count, values);
+    log_memory memory;
+    fill(memory, args.log_events, args.by_id, args.one_in_ten());
+    expect(memory, args.events, args.one_in_ten());
+    first_handler first;
+    second_handler second;
+    const pj::stored_event* const events = memory.views.data();
+    if (args.engine == "switch") {
+        repeat(args, [&] { measured_switch(events, args.events, first, second); });
+    } else if (args.engine == "hash") {
+        const by_hash table;
+        repeat(args, [&] { measured_hash(events, args.events, table, first, second); });
+    } else {
+        by_map map;
+#define EVENT(index, amount_type, name) subscribe<event_##index>(map, name, first, second);
+#include "events.inc"
+#undef EVENT
+        repeat(args, [&] { measured_map(events, args.events, map); });
+    }
+    check(memory, first, two_handlers ? &second : nullptr, args.passes == 0 ? 1 : args.passes);
+    return 0;
+}

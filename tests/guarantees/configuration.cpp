@@ -1,0 +1,154 @@
+// G29: a wrong description is reported by start() with the status that names it; no port is called.
+#include "support/setup.hpp"
+
+using namespace support;
+using pj::status;
+
+namespace {
+
+struct mistake {
+    status expected;
+    void (*make)(setup&);
+};
+
+const mistake mistakes[] = {
+    {status::no_name, [](setup& s) { s.what.name = {}; }},
+    {status::no_name, [](setup& s) { s.what.name = ""; }},
+    {status::reserved_name, [](setup& s) { s.what.name = "orders_p0"; }},
+    {status::reserved_name, [](setup& s) { s.what.name = "orders_p12345"; }},
+    {status::reserved_name, [](setup& s) { s.what.name = "orders_partitions"; }},
+    {status::no_read, [](setup& s) { s.what.log = {}; }},
+    {status::no_read, [](setup& s) { s.what.log.read = nullptr; }},
+    {status::no_load, [](setup& s) { s.what.checkpoints.load = nullptr; }},
+    {status::no_save, [](setup& s) { s.what.checkpoints.save = nullptr; }},
+    {status::no_handlers, [](setup& s) { s.what.handlers = {}; }},
+    {status::no_bounds, [](setup& s) {
+         s.what.log.bounds = nullptr;
+         s.what.first_start = pj::begin_at::the_end;
+     }},
+    {status::no_bounds, [](setup& s) {
+         s.what.log.bounds = nullptr;
+         s.what.first_start = pj::begin_at::oldest_kept;
+     }},
+    {status::no_clock, [](setup& s) { s.what.tick_ms_max = 5; }},
+    {status::no_dead_letter_sink, [](setup& s) { s.what.on_error = pj::error_policy::dead_letter(); }},
+    {status::unknown_policy, [](setup& s) {
+         static const pj::policy_table<2> none;
+         s.what.on_error = none["nobody"];
+     }},
+    {status::unknown_policy, [](setup& s) { s.what.on_error = pj::error_policy::custom({}); }},
+    {status::unknown_policy, [](setup& s) {
+         static const pj::error_policy missing = pj::error_policy::custom({});
+         s.what.on_error_replaying = &missing;
+     }},
+    {status::no_dead_letter_sink, [](setup& s) {
+         static const pj::error_policy letter = pj::error_policy::dead_letter();
+         s.what.on_error_replaying = &letter;
+     }},
+    {status::bad_batch, [](setup& s) { s.what.batch = 0; }},
+    {status::bad_save_rule, [](setup& s) { s.what.save.every_events = 0; }},
+    {status::bad_backoff, [](setup& s) { s.what.delays.multiplier = 0; }},
+    {status::bad_backoff, [](setup& s) { s.what.delays.jitter_percent = 101; }},
+};
+
+template<size_t N> status start_with(pj::handler_map<N>& map) {
+    setup s;
+    s.what.handlers = map;
+    const status answer = s.start();
+    CHECK(s.w.trace.empty() == (answer != status::ok));
+    return answer;
+}
+
+} // namespace
+
+TEST_CASE("G29 every mistake has its status and nothing is touched") {
+    for (const mistake& m : mistakes) {
+        CAPTURE(pj::to_string(m.expected));
+        setup s;
+        s.log.append(3, "Alpha");
+        m.make(s);
+        CHECK(s.start() == m.expected);
+        CHECK(pj::group_of(m.expected) == pj::status_group::configuration);
+        CHECK_FALSE(s.worker.running());
+        for (int i = 0; i < 3; ++i) s.tick_after(1000);
+        CHECK(s.w.trace.empty());
+        CHECK(s.w.port_calls == 0);
+        CHECK(s.worker.state() == pj::run_state::stopped);
+        CHECK_FALSE(s.worker.loaded());
+    }
+}
+
+TEST_CASE("G29 a description that was repaired starts") {
+    setup s;
+    s.log.append(3, "Beta");
+    s.what.batch = 0;
+    CHECK(s.start() == status::bad_batch);
+    s.what.batch = 10;
+    CHECK(s.start() == status::ok);
+    s.run_for(1000);
+    CHECK(s.stored().at == 2);
+}
+
+TEST_CASE("G29 start() itself calls no port, tick() with a good description does") {
+    setup s;
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.w.port_calls == 0);
+    s.tick();
+    CHECK(s.w.port_calls > 0);
+}
+
+TEST_CASE("G29 names that only look like the library's are allowed") {
+    for (const char* name : {"p0", "_p", "orders_p", "orders_px1", "ordersp1", "partitions", "a_p1x",
+                             "orders_partitions2"}) {
+        setup s;
+        s.what.name = name;
+        CHECK(s.start() == status::ok);
+    }
+}
+
+TEST_CASE("G29 a failed start of a wrong description leaves the last run's record alone") {
+    setup s;
+    s.log.append(3, "Beta");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.stop() == status::ok);
+    const size_t calls = s.w.trace.size();
+    s.what.checkpoints.save = nullptr;
+    CHECK(s.start() == status::no_save);
+    s.tick();
+    CHECK(s.w.trace.size() == calls);
+    CHECK(s.worker.state() == pj::run_state::stopped);
+}
+
+TEST_CASE("G29 a handler_map reports what went wrong while it was filled") {
+    world w;
+    scripted one(w, "one"), two(w, "two");
+    const auto call = &scripted::call_by_hand;
+    SUBCASE("too many handlers") {
+        pj::handler_map<1> map;
+        map.add(alpha::type, call, &one, "one").add(beta::type, call, &two, "two");
+        CHECK(start_with(map) == status::table_full);
+    }
+    SUBCASE("one handler name twice for one event") {
+        pj::handler_map<4> map;
+        map.add(alpha::type, call, &one, "one").add(alpha::type, call, &two, "one");
+        CHECK(start_with(map) == status::duplicate_handler);
+    }
+    SUBCASE("two types with one number") {
+        pj::handler_map<4> map;
+        map.add(pj::event_type("X", pj::id{5}), call, &one, "one");
+        map.add(pj::event_type("Y", pj::id{5}), call, &two, "two");
+        CHECK(start_with(map) == status::duplicate_type);
+    }
+    SUBCASE("nothing at all") {
+        pj::handler_map<4> map;
+        CHECK(start_with(map) == status::no_handlers);
+    }
+}
+
+TEST_CASE("G29 tick() without a clock is no_clock and does nothing") {
+    setup s;
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.worker.tick().reason == status::no_clock);
+    CHECK(s.w.port_calls == 0);
+}

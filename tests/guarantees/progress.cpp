@@ -1,0 +1,244 @@
+// G1, G3, G4, G7: the checkpoint moves with outcomes only, over everything that is not for us, and
+// events reach handlers in log order.
+#include "support/setup.hpp"
+
+using namespace support;
+using pj::status;
+
+namespace {
+
+bool is_even(const pj::stored_event& e) { return e.at % 2 == 0; }
+
+} // namespace
+
+TEST_CASE("G1 a checkpoint is never saved above the last event with an outcome") {
+    setup s;
+    s.log.append(20, "Alpha");
+    s.what.save.every_events = 1;
+    s.what.on_error = pj::error_policy::retry(5);
+    s.b.says.at(7, pj::fail(), 3).at(12, pj::pending, 4);
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 100; ++i) {
+        s.tick();
+        const pj::position saved = s.stored().at;
+        for (pj::position at = 0; at <= saved; ++at) {
+            CHECK(s.w.times("a", at) == 1);
+            CHECK(s.w.times("b", at) >= (at == 7 ? 4u : at == 12 ? 5u : 1u));
+        }
+        s.now_ms += s.last.wait_ms == pj::never ? 1 : s.last.wait_ms;
+    }
+    CHECK(s.stored().at == 19);
+}
+
+TEST_CASE("G1 an event that halts the engine is never passed, stops and restarts included") {
+    setup s;
+    s.log.append(10, "Alpha");
+    s.what.on_error = pj::error_policy::halt();
+    s.c.says.always(4, pj::fail());
+    for (int run = 0; run < 3; ++run) {
+        REQUIRE(s.start() == status::ok);
+        s.run_for(60000);
+        CHECK(s.last.state == pj::run_state::halted);
+        CHECK(s.worker.reason() == status::handler_failed);
+        CHECK(s.stored().at == 3);
+        CHECK(s.worker.scanned() == 3);
+    }
+    CHECK(s.w.times("c", 4) == 3);
+    CHECK(s.w.times("a", 5) == 0);
+}
+
+TEST_CASE("G1 what a letter could not be kept for is not passed") {
+    setup s;
+    s.log.append(5, "Alpha");
+    s.letters();
+    s.b.says.at(2, pj::fail());
+    s.sink.puts.always(status::failed);
+    REQUIRE(s.start() == status::ok);
+    s.run_for(600000);
+    CHECK(s.stored().at == 1);
+    CHECK(s.stop() == status::ok);
+    CHECK(s.stored().at == 1);
+}
+
+TEST_CASE("G1 events that were shown before a failing answer count, the others do not") {
+    for (const status answer : {status::ok, status::more, status::pending, status::failed}) {
+        setup s;
+        s.log.append(6, "Alpha");
+        s.log.reads.then(answer);
+        s.log.shows = {3};
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK(s.worker.scanned() == 2);
+        s.run_for(60000);
+        CHECK(s.w.called() == "a0 b0 c0 a1 b1 c1 a2 b2 c2 a3 b3 c3 a4 b4 c4 a5 b5 c5");
+        CHECK(s.stored().at == 5);
+    }
+}
+
+TEST_CASE("G3 filtered, unhandled and unknown events advance the checkpoint and no batch repeats") {
+    for (const size_t slice : {size_t{0}, size_t{1}, size_t{3}, size_t{64}}) {
+        for (const bool limit : {true, false}) {
+            setup s;
+            s.log.slice = slice;
+            s.log.uses_limit = limit;
+            const char* const types[] = {"Gamma", "Alpha", "Nobody", "Beta", "Gamma"};
+            for (int i = 0; i < 1000; ++i) s.log.add(3 * i, types[i % 5]);
+            s.what.batch = 7;
+            s.what.filter = &is_even;
+            REQUIRE(s.start() == status::ok);
+            s.run_for(60000);
+            CHECK(s.log.shown == 1000);
+            CHECK(s.stored().at == 2997);
+            CHECK(s.worker.counts().filtered == 500);
+            CHECK(s.worker.counts().unknown == 100);
+            CHECK(s.worker.counts().unhandled == 200);
+            CHECK(s.worker.counts().handled == 200);
+            CHECK(s.log.wanted_max == 7);
+        }
+    }
+}
+
+TEST_CASE("G3 a log with nothing for this projection is read once from end to end") {
+    setup s;
+    s.log.append(500, "Gamma");
+    s.what.batch = 10;
+    s.what.save.every_events = 25;
+    REQUIRE(s.start() == status::ok);
+    s.run_for(5000);
+    CHECK(s.w.calls.empty());
+    CHECK(s.log.shown == 500);
+    CHECK(s.stored().at == 499);
+    CHECK(s.stop() == status::ok);
+    REQUIRE(s.start() == status::ok);
+    s.run_for(5000);
+    CHECK(s.log.shown == 500);
+}
+
+TEST_CASE("G3 a store that filters advances the checkpoint by scanned_to") {
+    setup s;
+    s.log.add(2, "Alpha");
+    s.log.newest = 90;
+    s.log.scanned_to = 90;
+    REQUIRE(s.start() == status::ok);
+    s.run_for(5000);
+    CHECK(s.stored().at == 90);
+    CHECK(s.worker.counts().scanned == 1);
+    s.log.add(91, "Alpha");
+    s.log.scanned_to = 10;          // lower than where we are: nothing happens
+    s.run_for(5000);
+    CHECK(s.stored().at == 91);
+    CHECK(s.w.called() == "a2 b2 c2 a91 b91 c91");
+}
+
+TEST_CASE("G3 scanned_to after the visitor said stop is ignored") {
+    setup s;
+    s.log.append(10, "Alpha");
+    s.log.scanned_to = 9;
+    s.what.batch = 4;
+    SUBCASE("because the batch is full") {}
+    SUBCASE("because an event is held") { s.b.says.at(1, pj::pending); }
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    CHECK(s.worker.scanned() <= 3);
+    s.run_for(5000);
+    CHECK(s.w.times("b", 9) == 1);
+    CHECK(s.worker.counts().handled == 10);
+}
+
+TEST_CASE("G4 position 0 is delivered and reading resumes strictly after the checkpoint") {
+    setup s;
+    s.log.append(3, "Alpha");
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    CHECK(s.w.called() == "a0 b0 c0 a1 b1 c1 a2 b2 c2");
+    CHECK(s.stop() == status::ok);
+    CHECK(s.stored().at == 2);
+    s.w.calls.clear();
+    s.log.append(1, "Alpha");
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    CHECK(s.log.last_after == 2);
+    CHECK(s.w.called() == "a3 b3 c3");
+}
+
+TEST_CASE("G4 a checkpoint at 0 is not the same as none") {
+    setup s;
+    s.log.append(2, "Beta");
+    SUBCASE("none: event 0 comes") {
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK(s.w.called() == "a0 a1");
+    }
+    SUBCASE("at 0: event 1 comes") {
+        s.store.put("p", 0);
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK(s.w.called() == "a1");
+    }
+    SUBCASE("saved as before_first: event 0 comes") {
+        s.store.put("p", pj::before_first, 4);
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK(s.w.called() == "a0 a1");
+        CHECK(s.stop() == status::ok);
+        CHECK(s.stored().revision == 5);
+    }
+}
+
+TEST_CASE("G7 events reach each handler in log order, retries and other events in between included") {
+    setup s;
+    s.log.append(3, "Alpha");
+    s.what.on_error = pj::error_policy::retry(4);
+    s.a.says.at(1, pj::fail(), 2);
+    s.c.says.at(1, pj::fail(), 4);
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 60; ++i) {              // new events arrive at every step
+        s.log.append(1, "Alpha");
+        s.tick_after(50);
+    }
+    CHECK(s.w.times("a", 1) == 3);
+    CHECK(s.w.times("b", 1) == 1);
+    CHECK(s.w.times("c", 1) == 5);
+    std::map<std::string, pj::position> newest;
+    for (const call& c : s.w.calls) {
+        const auto before = newest.emplace(c.who, -1).first;
+        CHECK(c.at >= before->second);
+        before->second = c.at;
+    }
+    bool seen_after = false;
+    for (const call& c : s.w.calls) {           // nothing above 1 before 1 is done
+        seen_after = seen_after || c.at > 1;
+        if (seen_after) CHECK(c.at > 1);
+    }
+}
+
+TEST_CASE("G7 an event that appears below a held event is not handled out of order") {
+    setup s;
+    s.log.add(10, "Beta").add(20, "Beta").add(30, "Beta");
+    s.what.on_error = pj::error_policy::retry(5);
+    s.a.says.at(20, pj::fail(), 2);
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    s.log.rows.insert(s.log.rows.begin() + 1, row{15, "Beta"});
+    s.run_for(60000);
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.worker.reason() == status::store_unordered);
+    CHECK(s.w.times("a", 15) == 0);
+    CHECK(s.w.times("a", 30) == 0);
+    CHECK(s.stored().at == 10);
+}
+
+TEST_CASE("G7 a held event keeps all later ones back however long it takes") {
+    setup s;
+    s.log.append(4, "Alpha");
+    s.b.says.at(1, pj::pending, 50);
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 50; ++i) {
+        CHECK(s.w.times("a", 2) == 0);
+        s.tick_after(10);
+    }
+    s.run_for(1000);
+    CHECK(s.w.times("a", 1) == 1);
+    CHECK(s.w.times("b", 1) == 51);
+    CHECK(s.worker.counts().handled == 4);
+}

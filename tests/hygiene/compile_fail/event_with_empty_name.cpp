@@ -1,0 +1,20 @@
+// expect: projections: an event type needs a name or a number
+// Neither a name nor a number.
+#include "projections.hpp"
+namespace pj = projections;
+
+struct coin {
+#ifdef CORRECT
+    static constexpr pj::event_type type{"Coin", pj::raw};
+#else
+    static constexpr pj::event_type type{"", pj::raw};
+#endif
+    uint32_t cents;
+};
+struct purse {
+    using handles = pj::events<coin>;
+    void on(const coin&) {}
+};
+
+pj::verdict use(purse& handler, const pj::stored_event& event);
+pj::verdict use(purse& handler, const pj::stored_event& event) { return pj::deliver(handler, event); }

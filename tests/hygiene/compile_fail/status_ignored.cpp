@@ -1,0 +1,38 @@
+// expect: ignoring return(ed)? value of .*nodiscard
+// Not asking whether start() worked (with -Werror, which is said in the file).
+#include "projections.hpp"
+namespace pj = projections;
+#pragma GCC diagnostic error "-Wunused-result"
+#pragma GCC diagnostic error "-Wunused-value"
+
+struct coin {
+    static constexpr pj::event_type type{"Coin", pj::raw};
+    uint32_t cents;
+};
+struct purse {
+    using handles = pj::events<coin>;
+    uint32_t cents = 0;
+    void on(const coin& e) { cents += e.cents; }
+};
+struct array_log {
+    pj::status read(pj::position, pj::visitor&) { return pj::status::ok; }
+};
+struct slot {
+    pj::status load(pj::text, pj::checkpoint&) { return pj::status::ok; }
+    pj::status save(pj::text, const pj::checkpoint&) { return pj::status::ok; }
+};
+
+array_log events_stored;
+slot saved;
+purse mine;
+pj::projection described{"purse", events_stored, mine, saved};
+pj::worker worker{described};
+
+void use();
+void use() {
+#ifdef CORRECT
+    if (worker.start() != pj::status::ok) return;
+#else
+    worker.start();
+#endif
+}

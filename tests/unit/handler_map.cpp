@@ -1,0 +1,315 @@
+// >>handlers: handler_map: the same as a registry, chosen at run time.
+#include "projections.hpp"
+#include <doctest/doctest.h>
+#include <initializer_list>
+#include <random>
+#include <string>
+#include <vector>
+namespace pj = projections;
+
+namespace {
+
+std::vector<std::string> trace;
+void note(const char* who) { trace.emplace_back(who); }
+std::vector<std::string> traced() {
+    std::vector<std::string> result;
+    result.swap(trace);
+    return result;
+}
+using list = std::vector<std::string>;
+
+struct shape {};
+struct circle : shape {
+    static constexpr pj::event_type type{"Circle"};
+    static inline int decoded = 0;
+    static bool decode(const pj::stored_event& in, circle&) {
+        ++decoded;
+        return in.payload.text() != "broken";
+    }
+};
+struct square : shape {
+    static constexpr pj::event_type type{"Square", pj::raw};
+    static constexpr pj::event_type also[]{"Quadrat"};
+    char side;
+};
+struct colour { static constexpr pj::event_type type{"Colour", pj::raw}; char c; };
+using shapes = pj::events<circle, square, colour>;
+
+struct drawing {
+    using handles = pj::events<circle, square>;
+    static constexpr char handler_name[] = "drawing";
+    void on(const circle&) { note("drawing circle"); }
+    pj::verdict on(const square&, const pj::context& ctx) {
+        note(ctx.replaying ? "drawing square again" : "drawing square");
+        return pj::handled;
+    }
+    // and more, for add<Event, Function>()
+    pj::status member(const circle&) { note("member"); return pj::status::ok; }
+    void member_with(const circle&, const pj::context&) { note("member with"); }
+    void of_parent(const shape&) { note("parent"); }
+};
+struct area {
+    using handles = pj::matching<shapes>;
+    void on(const shape&) { note("area"); }
+};
+struct audit {
+    using handles = pj::every_event;
+    const char* name = "audit";
+    void on(const pj::stored_event&) { note(name); }
+};
+struct motor {
+    using handles = pj::live_only<circle>;
+    void on(const circle&) { note("motor"); }
+};
+pj::verdict free_function(const circle&) { note("free"); return pj::handled; }
+void free_with(const circle&, const pj::context&) { note("free with"); }
+void taking_object(drawing&, const circle&) { note("object"); }
+pj::verdict taking_object_with(drawing&, const circle&, const pj::context&) {
+    note("object with");
+    return pj::handled;
+}
+pj::verdict by_hand(void* self, const pj::stored_event&, const pj::context&) {
+    note(static_cast<const char*>(self));
+    return pj::handled;
+}
+void* hand(const char* name) { return const_cast<char*>(name); }
+
+const pj::stored_event a_circle{0, "Circle"};
+const pj::stored_event a_square{1, "Square", {"s", 1}};
+
+} // namespace
+
+TEST_CASE("handler_map: everything that can be added, called in the order of add()") {
+    drawing d;
+    area a;
+    pj::handler_map<16> map;
+    map.add(d)
+        .add<circle, &drawing::member>(d, "2")
+        .add<circle, &drawing::member_with>(d, "3")
+        .add<circle, &drawing::of_parent>(d, "4")
+        .add<circle, &taking_object>(d, "5")
+        .add<circle, &taking_object_with>(d, "6")
+        .add<circle>(free_function, "7")
+        .add<circle>(&free_with, "8")
+        .add<circle>([](const circle&) { note("lambda"); })
+        .add<circle>([](const shape&, const pj::context&) { note("lambda with"); }, "10")
+        .add("Circle", &by_hand, hand("hand"), "11")
+        .add(a);
+    CHECK(map.fault() == pj::status::ok);
+    circle::decoded = 0;
+    CHECK(pj::deliver(map, a_circle) == pj::handled);
+    CHECK(traced() == list{"drawing circle", "member", "member with", "parent", "object",
+                           "object with", "free", "free with", "lambda", "lambda with", "hand",
+                           "area"});
+    CHECK(circle::decoded == 2);        // once before and once after the one that takes it undecoded
+    CHECK(pj::deliver(map, a_square, true) == pj::handled);
+    CHECK(traced() == list{"drawing square again", "area"});
+    CHECK(pj::deliver(map, {3, "Quadrat", {"s", 1}}) == pj::handled);
+    CHECK(traced() == list{"drawing square", "area"});
+    CHECK(pj::deliver(map, {4, "Unknown"}) == pj::handled);
+    CHECK(pj::deliver(map, {5, "Colour", {"c", 1}}) == pj::handled);
+    CHECK(traced().empty());
+}
+
+TEST_CASE("handler_map: names, find(), known but not handled") {
+    drawing d;
+    area a;
+    pj::handler_map<8> map;
+    map.add(d).add(a).add<circle>(free_function).add("Raw", &by_hand, nullptr, "raw");
+    REQUIRE(map.find("Circle").size() == 3);
+    CHECK(map.find("Circle")[0] == "drawing");
+    CHECK(map.find("Circle")[2] == "Circle");           // a function is named after its event
+    CHECK(map.find("Raw")[0] == "raw");
+    CHECK(map.find(pj::id{circle::type.number()}).size() == 3);
+    CHECK(map.find("Colour").known());
+    CHECK(map.find("Colour").size() == 0);
+    CHECK_FALSE(map.find("Nobody").known());
+    CHECK_FALSE(map.find({}).known());
+}
+
+TEST_CASE("handler_map: empty, it knows nothing and start() says so") {
+    pj::handler_map<4> map;
+    CHECK(map.fault() == pj::status::ok);
+    CHECK(map.find("Circle").size() == 0);
+    CHECK_FALSE(map.find("Circle").known());
+    CHECK_FALSE(map.find(pj::id{1}).known());
+    CHECK(pj::deliver(map, a_circle) == pj::handled);
+    pj::memory_log<4, 64> log;
+    pj::memory_checkpoint_store<1> checkpoints;
+    const pj::projection p{"empty", log, map, checkpoints};
+    pj::worker w{p};
+    CHECK(w.start() == pj::status::no_handlers);
+}
+
+TEST_CASE("handler_map: handlers of every event keep their place among the others") {
+    audit first, last;
+    last.name = "audit 2";
+    struct between : audit {} middle;
+    middle.name = "audit 1";
+    struct after : audit {} end;
+    end.name = "audit 3";
+    drawing d;
+    area a;
+    pj::handler_map<16> map;
+    map.add(first).add(d).add(middle).add(a).add(end);
+    CHECK(map.fault() == pj::status::ok);
+    CHECK(pj::deliver(map, a_circle) == pj::handled);
+    CHECK(traced() == list{"audit", "drawing circle", "audit 1", "area", "audit 3"});
+    CHECK(pj::deliver(map, {0, "Unknown"}) == pj::handled);
+    CHECK(traced() == list{"audit", "audit 1", "audit 3"});
+    REQUIRE(map.find("Circle").size() == 5);
+    CHECK(map.find("Circle")[1] == "drawing");
+    CHECK(map.find("Unknown").size() == 3);
+    map.add(last);                                      // a second one of that name
+    CHECK(map.fault() == pj::status::duplicate_handler);
+}
+
+TEST_CASE("handler_map: live_only, alone and mixed") {
+    motor m;
+    drawing d;
+    audit a;
+    pj::handler_map<8> map;
+    map.add(m).add(d).add(a);
+    CHECK(pj::deliver(map, a_circle, true) == pj::handled);
+    CHECK(traced() == list{"drawing circle", "audit"});
+    CHECK(pj::deliver(map, a_circle, false) == pj::handled);
+    CHECK(traced() == list{"motor", "drawing circle", "audit"});
+}
+
+TEST_CASE("handler_map: one that cannot be decoded fails once, undecoded handlers see it") {
+    drawing d;
+    pj::handler_map<8> map;
+    map.add(d).add("Circle", &by_hand, hand("hand"), "hand").add<circle>(free_function, "free");
+    CHECK(pj::deliver(map, {0, "Circle", {"broken", 6}}) == pj::reject());
+    CHECK(traced() == list{"hand"});
+    pj::memory_log<4, 64> log;
+    pj::memory_checkpoint_store<1> checkpoints;
+    const pj::projection p{"broken", log, map, checkpoints};
+    pj::worker w{p};
+    log.append("Circle", {"broken", 6});
+    REQUIRE(w.start() == pj::status::ok);
+    static_cast<void>(w.tick(0));
+    CHECK(w.counts().failed_calls == 1);
+    CHECK(w.counts().skipped == 1);
+    CHECK(traced() == list{"hand"});
+}
+
+namespace {
+
+/// What start() says of a projection onto this map, and fault() with it.
+template<size_t N> pj::status verdict_on(pj::handler_map<N>& map) {
+    pj::memory_log<4, 64> log;
+    pj::memory_checkpoint_store<1> checkpoints;
+    const pj::projection p{"faults", log, map, checkpoints};
+    pj::worker w{p};
+    const pj::status answer = w.start();
+    CHECK(answer == map.fault());
+    return answer;
+}
+
+} // namespace
+
+TEST_CASE("handler_map: too many") {
+    pj::handler_map<2> map;
+    map.add("A", &by_hand, nullptr).add("B", &by_hand, nullptr);
+    CHECK(verdict_on(map) == pj::status::ok);
+    map.add("C", &by_hand, nullptr).add("C", &by_hand, nullptr);
+    CHECK(verdict_on(map) == pj::status::table_full);
+    CHECK(map.find("A").size() == 1);
+    CHECK_FALSE(map.find("C").known());
+
+    pj::handler_map<40> one_type;
+    const std::string names = "abcdefghijklmnopqrstuvwxyzABCDEFGHI";
+    for (size_t i = 0; i < 32; ++i) {
+        one_type.add("Circle", &by_hand, hand("h"), {names.data() + i, 1});
+        CHECK(one_type.fault() == pj::status::ok);
+    }
+    CHECK(pj::deliver(one_type, a_circle) == pj::handled);
+    CHECK(traced().size() == 32);
+    one_type.add("Circle", &by_hand, hand("h"), "33rd");
+    CHECK(one_type.fault() == pj::status::table_full);
+    audit a;
+    one_type.add(a);
+    CHECK(pj::deliver(one_type, a_circle) == pj::handled);
+    CHECK(traced().size() == 32);
+}
+
+TEST_CASE("handler_map: the same name, number or handler twice") {
+    const auto with = [](const pj::event_type& a, const pj::event_type& b, pj::text name) {
+        pj::handler_map<4> map;
+        map.add(a, &by_hand, nullptr).add(b, &by_hand, nullptr, name);
+        return verdict_on(map);
+    };
+    CHECK(with({"A", pj::id{1}}, {"A", pj::id{1}}, "other") == pj::status::ok);
+    CHECK(with({"A", pj::id{1}}, {"A", pj::id{1}}, {}) == pj::status::duplicate_handler);
+    CHECK(with({"A", pj::id{1}}, {"A", pj::id{2}}, "other") == pj::status::duplicate_type);
+    CHECK(with({"A", pj::id{1}}, {"B", pj::id{1}}, "other") == pj::status::duplicate_type);
+    CHECK(with(pj::id{1}, {"B", pj::id{1}}, "other") == pj::status::duplicate_type);
+    CHECK(with(pj::id{1}, pj::id{2}, "other") == pj::status::ok);
+    CHECK(with("A", "B", {}) == pj::status::ok);
+
+    pj::handler_map<4> first_stays;
+    first_stays.add("A", &by_hand, nullptr).add("A", &by_hand, nullptr);
+    for (const char* name : {"B", "C", "D", "E"}) first_stays.add(name, &by_hand, nullptr);
+    CHECK(first_stays.fault() == pj::status::duplicate_handler);
+
+    audit every;
+    pj::handler_map<4> clash;
+    clash.add(every);
+    clash.add("A", &by_hand, nullptr, clash.find("Unknown")[0]);
+    CHECK(clash.fault() == pj::status::duplicate_handler);
+}
+
+TEST_CASE("handler_map: a type without name and number, or with an endless name, is refused") {
+    pj::handler_map<4> unnamed, endless;
+    const std::string name(254, 'x');
+    unnamed.add(pj::event_type{}, &by_hand, nullptr, "h");
+    endless.add(pj::event_type(name), &by_hand, nullptr, "h");
+    CHECK(unnamed.fault() != pj::status::ok);
+    CHECK(endless.fault() != pj::status::ok);
+    pj::handler_map<4> longest;
+    longest.add(pj::event_type({name.data(), 253}), &by_hand, hand("long"), "h");
+    CHECK(longest.fault() == pj::status::ok);
+    CHECK(pj::deliver(longest, {0, pj::text(name.data(), 253)}) == pj::handled);
+    CHECK(traced() == list{"long"});
+}
+
+TEST_CASE("handler_map and registry do the same with the same events") {
+    drawing d;
+    area a;
+    audit e;
+    motor m;
+    pj::registry built{m, d, e, a};
+    pj::handler_map<16> added;
+    added.add(m).add(d).add(e).add(a);
+    REQUIRE(added.fault() == pj::status::ok);
+    pj::memory_log<2000, 60000> log;
+    std::mt19937 random(7);
+    const char* const names[] = {"Circle", "Square", "Quadrat", "Colour", "Unknown", ""};
+    for (int i = 0; i < 2000; ++i) {
+        const char* const payload = random() % 4 == 0 ? "broken" : "s";
+        log.append(names[random() % 6], pj::text(payload), "one", random() % 9 == 0 ? 2u : 1u);
+    }
+    const auto outcome = [&](pj::routes to, pj::position replayed_through) {
+        pj::memory_checkpoint_store<1> checkpoints;
+        pj::checkpoint record;
+        record.revision = 1;
+        record.replayed_through = replayed_through;
+        REQUIRE(checkpoints.save("both", record) == pj::status::ok);
+        pj::projection p{"both", log, to, checkpoints};
+        pj::worker w{p};
+        REQUIRE(w.start() == pj::status::ok);
+        while (w.tick(0).wait_ms == 0) {}
+        CHECK(w.checkpointed() == 1999);
+        const pj::counters c = w.counts();
+        list all = traced();
+        for (const pj::event_count n : {c.scanned, c.handled, c.unhandled, c.unknown, c.filtered,
+                                        c.skipped, c.lettered, c.vanished, c.failed_calls}) {
+            all.push_back(std::to_string(n));
+        }
+        return all;
+    };
+    for (const pj::position replayed : {pj::before_first, pj::position{700}, pj::position{5000}}) {
+        CHECK(outcome(built, replayed) == outcome(added, replayed));
+    }
+}

@@ -1,0 +1,235 @@
+// >>handlers: which on() is called, with what, and what its answer means.
+#include "projections.hpp"
+#include <doctest/doctest.h>
+#include <initializer_list>
+namespace pj = projections;
+
+namespace {
+
+struct order_event { uint32_t order; };
+struct created : order_event {
+    static constexpr pj::event_type type{"Created", pj::raw};
+    uint32_t cents;
+};
+struct shipped : order_event { static constexpr pj::event_type type{"Shipped", pj::raw}; };
+struct packed : order_event { static constexpr pj::event_type type{"Packed", pj::raw}; };
+struct weather {
+    static constexpr pj::event_type type{"Weather", pj::raw};
+    static constexpr pj::event_type also[]{{"Meteo"}, {"Wx", pj::id{77}}};
+    uint32_t degrees;
+};
+using catalogue = pj::events<created, shipped, packed, weather>;
+
+template<class E> pj::verdict give(pj::routes to, const E& event, bool replaying = false) {
+    return pj::deliver(to, pj::raw_event(0, event), replaying);
+}
+
+/// The exact on() is preferred, the parent's takes the rest, weather is known but not handled.
+struct by_parent {
+    using handles = pj::matching<catalogue>;
+    uint32_t exact = 0, others = 0;
+    void on(const created&) { ++exact; }
+    void on(const order_event&) { ++others; }
+};
+/// The same where one of the two wants the context, and the other way round.
+struct by_parent_with_context {
+    using handles = pj::matching<catalogue>;
+    uint32_t exact = 0, others = 0;
+    void on(const created&) { ++exact; }
+    void on(const order_event&, const pj::context&) { ++others; }
+};
+struct exact_with_context {
+    using handles = pj::matching<catalogue>;
+    uint32_t exact = 0, others = 0;
+    void on(const created&, const pj::context&) { ++exact; }
+    void on(const order_event&) { ++others; }
+};
+
+template<class P> void check_parent_fallback() {
+    P p;
+    CHECK(give(p, created{{1}, 2}) == pj::handled);
+    CHECK(give(p, shipped{{1}}) == pj::handled);
+    CHECK(give(p, packed{{1}}) == pj::handled);
+    CHECK(give(p, weather{1}) == pj::handled);
+    CHECK(p.exact == 1);
+    CHECK(p.others == 2);
+    CHECK(pj::routes(p).find("Weather").known());
+    CHECK(pj::routes(p).find("Weather").size() == 0);
+    CHECK_FALSE(pj::routes(p).find("Wether").known());
+}
+
+struct with_context {
+    using handles = pj::events<created>;
+    uint32_t attempt = 0;
+    bool replaying = true, resumed = true;
+    pj::text aggregate;
+    uint64_t token = 1;
+    void on(const created& e, const pj::context& ctx) {
+        attempt = ctx.attempt;
+        replaying = ctx.replaying;
+        resumed = ctx.resumed;
+        token = ctx.fencing_token;
+        if (e.cents == ctx.event.payload.size()) aggregate = ctx.event.aggregate_id;
+        ctx.waker.wake();       // outside an engine: nothing happens
+    }
+};
+
+/// All three kinds of answer.
+struct answering {
+    using handles = pj::events<created, shipped, packed>;
+    pj::verdict next = pj::handled;
+    pj::status next_status = pj::status::ok;
+    uint32_t calls = 0;
+    void on(const created&) { ++calls; }
+    pj::status on(const shipped&) { return next_status; }
+    pj::verdict on(const packed&) { return next; }
+};
+
+template<class Handles> struct observing {
+    using handles = Handles;
+    uint32_t calls = 0;
+    void on(const created&) { ++calls; }
+};
+struct everything {
+    using handles = pj::every_event;
+    uint32_t calls = 0;
+    pj::text last;
+    void on(const pj::stored_event& e) {
+        ++calls;
+        last = e.type.name();
+    }
+};
+struct everything_live {
+    using handles = pj::live_only<pj::every_event>;
+    uint32_t calls = 0;
+    pj::verdict on(const pj::stored_event&, const pj::context&) {
+        ++calls;
+        return pj::handled;
+    }
+};
+struct forecast {
+    using handles = pj::events<weather>;
+    uint32_t degrees = 0;
+    void on(const weather& e) { degrees = e.degrees; }
+};
+
+} // namespace
+
+TEST_CASE("matching: exact before parent, known but not handled") {
+    check_parent_fallback<by_parent>();
+    check_parent_fallback<by_parent_with_context>();
+    check_parent_fallback<exact_with_context>();
+}
+
+TEST_CASE("a context says what is known of the call") {
+    with_context p;
+    const created e{{1}, sizeof(created)};
+    CHECK(pj::deliver(p, pj::raw_event(0, e, "order-1")) == pj::handled);
+    CHECK(p.attempt == 1);
+    CHECK_FALSE(p.replaying);
+    CHECK_FALSE(p.resumed);
+    CHECK(p.token == 0);
+    CHECK(p.aggregate == "order-1");
+    CHECK(give(p, e, true) == pj::handled);
+    CHECK(p.replaying);
+}
+
+TEST_CASE("answers: nothing, a status, a verdict") {
+    answering p;
+    CHECK(give(p, created{}) == pj::handled);
+    CHECK(p.calls == 1);
+    CHECK(give(p, shipped{}) == pj::handled);
+    p.next_status = pj::status::pending;
+    CHECK(give(p, shipped{}) == pj::pending);
+    p.next_status = pj::status::conflict;
+    CHECK(give(p, shipped{}) == pj::fail(static_cast<uint32_t>(pj::status::conflict)));
+    for (const pj::verdict v : {pj::handled, pj::pending, pj::pending_for(7), pj::fail(3), pj::reject(4)}) {
+        p.next = v;
+        CHECK(give(p, packed{}) == v);
+    }
+}
+
+#if PROJECTIONS_EXCEPTIONS
+namespace {
+struct throwing {
+    using handles = pj::events<created, shipped>;
+    void on(const created&) { throw 1; }
+    pj::verdict on(const shipped&) { throw "two"; }
+};
+struct decode_throws {
+    static constexpr pj::event_type type{"DecodeThrows"};
+    static bool decode(const pj::stored_event&, decode_throws&) { throw 1; }
+};
+struct of_decode_throws {
+    using handles = pj::events<decode_throws>;
+    void on(const decode_throws&) {}
+};
+} // namespace
+
+TEST_CASE("what a handler throws is a failure with its own code") {
+    throwing p;
+    CHECK(give(p, created{}) == pj::fail(pj::code_thrown));
+    CHECK(give(p, shipped{}) == pj::fail(pj::code_thrown));
+    of_decode_throws d;
+    CHECK(pj::deliver(d, {0, "DecodeThrows"}) == pj::reject());
+}
+#endif
+
+TEST_CASE("live_only in each of its forms is silent while replaying") {
+    observing<pj::live_only<created>> listed;
+    observing<pj::live_only<pj::events<created>>> list;
+    observing<pj::live_only<pj::matching<catalogue>>> matching;
+    everything_live every;
+    for (const bool replaying : {true, false, true}) {
+        CHECK(give(listed, created{}, replaying) == pj::handled);
+        CHECK(give(list, created{}, replaying) == pj::handled);
+        CHECK(give(matching, created{}, replaying) == pj::handled);
+        CHECK(give(every, created{}, replaying) == pj::handled);
+    }
+    CHECK(listed.calls == 1);
+    CHECK(list.calls == 1);
+    CHECK(matching.calls == 1);
+    CHECK(every.calls == 1);
+}
+
+TEST_CASE("the short form of deliver() keeps live_only silent too") {
+    observing<pj::live_only<created>> live;
+    observing<pj::events<created>> always;
+    CHECK(pj::deliver(live, created{}, {}, true) == pj::handled);
+    CHECK(pj::deliver(always, created{}, {}, true) == pj::handled);
+    CHECK(live.calls == 0);
+    CHECK(always.calls == 1);
+    CHECK(pj::deliver(live, created{}) == pj::handled);
+    CHECK(live.calls == 1);
+}
+
+TEST_CASE("every_event: unknown and undecodable ones too") {
+    everything p;
+    CHECK(pj::deliver(p, {0, "Unknown"}) == pj::handled);
+    CHECK(p.last == "Unknown");
+    CHECK(pj::deliver(p, {0, "Created", {"x", 1}}) == pj::handled);
+    CHECK(pj::deliver(p, {0, pj::id{5}}) == pj::handled);
+    CHECK(pj::deliver(p, {}) == pj::handled);
+    CHECK(p.calls == 4);
+}
+
+TEST_CASE("an event keeps the names it once had") {
+    forecast p;
+    const weather w{21};
+    for (const pj::type_key key : {pj::type_key("Weather"), pj::type_key("Meteo"), pj::type_key("Wx"),
+                                   pj::type_key(pj::id{77})}) {
+        p.degrees = 0;
+        CHECK(pj::deliver(p, {0, key, {&w, sizeof w}}) == pj::handled);
+        CHECK(p.degrees == 21);
+    }
+    CHECK(pj::routes(p).find("Meteo").size() == 1);
+}
+
+TEST_CASE("what cannot be decoded is rejected, what is not known is nobody's") {
+    by_parent p;
+    CHECK(pj::deliver(p, {0, "Created", {"x", 1}}) == pj::reject());
+    CHECK(pj::deliver(p, {0, "Created"}) == pj::reject());
+    CHECK(pj::deliver(p, {0, "Nobody"}) == pj::handled);
+    CHECK(pj::deliver(p, {}) == pj::handled);
+    CHECK(p.exact + p.others == 0);
+}

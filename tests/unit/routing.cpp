@@ -1,0 +1,260 @@
+// >>detail: routing tables find every registered name and number, and no other.
+#include "projections.hpp"
+#include <doctest/doctest.h>
+#include <map>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+namespace pj = projections;
+
+namespace {
+
+constexpr size_t longest = 253;
+struct characters {
+    char at[longest + 1]{};
+    size_t size = 0;
+    constexpr void add(char c) { at[size++] = c; }
+    constexpr void add(size_t digits) {
+        for (; digits != 0; digits /= 10) add(static_cast<char>('0' + digits % 10));
+    }
+};
+constexpr uint32_t scramble(uint32_t x) {
+    x = (x ^ x >> 16) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    return x ^ x >> 16;
+}
+
+/// What names have in common: nothing, a head, a tail, both; or each is the head of the next.
+enum class likeness { none, head, tail, middle, prefixes };
+
+/// Name number I of a set; the digits tell it from all others.
+constexpr characters name_of(likeness like, uint32_t seed, size_t i) {
+    constexpr characters head = [] {
+        characters c{};
+        while (c.size < 100) c.add("com.example.shop."[c.size % 17]);
+        return c;
+    }();
+    characters name{};
+    if (like == likeness::prefixes) {
+        while (name.size <= i % longest) name.add(head.at[name.size % 50]);
+        return name;
+    }
+    if (like == likeness::head || like == likeness::middle) name = head;
+    uint32_t random = scramble(seed * 1000003u + static_cast<uint32_t>(i));
+    name.add(i + 1);
+    if (like == likeness::head) return name;
+    name.add('!');
+    if (like != likeness::none) {
+        for (size_t k = 0; k < head.size; ++k) name.add(head.at[k]);
+        return name;
+    }
+    const size_t size = i % 3 == 0 ? name.size : name.size + random % (longest - name.size + 1);
+    while (name.size < size) {
+        random = scramble(random);
+        name.add(static_cast<char>(random % 255 + 1));
+    }
+    return name;
+}
+
+template<likeness Like, uint32_t Seed, size_t I> struct named {
+    static constexpr characters name = name_of(Like, Seed, I);
+    static constexpr pj::event_type type{pj::text(name.at, name.size)};
+    static bool decode(const pj::stored_event&, named&) { return true; }
+};
+
+template<likeness Like, uint32_t Seed, class Indexes> struct catcher;
+template<likeness Like, uint32_t Seed, size_t... I>
+struct catcher<Like, Seed, std::index_sequence<I...>> {
+    using handles = pj::matching<pj::events<named<Like, Seed, I>...>>;
+    size_t caught = 0;
+    template<size_t J> void on(const named<Like, Seed, J>&) { caught = J + 1; }
+};
+
+using names = std::map<std::string, size_t>;
+using numbers = std::map<uint32_t, size_t>;
+
+/// Asks for `name` and for every name that differs a little; `find` answers 0 for an unknown one.
+template<class Find> size_t wrong_near(const names& known, const std::string& name, Find&& find) {
+    size_t wrong = 0;
+    const auto ask = [&](const std::string& like) {
+        const auto found = known.find(like);
+        if (find(pj::type_key(like)) != (found == known.end() ? 0 : found->second)) ++wrong;
+    };
+    ask(name);
+    ask(name + 'x');
+    ask(name + '\0');
+    ask(name + name);
+    ask(std::string(300, 'x') + name);
+    for (size_t at = 0; at < name.size(); ++at) {
+        std::string like = name;
+        like[at] = static_cast<char>(like[at] ^ 1);
+        ask(like);
+        like[at] = '\0';
+        ask(like);
+        ask(name.substr(0, at));
+        ask(name.substr(at + 1));
+    }
+    return wrong;
+}
+
+template<class Find> size_t wrong_numbers(const numbers& known, Find&& find) {
+    size_t wrong = 0;
+    for (const auto& [number, expected] : known) {
+        if (find(pj::id{number}) != expected) ++wrong;
+        for (uint32_t bit = 1; bit != 0; bit <<= 1) {
+            const auto found = known.find(number ^ bit);
+            if (find(pj::id{number ^ bit}) != (found == known.end() ? 0 : found->second)) ++wrong;
+        }
+    }
+    return wrong;
+}
+
+template<likeness Like, uint32_t Seed, size_t Count> void check_set() {
+    catcher<Like, Seed, std::make_index_sequence<Count>> handler;
+    names by_name;
+    numbers by_number;
+    for (size_t i = 0; i < Count; ++i) {
+        const characters c = name_of(Like, Seed, i);
+        by_name[{c.at, c.size}] = i + 1;
+        by_number[pj::event_type(pj::text(c.at, c.size)).number()] = i + 1;
+    }
+    REQUIRE(by_name.size() == Count);
+    const auto find = [&](const pj::type_key& key) {
+        handler.caught = 0;
+        static_cast<void>(pj::deliver(handler, {0, key}));
+        return handler.caught;
+    };
+    size_t wrong = 0;
+    for (const auto& one : by_name) wrong += wrong_near(by_name, one.first, find);
+    CHECK(wrong == 0);
+    CHECK(wrong_numbers(by_number, find) == 0);
+    CHECK(find({}) == 0);
+    CHECK(find("") == 0);
+}
+
+} // namespace
+
+TEST_CASE("routing: names with nothing in common, 1 to 600 of them") {
+    check_set<likeness::none, 1, 1>();
+    check_set<likeness::none, 2, 2>();
+    check_set<likeness::none, 3, 3>();
+    check_set<likeness::none, 4, 8>();
+    check_set<likeness::none, 5, 33>();
+    check_set<likeness::none, 6, 120>();
+    check_set<likeness::none, 7, 600>();
+}
+
+TEST_CASE("routing: names that differ in few places") {
+    check_set<likeness::head, 1, 5>();
+    check_set<likeness::head, 1, 150>();
+    check_set<likeness::tail, 1, 5>();
+    check_set<likeness::tail, 1, 150>();
+    check_set<likeness::middle, 1, 5>();
+    check_set<likeness::middle, 1, 150>();
+}
+
+TEST_CASE("routing: every name is the beginning of the next") {
+    check_set<likeness::prefixes, 1, 10>();
+    check_set<likeness::prefixes, 1, longest>();
+}
+
+namespace {
+
+/// A table of names made at run time by the same builder that registry uses at compile time.
+template<size_t Count> size_t wrong_in_random_table(std::mt19937& random, unsigned letters) {
+    names known;
+    while (known.size() < Count) {
+        std::string name(1 + random() % (random() % 4 == 0 ? longest : 12), ' ');
+        for (char& c : name) c = static_cast<char>('A' + random() % letters);
+        known.emplace(name, 0);
+    }
+    std::vector<pj::detail::row> rows;
+    for (auto& one : known) {
+        pj::detail::row row{};
+        row.type = pj::event_type(one.first);
+        rows.push_back(row);
+        one.second = rows.size();
+    }
+    const pj::detail::built_routes<Count, 0> built(rows.data());
+    pj::detail::route_table table{};
+    table.routes = built.routes;
+    table.by_name = {built.by_name, built.name_multiplier, built.shift};
+    table.by_number = {built.by_number, built.number_multiplier, built.shift};
+    table.sample[0] = built.sample[0];
+    table.sample[1] = built.sample[1];
+    const auto find = [&](const pj::type_key& key) -> size_t {
+        const pj::detail::route& found = pj::detail::find(table, key);
+        return &found == &table.unknown ? 0 : static_cast<size_t>(&found - table.routes) + 1;
+    };
+    size_t wrong = built.duplicates || built.nameless || built.too_long;
+    for (const auto& one : known) wrong += wrong_near(known, one.first, find);
+    return wrong;
+}
+
+} // namespace
+
+TEST_CASE("routing: random tables") {
+    std::mt19937 random(20240229);
+    size_t wrong = 0;
+    for (int i = 0; i < 100; ++i) {
+        wrong += wrong_in_random_table<1>(random, 2);
+        wrong += wrong_in_random_table<7>(random, 3);
+        wrong += wrong_in_random_table<20>(random, 26);
+        wrong += wrong_in_random_table<64>(random, 4);
+    }
+    for (int i = 0; i < 3; ++i) wrong += wrong_in_random_table<500>(random, 26);
+    CHECK(wrong == 0);
+}
+
+namespace {
+
+/// Two names with one FNV-1a, told apart by their numbers where a log has numbers.
+struct parcel {
+    static constexpr pj::event_type type{"PriceClosed1486", pj::id{1}, pj::raw};
+    char c;
+};
+struct user {
+    static constexpr pj::event_type type{"PriceRemoved7400", pj::id{2}, pj::raw};
+    char c;
+};
+struct both {
+    using handles = pj::events<parcel, user>;
+    int parcels = 0, users = 0;
+    void on(const parcel&) { ++parcels; }
+    void on(const user&) { ++users; }
+};
+
+} // namespace
+
+TEST_CASE("routing: names that collide in FNV-1a are told apart") {
+    static_assert(pj::event_type(parcel::type.name()).number() ==
+                  pj::event_type(user::type.name()).number());
+    both registered, added;
+    pj::handler_map<2> map;
+    map.add(added);
+    CHECK(map.fault() == pj::status::ok);
+    for (const pj::routes to : {pj::routes(registered), pj::routes(map)}) {
+        const char c = 'c';
+        CHECK(pj::deliver(to, {0, parcel::type.name(), {&c, 1}}) == pj::handled);
+        CHECK(pj::deliver(to, {0, user::type.name(), {&c, 1}}) == pj::handled);
+        CHECK(pj::deliver(to, {0, pj::id{2}, {&c, 1}}) == pj::handled);
+        CHECK_FALSE(to.find(pj::id{pj::event_type(user::type.name()).number()}).known());
+    }
+    CHECK(registered.parcels == 1);
+    CHECK(registered.users == 2);
+    CHECK(added.parcels == 1);
+    CHECK(added.users == 2);
+}
+
+TEST_CASE("routing: a name in the log is matched as a name, a number as a number") {
+    both p;
+    const char c = 'c';
+    CHECK(pj::routes(p).find("1").known() == false);
+    CHECK(pj::routes(p).find(pj::id{1}).size() == 1);
+    const pj::event_type other_name{"Other", pj::id{1}};
+    CHECK_FALSE(pj::routes(p).find(other_name).known());    // it has a name: the number is not looked at
+    CHECK(pj::deliver(p, {0, other_name, {&c, 1}}) == pj::handled);
+    CHECK(p.parcels == 0);
+    CHECK_FALSE(pj::routes(p).find(pj::id{0}).known());
+}
