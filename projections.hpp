@@ -3070,8 +3070,7 @@ inline bool engine::look_at_bounds() {
     status s = detail::ask([&]() { return log.bounds(log.self, trimmed, newest, log_id); });
     if (trimmed < before_first || newest < trimmed) s = status::failed;
     if (s != status::ok) return wait_after(s, status::store_failed);
-    read_failures_ = 0;
-    newest_ = newest;
+    newest_ = newest;               // (that bounds() works says nothing of read(): its failures stand)
     const bool is_first = asking_ == detail::asking::first;
     asking_ = detail::asking::none;
     if (log_id != 0 && record_.log_id != log_id) {

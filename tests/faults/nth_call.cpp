@@ -58,7 +58,6 @@ public:
     trial& operator=(const trial&) = delete;
 
     unsigned calls() const { return calls_; }
-    bool is_crashed() const { return crashes_ != 0; }
 
     /// Runs to the end of the log and stops. What went wrong, or nothing.
     std::string run() {
@@ -67,7 +66,6 @@ public:
             if (ticks > 150) return problem_ + "no end after 150 ticks";
             const pj::tick_result r = engine_->tick(now_);
             if (dead_) {
-                ++crashes_;
                 begin();
                 continue;
             }
@@ -83,7 +81,9 @@ public:
         engine_->stop();
         for (int ticks = 0; engine_->running() && ticks < 20; ++ticks) {
             now_ += pj::sooner(engine_->tick(now_).wait_ms, 1000);
-            if (dead_) begin();
+            if (!dead_) continue;
+            begin();
+            engine_->stop();
         }
         if (engine_->running()) return problem_ + "does not stop";
         if (now_ > 20000) note("takes too long");
@@ -192,6 +192,7 @@ private:
 
     /// A new engine, from what is durable.
     void begin() {
+        if (dead_) ++crashes_;
         dead_ = false;
         engine_.reset(new pj::worker(what_));
         was_pending_.assign(was_pending_.size(), false);
@@ -238,7 +239,10 @@ private:
     static bool wants(int h, pj::position at) { return !is_filtered(at) && !(h == 0 && at % 3 == 1); }
     static size_t index(int h, pj::position at) { return static_cast<size_t>(at * handler_count + h); }
     void excuse(pj::position at) {
-        for (int h = 0; h < handler_count; ++h) excused_[index(h, at)] = true;
+        for (int h = 0; h < handler_count; ++h) {
+            excused_[index(h, at)] = true;
+            was_pending_[index(h, at)] = false;     // what comes next is another attempt
+        }
     }
     bool has_outcome(int h, pj::position at) const {
         if (!wants(h, at) || done_[index(h, at)] != 0) return true;
@@ -307,9 +311,11 @@ unsigned attempt(const named_policy& policy, pj::position events, fault_at one, 
     trial t(policy, events, one, two);
     const std::string problem = t.run();
     if (!problem.empty() && ++told < 20) {
-        FAIL_CHECK(policy.name + ", call " + std::to_string(one.call) + ' ' +
-                   fault_names[static_cast<int>(one.what)] + ", call " + std::to_string(two.call) +
-                   ' ' + fault_names[static_cast<int>(two.what)] + ": " + problem);
+        const auto named = [](fault_at f) {
+            return ", call " + std::to_string(f.call) + ' ' + fault_names[static_cast<int>(f.what)];
+        };
+        const std::string message = policy.name + named(one) + named(two) + ": " + problem;
+        FAIL_CHECK(message);
     }
     return t.calls();
 }

@@ -1,5 +1,5 @@
-// G9, G10, G11: how often a handler is called, which handlers are called again, and what every failure
-// ends in.
+// G9, G10, G11: how often a handler is called, which handlers are called again, and what every
+// failure ends in.
 #include "support/setup.hpp"
 
 using namespace support;
@@ -25,7 +25,8 @@ TEST_CASE("G9 retry(R) makes exactly R + 1 attempts, whenever the handler begins
             REQUIRE(s.start() == status::ok);
             s.run_for(10000000);
             const bool is_enough = failing <= retries;
-            CHECK(s.w.times("b", 1) == static_cast<uint32_t>(is_enough ? failing + 1 : retries + 1));
+            CHECK(s.w.times("b", 1) ==
+                  static_cast<uint32_t>(is_enough ? failing + 1 : retries + 1));
             CHECK(s.w.times("a", 1) == 1);
             CHECK(s.w.times("c", 1) == 1);
             CHECK(s.w.times("a", 2) == (is_enough ? 1 : 0));
@@ -133,7 +134,8 @@ TEST_CASE("G10 only the handlers that have not succeeded are called again, for a
 
 TEST_CASE("G10 a failing handler never keeps its siblings from running, whatever follows") {
     const pj::error_policy policies[] = {pj::error_policy::skip(), pj::error_policy::halt(),
-                                         pj::error_policy::retry(2), pj::error_policy::dead_letter()};
+                                         pj::error_policy::retry(2),
+                                         pj::error_policy::dead_letter()};
     for (const pj::error_policy& policy : policies) {
         for (const pj::verdict v : {pj::fail(), pj::reject(), pj::pending}) {
             attempts s(policy);

@@ -15,11 +15,13 @@ struct expected {
 };
 
 /// What should become of a start, in the words of the guarantee.
-expected model(begin_at first_start, bool has_checkpoint, position at, position trimmed, position newest) {
+expected model(begin_at first_start, bool has_checkpoint, position at, position trimmed,
+               position newest) {
     if (!has_checkpoint) {
         if (first_start == begin_at::the_end) return {status::ok, newest};
         if (first_start == begin_at::oldest_kept) return {status::ok, trimmed};
-        return trimmed > pj::before_first ? expected{status::log_trimmed, at} : expected{status::ok, at};
+        return trimmed > pj::before_first ? expected{status::log_trimmed, at}
+                                          : expected{status::ok, at};
     }
     if (at < trimmed) return {status::log_trimmed, at};
     if (at > newest) return {status::checkpoint_ahead, at};
@@ -36,7 +38,8 @@ void fill(fake_log& log, position trimmed, position newest) {
 
 TEST_CASE("G5 every combination of checkpoint, bounds and first start") {
     const position none = pj::before_first - 1;
-    for (const begin_at first : {begin_at::the_beginning, begin_at::oldest_kept, begin_at::the_end}) {
+    for (const begin_at first :
+         {begin_at::the_beginning, begin_at::oldest_kept, begin_at::the_end}) {
         for (position trimmed = -1; trimmed <= 3; ++trimmed) {
             for (position newest = trimmed; newest <= 5; ++newest) {
                 for (position at = none; at <= 7; ++at) {
@@ -204,7 +207,8 @@ TEST_CASE("G5 the log's identity is recorded even if the first run handles nothi
     CHECK(s.stored().log_id == 11);
 }
 
-TEST_CASE("G5 without bounds a store that answers trimmed halts, where it was told to begin or not") {
+TEST_CASE(
+    "G5 without bounds a store that answers trimmed halts, where it was told to begin or not") {
     setup s;
     fill(s.log, 2, 5);
     s.what.log.bounds = nullptr;

@@ -42,8 +42,8 @@ std::vector<std::string> story(uint32_t origin) {
 TEST_CASE("G30 the same scenario from any origin of the clock gives the same trace") {
     const std::vector<std::string> from_zero = story(0);
     CHECK(from_zero.size() > 200);
-    for (const uint32_t origin : {1u, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFFFu, 0xFFFFFF00u, 0xFFFFF000u,
-                                  0xFFFFFFFFu - 5000u}) {
+    for (const uint32_t origin : {1u, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFFFu, 0xFFFFFF00u,
+                                  0xFFFFF000u, 0xFFFFFFFFu - 5000u}) {
         CAPTURE(origin);
         CHECK(story(origin) == from_zero);
     }

@@ -1,4 +1,5 @@
-// G31: reset, set_position, skip_failed and retry_failed in every state; a refused one changes nothing.
+// G31: reset, set_position, skip_failed and retry_failed in every state; a refused one changes
+// nothing.
 #include "support/setup.hpp"
 
 using namespace support;
@@ -147,8 +148,8 @@ TEST_CASE("G31 reset ends a halt, a retry, a pending call and an owed letter") {
 }
 
 TEST_CASE("G31 reset while a save is unanswered ends at the new position") {
-    for (const step first : {step{status::pending, false, false}, step{status::failed, false, false},
-                             lost_answer()}) {
+    for (const step first :
+         {step{status::pending, false, false}, step{status::failed, false, false}, lost_answer()}) {
         setup s;
         s.log.append(5, "Alpha");
         s.store.saves.then(first, 2);

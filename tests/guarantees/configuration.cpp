@@ -22,26 +22,32 @@ const mistake mistakes[] = {
     {status::no_load, [](setup& s) { s.what.checkpoints.load = nullptr; }},
     {status::no_save, [](setup& s) { s.what.checkpoints.save = nullptr; }},
     {status::no_handlers, [](setup& s) { s.what.handlers = {}; }},
-    {status::no_bounds, [](setup& s) {
+    {status::no_bounds,
+     [](setup& s) {
          s.what.log.bounds = nullptr;
          s.what.first_start = pj::begin_at::the_end;
      }},
-    {status::no_bounds, [](setup& s) {
+    {status::no_bounds,
+     [](setup& s) {
          s.what.log.bounds = nullptr;
          s.what.first_start = pj::begin_at::oldest_kept;
      }},
     {status::no_clock, [](setup& s) { s.what.tick_ms_max = 5; }},
-    {status::no_dead_letter_sink, [](setup& s) { s.what.on_error = pj::error_policy::dead_letter(); }},
-    {status::unknown_policy, [](setup& s) {
+    {status::no_dead_letter_sink,
+     [](setup& s) { s.what.on_error = pj::error_policy::dead_letter(); }},
+    {status::unknown_policy,
+     [](setup& s) {
          static const pj::policy_table<2> none;
          s.what.on_error = none["nobody"];
      }},
     {status::unknown_policy, [](setup& s) { s.what.on_error = pj::error_policy::custom({}); }},
-    {status::unknown_policy, [](setup& s) {
+    {status::unknown_policy,
+     [](setup& s) {
          static const pj::error_policy missing = pj::error_policy::custom({});
          s.what.on_error_replaying = &missing;
      }},
-    {status::no_dead_letter_sink, [](setup& s) {
+    {status::no_dead_letter_sink,
+     [](setup& s) {
          static const pj::error_policy letter = pj::error_policy::dead_letter();
          s.what.on_error_replaying = &letter;
      }},
@@ -98,8 +104,8 @@ TEST_CASE("G29 start() itself calls no port, tick() with a good description does
 }
 
 TEST_CASE("G29 names that only look like the library's are allowed") {
-    for (const char* name : {"p0", "_p", "orders_p", "orders_px1", "ordersp1", "partitions", "a_p1x",
-                             "orders_partitions2"}) {
+    for (const char* name : {"p0", "_p", "orders_p", "orders_px1", "ordersp1", "partitions",
+                             "a_p1x", "orders_partitions2"}) {
         setup s;
         s.what.name = name;
         CHECK(s.start() == status::ok);

@@ -1,4 +1,5 @@
-// What an observer is told, in which order; and replayed events: the other policy, silent live_only.
+// What an observer is told, in which order; and replayed events: the other policy, silent
+// live_only.
 #include "support/setup.hpp"
 
 using namespace support;
@@ -47,8 +48,9 @@ TEST_CASE("G16 the observer hears of everything, in order") {
         if (t.kind == pj::notice_kind::checkpoint_saved) continue;
         without_saves += std::string(name_of(t.kind)) + " ";
     }
-    CHECK(without_saves == "started loaded event_unknown handler_failed handler_failed letter_failed "
-                           "event_lettered paused resumed stopped ");
+    CHECK(without_saves ==
+          "started loaded event_unknown handler_failed handler_failed letter_failed "
+          "event_lettered paused resumed stopped ");
     CHECK(s.watch.notices.back().reason == status::ok);
     CHECK(s.watch.count(pj::notice_kind::checkpoint_saved) == s.store.saved.size());
 }
@@ -93,7 +95,9 @@ TEST_CASE("G26 an observer, a filter, a policy or a clock that throws breaks not
     const auto clock = []() -> uint32_t { throw std::runtime_error("clock"); };
     s.what.clock = clock;
     s.what.tick_ms_max = 5;
-    const auto policy = [](const pj::failure&) -> pj::decision { throw std::runtime_error("policy"); };
+    const auto policy = [](const pj::failure&) -> pj::decision {
+        throw std::runtime_error("policy");
+    };
     s.what.on_error = pj::error_policy::custom(policy);
     s.b.says.at(3, pj::fail());
     REQUIRE(s.start() == status::ok);

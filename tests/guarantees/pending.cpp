@@ -110,7 +110,8 @@ TEST_CASE("G15 resumed is said only to a handler that answered pending for this 
     s.run_for(60000);
     std::string resumed;
     for (const call& c : s.w.calls) {
-        if (c.resumed) resumed += c.who + std::to_string(c.at) + "#" + std::to_string(c.attempt) + " ";
+        if (c.resumed)
+            resumed += c.who + std::to_string(c.at) + "#" + std::to_string(c.attempt) + " ";
     }
     CHECK(resumed == "b0#1 b1#1 ");
     CHECK(s.worker.counts().handled == 2);

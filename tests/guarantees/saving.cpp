@@ -1,4 +1,5 @@
-// G14: what happens when a save fails, waits, is refused, or loses its answer; and when saves are made.
+// G14: what happens when a save fails, waits, is refused, or loses its answer; and when saves are
+// made.
 #include "support/setup.hpp"
 
 using namespace support;

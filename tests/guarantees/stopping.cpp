@@ -20,14 +20,21 @@ const state states[] = {
     {"load is pending", [](setup& s) { s.store.loads.always(status::pending); }, -1},
     {"bounds fail", [](setup& s) { s.log.bounds_asked.always(status::failed); }, -1},
     {"bounds are pending", [](setup& s) { s.log.bounds_asked.always(status::pending); }, -1},
-    {"read fails", [](setup& s) { s.log.reads.always(status::failed); s.log.shows = {2, 0, 0}; }, 1},
+    {"read fails",
+     [](setup& s) {
+         s.log.reads.always(status::failed);
+         s.log.shows = {2, 0, 0};
+     },
+     1},
     {"backoff", [](setup& s) { s.a.says.always(2, pj::fail()); }, 1},
     {"a handler is pending", [](setup& s) { s.a.says.always(3, pj::pending); }, 2},
-    {"the sink fails", [](setup& s) {
+    {"the sink fails",
+     [](setup& s) {
          s.letters();
          s.a.says.always(1, pj::fail());
          s.sink.puts.always(status::failed);
-     }, 0},
+     },
+     0},
 };
 
 } // namespace

@@ -1,4 +1,5 @@
-// G26 and G27: a tick is bounded, never recurses, and says when to come back: neither late nor busily.
+// G26 and G27: a tick is bounded, never recurses, and says when to come back: neither late nor
+// busily.
 #include "support/setup.hpp"
 
 using namespace support;

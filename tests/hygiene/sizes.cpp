@@ -25,13 +25,18 @@ struct purse {
     uint32_t cents = 0;
     void on(const coin& e) { cents += e.cents; }
 };
+struct coin_count {
+    using handles = pj::events<coin>;
+    uint32_t coins = 0;
+    void on(const coin&) { ++coins; }
+};
 struct array_log {
     pj::status read(pj::position, pj::visitor&) const { return pj::status::ok; }
 };
 
 static array_log coins;
 static purse first;
-static purse second;
+static coin_count second;
 CONSTANT_INITIALISED static pj::memory_log<4, 64> ring;
 CONSTANT_INITIALISED static pj::memory_checkpoint_store<1> checkpoints;
 CONSTANT_INITIALISED static pj::registry both{first, second};

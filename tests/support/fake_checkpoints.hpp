@@ -1,6 +1,6 @@
-// A checkpoint store that keeps the 64 encoded bytes of each record, compares revisions before it sets,
-// and checks that a save which answered pending is repeated word for word. `saved` is every record that
-// became durable, in order; `tried` every save() that was called.
+// A checkpoint store that keeps the 64 encoded bytes of each record, compares revisions before it
+// sets, and checks that a save which answered pending is repeated word for word. `saved` is every
+// record that became durable, in order; `tried` every save() that was called.
 #ifndef PROJECTIONS_TESTS_SUPPORT_FAKE_CHECKPOINTS_HPP
 #define PROJECTIONS_TESTS_SUPPORT_FAKE_CHECKPOINTS_HPP
 
@@ -41,7 +41,9 @@ public:
     }
     bool has(const std::string& key) const { return records_.count(key) != 0; }
     /// As if an earlier run, or somebody else, had saved it.
-    void put(const std::string& key, const pj::checkpoint& record) { records_[key] = bytes_of(record); }
+    void put(const std::string& key, const pj::checkpoint& record) {
+        records_[key] = bytes_of(record);
+    }
     void put(const std::string& key, pj::position at, uint32_t revision = 1) {
         pj::checkpoint record;
         record.at = at;
@@ -68,7 +70,8 @@ public:
         tried.push_back(next);
         const std::string name(key.data(), key.size());
         const encoded what = bytes_of(next);
-        if (!promised_.empty()) CHECK_MESSAGE(promised_.front() == what, "a pending save was changed");
+        if (!promised_.empty())
+            CHECK_MESSAGE(promised_.front() == what, "a pending save was changed");
         promised_.clear();
         const step s = saves.take();
         if (s.answer == pj::status::pending) promised_.push_back(what);

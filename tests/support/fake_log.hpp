@@ -1,7 +1,7 @@
-// An event store that behaves as strictly as a real one: it takes wanted() as LIMIT, the memory of an
-// event (and of a slice) is overwritten and freed as soon as its visit is over, and a visitor that does
-// not say stop when it has what it wanted fails the test. It can be told to misbehave: rows out of
-// order, ignoring the visitor's stop, answers by plan after some events.
+// An event store that behaves as strictly as a real one: it takes wanted() as LIMIT, the memory of
+// an event (and of a slice) is overwritten and freed as soon as its visit is over, and a visitor
+// that does not say stop when it has what it wanted fails the test. It can be told to misbehave:
+// rows out of order, ignoring the visitor's stop, answers by plan after some events.
 #ifndef PROJECTIONS_TESTS_SUPPORT_FAKE_LOG_HPP
 #define PROJECTIONS_TESTS_SUPPORT_FAKE_LOG_HPP
 
@@ -26,7 +26,8 @@ struct row {
 /// A copy of some rows in memory of its own, which is no longer readable once this is destroyed.
 class shown_rows {
 public:
-    shown_rows(const row* first, size_t count) : events_(new pj::stored_event[count]), count_(count) {
+    shown_rows(const row* first, size_t count)
+        : events_(new pj::stored_event[count]), count_(count) {
         for (size_t i = 0; i < count; ++i) {
             const row& r = first[i];
             pj::stored_event& e = events_[i];
@@ -94,14 +95,16 @@ public:
         return *this;
     }
     void remove(pj::position at) {
-        rows.erase(std::remove_if(rows.begin(), rows.end(), [&](const row& r) { return r.at == at; }),
-                   rows.end());
+        rows.erase(
+            std::remove_if(rows.begin(), rows.end(), [&](const row& r) { return r.at == at; }),
+            rows.end());
     }
     void trim_to(pj::position at) {
         newest = std::max(newest, top());
         trimmed = at;
-        rows.erase(std::remove_if(rows.begin(), rows.end(), [&](const row& r) { return r.at <= at; }),
-                   rows.end());
+        rows.erase(
+            std::remove_if(rows.begin(), rows.end(), [&](const row& r) { return r.at <= at; }),
+            rows.end());
     }
     row* find(pj::position at) {
         for (row& r : rows) {
@@ -150,7 +153,8 @@ public:
     }
 
 private:
-    /// True: there are more rows than `limit`, which an honest store does not call the end of the log.
+    /// True: there are more rows than `limit`, which an honest store does not call the end of the
+    /// log.
     bool show(pj::position after, pj::visitor& visit, size_t limit) {
         std::vector<row> found;
         for (const row& r : rows) {

@@ -1,6 +1,6 @@
-// A dead-letter sink that is idempotent by the letter's key, as a real one must be, but counts what a
-// sink without a key would hold twice. It copies what a letter says and checks that one which answered
-// pending is offered again unchanged.
+// A dead-letter sink that is idempotent by the letter's key, as a real one must be, but counts what
+// a sink without a key would hold twice. It copies what a letter says and checks that one which
+// answered pending is offered again unchanged.
 #ifndef PROJECTIONS_TESTS_SUPPORT_FAKE_SINK_HPP
 #define PROJECTIONS_TESTS_SUPPORT_FAKE_SINK_HPP
 
@@ -35,14 +35,22 @@ public:
         return all;
     }
 
+    /// A new run need not offer what an earlier one had pending.
+    void forget_promise() { promised_.clear(); }
+
     pj::status put(const pj::dead_letter& letter) {
         const entered here(world_, port::put);
         ++put_count;
-        const kept_letter copy{std::string(letter.handler.data(), letter.handler.size()), letter.event.at,
-                               letter.kind, letter.code, letter.attempts,
-                               std::string(letter.event.payload.text().data(), letter.event.payload.size())};
+        const kept_letter copy{
+            std::string(letter.handler.data(), letter.handler.size()),
+            letter.event.at,
+            letter.kind,
+            letter.code,
+            letter.attempts,
+            std::string(letter.event.payload.text().data(), letter.event.payload.size())};
         world_.note("put " + copy.key());
-        if (!promised_.empty()) CHECK_MESSAGE(promised_ == copy.key(), "a pending letter was changed");
+        if (!promised_.empty())
+            CHECK_MESSAGE(promised_ == copy.key(), "a pending letter was changed");
         promised_.clear();
         const step s = puts.take();
         if (s.answer == pj::status::pending) promised_ = copy.key();

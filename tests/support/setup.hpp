@@ -1,6 +1,7 @@
-// A projection with fakes on every side: three scripted handlers a, b, c over a catalogue of three event
-// types, a log, a checkpoint store, a letter sink, an observer, and a simulated clock that sleeps exactly
-// as long as the engine says. Members are public and plain: change `what` before start().
+// A projection with fakes on every side: three scripted handlers a, b, c over a catalogue of three
+// event types, a log, a checkpoint store, a letter sink, an observer, and a simulated clock that
+// sleeps exactly as long as the engine says. Members are public and plain: change `what` before
+// start().
 #ifndef PROJECTIONS_TESTS_SUPPORT_SETUP_HPP
 #define PROJECTIONS_TESTS_SUPPORT_SETUP_HPP
 
@@ -69,15 +70,17 @@ struct scripted {
 
     pj::verdict run(const pj::context& with) {
         const entered here(world_, port::handler);
-        world_.note(name + " " + std::to_string(with.event.at) + " #" + std::to_string(with.attempt) +
-                    (with.resumed ? " resumed" : "") + (with.replaying ? " replaying" : ""));
+        world_.note(name + " " + std::to_string(with.event.at) + " #" +
+                    std::to_string(with.attempt) + (with.resumed ? " resumed" : "") +
+                    (with.replaying ? " replaying" : ""));
         world_.calls.push_back({name, with.event.at, with.attempt, with.resumed, with.replaying,
                                 with.now_ms});
         last_waker = with.waker;
         if (says.before) says.before();
 #if PROJECTIONS_EXCEPTIONS
         const auto throwing = says.throws.find(with.event.at);
-        if (throwing != says.throws.end() && throwing->second-- > 0) throw std::runtime_error("thrown");
+        if (throwing != says.throws.end() && throwing->second-- > 0)
+            throw std::runtime_error("thrown");
 #endif
         return says.answer(with.event, with);
     }
@@ -99,7 +102,7 @@ struct hand_a : scripted {
 };
 template<char Name> struct alpha_hand : scripted {
     using handles = pj::events<alpha>;
-    static constexpr const char handler_name[] = {Name, '\0'};
+    static constexpr const char* handler_name = Name == 'b' ? "b" : "c";
     explicit alpha_hand(world& in) : scripted(in, std::string(1, Name)) {}
     pj::verdict on(const alpha&, const pj::context& with) { return run(with); }
 };
@@ -108,9 +111,10 @@ using hand_c = alpha_hand<'c'>;
 
 inline const char* name_of(pj::notice_kind kind) {
     static const char* const names[] = {
-        "started", "loaded", "paused", "resumed", "stopped", "halted", "event_handled", "event_skipped",
-        "event_lettered", "event_vanished", "event_unknown", "handler_failed", "letter_failed",
-        "checkpoint_saved", "checkpoint_failed", "store_failed"};
+        "started",       "loaded",         "paused",        "resumed",          "stopped",
+        "halted",        "event_handled",  "event_skipped", "event_lettered",   "event_vanished",
+        "event_unknown", "handler_failed", "letter_failed", "checkpoint_saved", "checkpoint_failed",
+        "store_failed"};
     return names[static_cast<size_t>(kind)];
 }
 
@@ -146,7 +150,8 @@ public:
     /// "started loaded event_skipped ...".
     std::string kinds() const {
         std::string all;
-        for (const told& t : notices) all += (all.empty() ? "" : " ") + std::string(name_of(t.kind));
+        for (const told& t : notices)
+            all += (all.empty() ? "" : " ") + std::string(name_of(t.kind));
         return all;
     }
 
@@ -193,7 +198,8 @@ struct setup {
         const uint32_t read_before = w.port_calls;
         last = worker.tick(now_ms);
         ++ticks;
-        CHECK_MESSAGE(w.port_calls - read_before <= what.batch + 8, "a tick called its ports too often");
+        CHECK_MESSAGE(w.port_calls - read_before <= what.batch + 8,
+                      "a tick called its ports too often");
         CHECK(last.scanned <= what.batch);
         check_sums();
         return last;
@@ -202,7 +208,8 @@ struct setup {
         now_ms += ms;
         return tick();
     }
-    /// Ticks as long as more is waiting. Never for ever: the third empty tick in a row fails the test.
+    /// Ticks as long as more is waiting. Never for ever: the third empty tick in a row fails the
+    /// test.
     pj::tick_result drain(uint32_t most = 10000) {
         uint32_t empty = 0;
         for (uint32_t i = 0; i < most && empty < 5; ++i) {
@@ -214,7 +221,8 @@ struct setup {
         CHECK_MESSAGE(false, "the engine is busy for ever");
         return last;
     }
-    /// Drains, sleeps as long as it is told to, and so on, for so many milliseconds of simulated time.
+    /// Drains, sleeps as long as it is told to, and so on, for so many milliseconds of simulated
+    /// time.
     pj::tick_result run_for(uint32_t ms, uint32_t most_ticks = 20000) {
         uint32_t left = ms;
         for (uint32_t i = 0; i < most_ticks; ++i) {
@@ -239,8 +247,8 @@ struct setup {
     /// G16, after every tick.
     void check_sums() const {
         const pj::counters& n = worker.counts();
-        CHECK(n.scanned == n.handled + n.unhandled + n.unknown + n.filtered + n.skipped + n.lettered +
-                               n.vanished);
+        CHECK(n.scanned == n.handled + n.unhandled + n.unknown + n.filtered + n.skipped +
+                               n.lettered + n.vanished);
     }
 };
 

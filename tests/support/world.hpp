@@ -1,6 +1,7 @@
 // What the fakes of one test share: the order of everything that was called, and a watch over which
-// call may happen inside which (never a port inside a port; letters, handlers and notices inside read).
-// Nothing here throws by itself; checks inside callbacks are CHECK, since an engine swallows exceptions.
+// call may happen inside which (never a port inside a port; letters, handlers and notices inside
+// read). Nothing here throws by itself; checks inside callbacks are CHECK, since an engine swallows
+// exceptions.
 #ifndef PROJECTIONS_TESTS_SUPPORT_WORLD_HPP
 #define PROJECTIONS_TESTS_SUPPORT_WORLD_HPP
 
@@ -35,7 +36,18 @@ private:
     uint32_t state_;
 };
 
-enum class port : uint8_t { none, load, save, bounds, read, put, handler, observer, policy, filter };
+enum class port : uint8_t {
+    none,
+    load,
+    save,
+    bounds,
+    read,
+    put,
+    handler,
+    observer,
+    policy,
+    filter
+};
 
 /// One call of a handler.
 struct call {
@@ -74,8 +86,9 @@ struct world {
 class entered {
 public:
     entered(world& in, port what) : world_(in), outer_(in.inside) {
-        const bool is_nested = what == port::put || what == port::handler || what == port::observer ||
-                               what == port::policy || what == port::filter;
+        const bool is_nested = what == port::put || what == port::handler ||
+                               what == port::observer || what == port::policy ||
+                               what == port::filter;
         if (!is_nested) {
             CHECK_MESSAGE(outer_ == port::none, "a port was called inside a callback");
             ++world_.port_calls;
@@ -120,7 +133,9 @@ public:
         for (int i = 0; i < times; ++i) steps_.push_back(s);
         return *this;
     }
-    plan& then(pj::status s, int times = 1) { return then(step{s, s == pj::status::ok, false}, times); }
+    plan& then(pj::status s, int times = 1) {
+        return then(step{s, s == pj::status::ok, false}, times);
+    }
     /// From now on always this, once the steps are used up.
     void always(step s) { rest_ = s; }
     void always(pj::status s) { rest_ = step{s, s == pj::status::ok, false}; }

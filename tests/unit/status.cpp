@@ -31,7 +31,8 @@ const named_status all[] = {
     NAMED(configuration, no_save), NAMED(configuration, no_handlers),
     NAMED(configuration, no_clock), NAMED(configuration, no_dead_letter_sink),
     NAMED(configuration, unknown_policy), NAMED(configuration, table_full),
-    NAMED(configuration, duplicate_type), NAMED(configuration, duplicate_handler),
+    NAMED(configuration, bad_type), NAMED(configuration, duplicate_type),
+    NAMED(configuration, duplicate_handler),
     NAMED(configuration, bad_batch), NAMED(configuration, bad_save_rule),
     NAMED(configuration, bad_backoff),
 };

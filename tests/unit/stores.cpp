@@ -1,0 +1,216 @@
+// >>stores: memory_log against a deque, memory_checkpoint_store against what a real store does.
+#include "projections.hpp"
+#include <doctest/doctest.h>
+#include <deque>
+#include <random>
+#include <string>
+#include <vector>
+namespace pj = projections;
+
+namespace {
+
+/// Everything as text, one line per event.
+struct seen {
+    using handles = pj::every_event;
+    std::vector<std::string> lines;
+    void on(const pj::stored_event& e) {
+        const auto copy = [](pj::text t) { return std::string(t.begin(), t.end()); };
+        const std::string type = e.type.name().empty() ? '#' + std::to_string(e.type.number())
+                                                       : copy(e.type.name());
+        lines.push_back(std::to_string(e.at) + ' ' + type + ' ' + copy(e.payload.text()) + ' ' +
+                        copy(e.aggregate_id) + ' ' + std::to_string(e.version) + ' ' +
+                        std::to_string(e.occurred_at));
+    }
+};
+
+/// What a fresh worker reads from a log after `from`.
+template<class Log> std::vector<std::string> read_all(Log& log, pj::position from) {
+    seen handler;
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::checkpoint record;
+    record.at = from;
+    record.revision = 1;
+    CHECK(checkpoints.save("reader", record) == pj::status::ok);
+    pj::projection what{"reader", log, handler, checkpoints};
+    what.first_start = pj::begin_at::oldest_kept;
+    pj::worker worker{what};
+    CHECK(worker.start() == pj::status::ok);
+    while (worker.running() && worker.tick(0).wait_ms == 0) {}
+    return handler.lines;
+}
+struct limits { pj::position trimmed, newest; };
+template<class Log> limits limits_of(const Log& log) {
+    limits l{};
+    uint64_t log_id = 0;
+    CHECK(log.bounds(l.trimmed, l.newest, log_id) == pj::status::ok);
+    CHECK(log_id == 0);
+    return l;
+}
+const pj::bytes x{"x", 1};
+
+struct ticket { static constexpr pj::event_type type{"Ticket", pj::raw, pj::schema{3}}; char c; };
+
+} // namespace
+
+TEST_CASE("memory_log: positions from 0, every field kept, bounds of an empty one") {
+    pj::memory_log<8, 512> log;
+    CHECK(limits_of(log).trimmed == pj::before_first);
+    CHECK(limits_of(log).newest == pj::before_first);
+    CHECK(log.append(ticket{'t'}, "seat-1") == 0);
+    CHECK(log.append("Named", x, "id", 7) == 1);
+    CHECK(log.append(pj::id{42}, {}) == 2);
+    CHECK(log.append({99, std::string("Full"), {"yz", 2}, "agg", 4, -12345678901, nullptr}) == 3);
+    CHECK(read_all(log, -1) == std::vector<std::string>{
+        "0 Ticket t seat-1 3 0", "1 Named x id 7 0", "2 #42   1 0", "3 Full yz agg 4 -12345678901"});
+    CHECK(read_all(log, 2).size() == 1);
+    CHECK(read_all(log, 3).empty());
+    CHECK(limits_of(log).trimmed == pj::before_first);
+    CHECK(limits_of(log).newest == 3);
+}
+
+TEST_CASE("memory_log: too large for the ring is refused, exactly as large is not") {
+    pj::memory_log<4, 16> log;
+    const std::string most(14, 'm');                    // and the name's one, and one of the ring's own
+    CHECK(log.append("N", pj::text(most)) == 0);
+    CHECK(log.append("N", pj::text(most + "m")) == pj::before_first);
+    CHECK(log.append("N", pj::text(std::string(1000, 'm'))) == pj::before_first);
+    CHECK(read_all(log, -1).size() == 1);               // a refused one pushes nobody out
+    CHECK(log.append("N", pj::text(most)) == 1);
+    CHECK(read_all(log, 0) == std::vector<std::string>{"1 N " + most + "  1 0"});
+    CHECK(limits_of(log).trimmed == 0);
+}
+
+TEST_CASE("memory_log: the oldest go, by number and by bytes") {
+    pj::memory_log<3, 1000> few;
+    for (int i = 0; i < 10; ++i) few.append("N", x);
+    CHECK(limits_of(few).trimmed == 6);
+    CHECK(read_all(few, 6).size() == 3);
+    pj::memory_log<1, 1000> one;
+    for (int i = 0; i < 10; ++i) one.append("N", x);
+    CHECK(read_all(one, 8).size() == 1);
+    pj::memory_log<100, 12> small;                      // four of three bytes each
+    for (int i = 0; i < 10; ++i) small.append("N", x);
+    CHECK(limits_of(small).trimmed == 5);
+    CHECK(read_all(small, 5).size() == 4);
+}
+
+TEST_CASE("memory_log: a reader below what is kept is told so") {
+    pj::memory_log<3, 1000> log;
+    for (int i = 0; i < 10; ++i) log.append("N", x);
+    seen handler;
+    pj::memory_checkpoint_store<1> checkpoints;
+    const pj::projection what{"late", log, handler, checkpoints};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    static_cast<void>(worker.tick(0));
+    CHECK(worker.reason() == pj::status::log_trimmed);
+    CHECK(handler.lines.empty());
+}
+
+namespace {
+
+/// Appends while it handles, as long as the log takes it.
+struct appending {
+    using handles = pj::every_event;
+    pj::memory_log<6, 60>* log;
+    int left, refused = 0, handled = 0;
+    void on(const pj::stored_event& e) {
+        ++handled;
+        const std::string before(e.type.name().begin(), e.type.name().end());
+        if (left-- > 0 && log->append("Again", x) == pj::before_first) ++refused;
+        CHECK(e.type.name() == pj::text(before));       // what is being read stays where it is
+    }
+};
+
+} // namespace
+
+TEST_CASE("memory_log: append() inside a handler never takes away what is being read") {
+    pj::memory_log<6, 60> log;
+    for (int i = 0; i < 5; ++i) log.append("First", x);
+    appending handler{&log, 3};
+    pj::memory_checkpoint_store<1> checkpoints;
+    const pj::projection what{"appending", log, handler, checkpoints};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    static_cast<void>(worker.tick(0));
+    CHECK(handler.handled == 6);                        // what was appended is read in the same pass
+    CHECK(handler.refused == 2);
+    CHECK(log.append("After", x) == 6);
+    CHECK(limits_of(log).trimmed == 0);
+}
+
+TEST_CASE("memory_log: a random life, compared with a deque") {
+    pj::memory_log<16, 200> log;
+    struct entry { std::string line; size_t bytes; };
+    std::deque<entry> model;
+    pj::position next = 0;
+    std::mt19937 random(11);
+    for (int i = 0; i < 30000; ++i) {
+        const std::string name = std::string("Name").substr(0, 1 + random() % 4);
+        const std::string payload(random() % (random() % 50 == 0 ? 230 : 40), static_cast<char>('a' + i % 26));
+        const std::string id(random() % 6, 'i');
+        const size_t bytes = name.size() + payload.size() + id.size() + 1;
+        const pj::position at = log.append({0, name, payload, id, 2, i, nullptr});
+        CHECK(at == (bytes > 200 ? pj::before_first : next));
+        if (at == pj::before_first) continue;
+        model.push_back({std::to_string(next++) + ' ' + name + ' ' + payload + ' ' + id + " 2 " +
+                         std::to_string(i), bytes});
+        const limits l = limits_of(log);
+        CHECK(l.newest == next - 1);
+        const size_t kept = static_cast<size_t>(l.newest - l.trimmed);
+        REQUIRE(kept >= 1);
+        REQUIRE(kept <= model.size());
+        // Whoever went had to: what the end of the ring wastes is less than the largest event.
+        size_t used = 0, largest = 0;
+        for (const entry& e : model) {
+            used += e.bytes;
+            largest = e.bytes > largest ? e.bytes : largest;
+        }
+        if (kept < model.size()) CHECK((model.size() > 16 || used > 200 - largest));
+        while (model.size() > kept) model.pop_front();
+        used = 0;
+        for (const entry& e : model) used += e.bytes;
+        CHECK(used <= 200);
+        if (random() % 8 != 0) continue;
+        const pj::position from = l.trimmed + static_cast<pj::position>(random() % (kept + 1));
+        std::vector<std::string> expected;
+        for (const entry& e : model) expected.push_back(e.line);
+        expected.erase(expected.begin(), expected.begin() + (from - l.trimmed));
+        CHECK(read_all(log, from) == expected);
+    }
+}
+
+TEST_CASE("memory_checkpoint_store: compares and sets, one record per key") {
+    pj::memory_checkpoint_store<2, 8> store;
+    const auto save = [&](pj::text key, uint32_t revision, pj::position at) {
+        pj::checkpoint next;
+        next.revision = revision;
+        next.at = at;
+        return store.save(key, next);
+    };
+    const auto at = [&](pj::text key) {
+        pj::checkpoint out;
+        out.at = 555;
+        CHECK(store.load(key, out) == pj::status::ok);
+        return out.at;
+    };
+    CHECK(at("a") == 555);                              // no record: untouched
+    CHECK(save("a", 2, 5) == pj::status::conflict);
+    CHECK(save("a", 1, 5) == pj::status::ok);
+    CHECK(save("a", 1, 6) == pj::status::conflict);
+    CHECK(save("a", 3, 6) == pj::status::conflict);
+    CHECK(at("a") == 5);
+    CHECK(save("a", 2, 7) == pj::status::ok);
+    CHECK(save("ab", 1, 9) == pj::status::ok);
+    CHECK(at("a") == 7);
+    CHECK(at("ab") == 9);
+    CHECK(save("c", 1, 1) == pj::status::failed);       // full
+    CHECK(save("a", 3, 8) == pj::status::ok);
+    CHECK(at("c") == 555);
+    store.clear();
+    CHECK(at("a") == 555);
+    CHECK(save("12345678", 1, 1) == pj::status::ok);    // as long as it may be
+    CHECK(save("123456789", 1, 1) == pj::status::failed);
+    CHECK(at("12345678") == 1);
+    CHECK(at("123456789") == 555);
+}
