@@ -1,10 +1,10 @@
 // projections.hpp 0.1.0 -- keeps read models in step with an append-only log of events.
 // SPDX-License-Identifier: MIT
 //
-// One header, C++17, no dependency, no heap, no threads, no exceptions needed. It reads events from a
-// log you own, decodes them, calls your projection handlers, applies an error policy when one fails,
-// and saves a checkpoint so that work resumes after a crash: from an 8 KiB microcontroller to a game
-// server's frame loop to a service on a database. Copy this file, include it, done.
+// One header, C++17, no dependency, no heap, no threads, no exceptions needed. It reads events from
+// a log you own, decodes them, calls your projection handlers, applies an error policy when one
+// fails, and saves a checkpoint so that work resumes after a crash: from an 8 KiB microcontroller
+// to a game server's frame loop to a service on a database. Copy this file, include it, done.
 //
 //
 // HOW TO USE IT
@@ -14,8 +14,8 @@
 // 2. Write a handler: a plain class with a list of events and an on() for each of them.
 // 3. Give it a log: anything with read(). And a checkpoint store: anything with load() and save().
 // 4. Describe the projection once: name, log, handlers, checkpoints; then options by name.
-// 5. Make a worker, start() it, and call tick() with any millisecond clock. It does a bounded amount
-//    of work and says how long nothing is due. That is the whole loop.
+// 5. Make a worker, start() it, and call tick() with any millisecond clock. It does a bounded
+//    amount of work and says how long nothing is due. That is the whole loop.
 //
 // Example:
 //
@@ -48,49 +48,49 @@
 //
 // WHAT IT GUARANTEES (the numbers are those of the tests)
 //
-//   Progress    G1  The checkpoint never passes an event that has no outcome.
-//               G2  It moves back only by reset() and set_position(), and is always a position that
-//                   the store named.
-//               G3  Filtered and unhandled events advance it; no batch is read again for itself.
-//               G4  Reading resumes strictly after it. "No checkpoint" is -1, so event 0 is delivered.
-//               G5  A checkpoint below what the log still has, above its newest event, or of another
-//                   log is a status of its own, never a silent jump.
-//               G6  Unordered or duplicate positions stop the engine before a handler sees them.
-//               G7  Events reach a handler in log order, retries included.
-//   Failures    G9  retry(R) makes exactly R + 1 attempts.
-//               G10 A retry calls only the handlers that have not yet succeeded for that event, and a
-//                   failing handler never keeps its siblings from running.
-//               G11 Every failure ends in exactly one of handled, skipped, lettered, halted, vanished.
-//               G12 One letter per failing event and handler, durable before the checkpoint passes.
-//               G14 A failed save is tried again with backoff, a lost answer is recognised, and with
-//                   `unsaved_max` events unsaved nothing but the save is tried.
-//               G15 `pending` is never an attempt, never busy-waits, never loses the event.
-//               G16 Counters reconcile: `scanned` is the sum of the outcomes.
-//   Operation   G26 A tick visits at most its budget of events, allocates nothing, throws nothing,
-//                   recurses never; called from inside a callback it does nothing (`reentered`).
-//               G27 wait_ms never oversleeps anything due; woken() shows a wake() after the tick.
-//               G28 stop() ends within `stop_ms`; the last completed event is saved, or the status
-//                   says that it is not.
-//               G29 A wrong configuration is a status of start(); nothing was touched.
-//               G30 Wrapping of the clock changes nothing.
-//               G31 reset(), set_position() and skip_failed() clear all retry and pending state, and
-//                   refuse when the state is no longer what the caller saw.
+//   Progress  G1  The checkpoint never passes an event that has no outcome.
+//             G2  It moves back only by reset() and set_position(), and is always a position that
+//                 the store named.
+//             G3  Filtered and unhandled events advance it; no batch is read again for itself.
+//             G4  Reading resumes strictly after it. "None" is -1, so event 0 is delivered.
+//             G5  A checkpoint below what the log still has, above its newest event, or of another
+//                 log is a status of its own, never a silent jump.
+//             G6  Unordered or duplicate positions stop the engine before a handler sees them.
+//             G7  Events reach a handler in log order, retries included.
+//   Failures  G9  retry(R) makes exactly R + 1 attempts.
+//             G10 A retry calls only the handlers that have not yet succeeded for that event, and a
+//                 failing handler never keeps its siblings from running.
+//             G11 Every failure ends in one of handled, skipped, lettered, halted, vanished.
+//             G12 One letter per failing event and handler, durable before the checkpoint passes.
+//             G14 A failed save is tried again with backoff, a lost answer is recognised, and with
+//                 `unsaved_max` events unsaved nothing but the save is tried.
+//             G15 `pending` is never an attempt, never busy-waits, never loses the event.
+//             G16 Counters reconcile: `scanned` is the sum of the outcomes.
+//   Operation G26 A tick visits at most its budget of events, allocates nothing, throws nothing,
+//                 recurses never; called from inside a callback it does nothing (`reentered`).
+//             G27 wait_ms never oversleeps anything due; woken() shows a wake() after the tick.
+//             G28 stop() ends within `stop_ms`; the last completed event is saved, or the status
+//                 says that it is not.
+//             G29 A wrong configuration is a status of start(); nothing was touched.
+//             G30 Wrapping of the clock changes nothing.
+//             G31 reset(), set_position() and skip_failed() clear all retry and pending state, and
+//                 refuse when the state is no longer what the caller saw.
 //
-//   Effects are applied at least once: after a crash the events since the last save are handled again.
-//   Make handlers idempotent, or save the model together with the checkpoint in save().
+//   Effects are applied at least once: after a crash the events since the last save are handled
+//   again. Make handlers idempotent, or save the model together with the checkpoint in save().
 //
 //
 // WHAT A BARE TARGET MUST SUPPLY
 //
-//   <stddef.h>, <stdint.h>, and the four functions every compiler may call by itself: memcpy, memmove,
-//   memset, memcmp. On cores without a division or 64-bit multiply also the compiler's own run-time
-//   library (libgcc). Nothing else: no C++ header, no operator new, no static constructor.
+//   <stddef.h>, <stdint.h>, and the four functions every compiler may call by itself: memcpy,
+//   memmove, memset, memcmp. On cores without a division or 64-bit multiply also the compiler's own
+//   run-time library (libgcc). Nothing else: no C++ header, no operator new, no static constructor.
 //
 //
 // THREADS AND INTERRUPTS
 //
-//   An engine belongs to one thread at a time. Only stop(), pause(), resume(), wake(), woken() and a
-//   waker may be called from anywhere, interrupt and signal handlers included: each is one byte.
+//   An engine belongs to one thread at a time. Only stop(), pause(), resume(), wake(), woken() and
+//   a waker may be called from anywhere, interrupt and signal handlers included: each is one byte.
 //
 //
 // CONTENTS (search for the tag)
@@ -114,7 +114,7 @@
 #ifndef PROJECTIONS_HPP
 #define PROJECTIONS_HPP
 
-// ------------------------------------------------------------------------------------------ >>version
+// --------------------------------------------------------------------------------------- >>version
 
 #define PROJECTIONS_VERSION_MAJOR 0
 #define PROJECTIONS_VERSION_MINOR 1
@@ -131,10 +131,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// ------------------------------------------------------------------------------------ >>configuration
+// --------------------------------------------------------------------------------- >>configuration
 
-/// PROJECTIONS_EXCEPTIONS: 1 if callbacks may throw; every call out of the library then is a boundary
-/// that no exception passes. Default: what the compiler does.
+/// PROJECTIONS_EXCEPTIONS: 1 if callbacks may throw; every call out of the library then is a
+/// boundary that no exception passes. Default: what the compiler does.
 #if !defined(PROJECTIONS_EXCEPTIONS)
 #  if defined(__cpp_exceptions) || defined(_CPPUNWIND)
 #    define PROJECTIONS_EXCEPTIONS 1
@@ -143,8 +143,8 @@
 #  endif
 #endif
 
-/// PROJECTIONS_ASSERT(condition): for errors of the programmer only (an engine destroyed inside its own
-/// callback, a null function). Bad data and bad answers are statuses. Default: not evaluated.
+/// PROJECTIONS_ASSERT(condition): for errors of the programmer only (an engine destroyed inside its
+/// own callback, a null function). Bad data and bad answers are statuses. Default: not evaluated.
 #if defined(PROJECTIONS_ASSERT)
 #  define PROJECTIONS_ASSERTS_ 1
 #else
@@ -152,8 +152,8 @@
 #  define PROJECTIONS_ASSERT(condition) static_cast<void>(sizeof((condition) ? 1 : 0))
 #endif
 
-// Two translation units with different switches must not share inline functions, or the linker picks
-// one of them silently: every switch is part of the namespace's name.
+// Two translation units with different switches must not share inline functions, or the linker
+// picks one of them silently: every switch is part of the namespace's name.
 #if PROJECTIONS_EXCEPTIONS && PROJECTIONS_ASSERTS_
 #  define PROJECTIONS_ABI_ v0_1_0_exceptions_asserts
 #elif PROJECTIONS_EXCEPTIONS
@@ -187,7 +187,7 @@
 namespace projections {
 inline namespace PROJECTIONS_ABI_ {
 
-// ------------------------------------------------------------------------------------------- >>traits
+// ---------------------------------------------------------------------------------------- >>traits
 
 namespace detail {
 
@@ -217,7 +217,8 @@ template<class T> inline constexpr bool is_lvalue<T&> = true;
 template<class T> inline constexpr bool always_false = false;
 template<class T> T&& declval() noexcept;
 
-/// The address of an object that the caller keeps alive, without its type. Temporaries do not compile.
+/// The address of an object that the caller keeps alive, without its type. Temporaries do not
+/// compile.
 template<class T> constexpr void* address_of_named(T& object) {
     return const_cast<void*>(static_cast<const void*>(__builtin_addressof(object)));
 }
@@ -242,10 +243,10 @@ constexpr uint32_t fnv1a(const char* data, size_t size, uint32_t hash = 21661362
 
 } // namespace detail
 
-// -------------------------------------------------------------------------------------------- >>types
+// ----------------------------------------------------------------------------------------- >>types
 
-/// Where an event stands in its log: 0 or more, growing, gaps allowed. A store with two numbers packs
-/// them (a Redis stream id: ms << 20 | sequence).
+/// Where an event stands in its log: 0 or more, growing, gaps allowed. A store with two numbers
+/// packs them (a Redis stream id: ms << 20 | sequence).
 using position = int64_t;
 
 /// Before any event. "No checkpoint" is this, so it is never mistaken for event 0, and
@@ -258,8 +259,8 @@ inline constexpr uint32_t never = 0xFFFFFFFFu;
 /// Counts events: 64 bits where pointers have them, else 32 (it wraps, as unsigned numbers do).
 using event_count = detail::choose<(sizeof(void*) >= 8), uint64_t, uint32_t>;
 
-/// Characters that somebody else owns, not terminated. Converts from a literal and from anything with
-/// data() and size().
+/// Characters that somebody else owns, not terminated. Converts from a literal and from anything
+/// with data() and size().
 class text {
 public:
     constexpr text() = default;
@@ -295,8 +296,8 @@ class bytes {
 public:
     constexpr bytes() = default;
     constexpr bytes(const void* data, size_t size) : data_(data), size_(size) {}
-    template<class S, class = detail::range_of<S>>
-    constexpr bytes(const S& range) : data_(range.data()), size_(range.size() * sizeof(*range.data())) {}
+    template<class S, class = detail::range_of<S>> constexpr bytes(const S& range)
+        : data_(range.data()), size_(range.size() * sizeof(*range.data())) {}
 
     constexpr const void* data() const { return data_; }
     constexpr size_t size() const { return size_; }
@@ -305,11 +306,12 @@ public:
     const unsigned char* end() const { return begin() + size_; }
     projections::text text() const { return {data_, size_}; }
 
-    /// Fills a trivially copyable object with these bytes. False, and nothing written, unless the size
-    /// is exactly the object's.
+    /// Fills a trivially copyable object with these bytes. False, and nothing written, unless the
+    /// size is exactly the object's.
     template<class E> bool copy_to(E& out) const {
-        static_assert(__is_trivially_copyable(E), "projections: only a trivially copyable object can be "
-                                                  "filled with bytes");
+        static_assert(__is_trivially_copyable(E),
+                      "projections: only a trivially copyable object can be "
+                      "filled with bytes");
         if (size_ != sizeof(E)) return false;
         __builtin_memcpy(&out, data_, sizeof(E));
         return true;
@@ -321,21 +323,23 @@ private:
 };
 
 struct raw_t {};
-/// Marks an event type whose payload is the struct's own bytes: same machine, same compiler, your risk.
+/// Marks an event type whose payload is the struct's own bytes: same machine, same compiler, your
+/// risk.
 inline constexpr raw_t raw{};
 /// The number that a log stores in place of a name.
 struct id { uint32_t value; };
 /// The version of a payload's layout that decode() understands.
 struct schema { uint32_t value; };
 
-/// What an event type is called: a name, a number, or both. Without a number, the name's FNV-1a is the
-/// number; logs that several programs share should state one.
+/// What an event type is called: a name, a number, or both. Without a number, the name's FNV-1a is
+/// the number; logs that several programs share should state one.
 class event_type {
 public:
     constexpr event_type() = default;
     constexpr event_type(text name, schema version = {1})
         : event_type(name, number_of(name), version.value, false) {}
-    constexpr event_type(const char* name, schema version = {1}) : event_type(text(name), version) {}
+    constexpr event_type(const char* name, schema version = {1})
+        : event_type(text(name), version) {}
     constexpr event_type(text name, raw_t, schema version = {1})
         : event_type(name, number_of(name), version.value, true) {}
     constexpr event_type(text name, id number, schema version = {1})
@@ -375,7 +379,8 @@ public:
     constexpr type_key(text name) : name_(name) {}
     constexpr type_key(id number) : number_(number.value) {}
     constexpr type_key(const event_type& type) : name_(type.name()), number_(type.number()) {}
-    template<class S, class = detail::range_of<S>> constexpr type_key(const S& name) : name_(name) {}
+    template<class S, class = detail::range_of<S>> constexpr type_key(const S& name)
+        : name_(name) {}
 
     constexpr text name() const { return name_; }
     constexpr uint32_t number() const { return number_; }
@@ -397,10 +402,12 @@ struct stored_event {
 };
 
 /// A stored event whose payload is the bytes of `event`, which must outlive it.
-template<class E> constexpr stored_event raw_event(position at, const E& event, text aggregate_id = {});
-template<class E> stored_event raw_event(position at, const E&& event, text aggregate_id = {}) = delete;
+template<class E>
+constexpr stored_event raw_event(position at, const E& event, text aggregate_id = {});
+template<class E>
+stored_event raw_event(position at, const E&& event, text aggregate_id = {}) = delete;
 
-// ------------------------------------------------------------------------------------------- >>status
+// ---------------------------------------------------------------------------------------- >>status
 
 /// What ports and commands answer. Not asking is a compiler warning; ok is 0.
 enum class [[nodiscard]] status : uint8_t {
@@ -454,7 +461,7 @@ enum class [[nodiscard]] status : uint8_t {
     no_dead_letter_sink,
     unknown_policy,             ///< a name that its policy_table does not hold
     table_full,                 ///< a handler_map or policy_table is too small
-    bad_type,                   ///< an event type without a name or number, or with a name above 253
+    bad_type,                   ///< without a name or number, or with a name above 253
     duplicate_type,             ///< two event types with one name or number
     duplicate_handler,          ///< one handler name twice for one event type
     bad_batch,
@@ -473,15 +480,17 @@ constexpr status_group group_of(status s) {
 /// The enumerator's name, for logs; "?" for a value that is none.
 constexpr const char* to_string(status s);
 
-/// What a handler answers: what happened, never what to do about it; that is the policy's. A kind and a
-/// 28-bit argument (milliseconds or the user's own code) in one register.
+/// What a handler answers: what happened, never what to do about it; that is the policy's. A kind
+/// and a 28-bit argument (milliseconds or the user's own code) in one register.
 class [[nodiscard]] verdict {
 public:
     enum class kind : uint8_t { handled, pending, failed, rejected };
 
     /// So that a handler can return what a port answered: ok, pending, anything else failed.
     constexpr verdict(status s)
-        : word_(s == status::ok ? 0u : s == status::pending ? 1u : 2u | static_cast<uint32_t>(s) << 4) {}
+        : word_(s == status::ok        ? 0u
+                : s == status::pending ? 1u
+                                       : 2u | static_cast<uint32_t>(s) << 4) {}
     constexpr verdict(kind what, uint32_t argument)
         : word_(static_cast<uint32_t>(what) | argument << 4) {}
 
@@ -506,11 +515,12 @@ constexpr verdict reject(uint32_t code = 0) { return {verdict::kind::rejected, c
 /// The code of a failure that was an exception.
 inline constexpr uint32_t code_thrown = 0x0FFFFFFFu;
 
-// ------------------------------------------------------------------------------------------- >>events
+// ---------------------------------------------------------------------------------------- >>events
 
 namespace detail {
 template<class E, class = void> inline constexpr bool has_event_name = false;
-template<class E> inline constexpr bool has_event_name<E, void_t<decltype(event_type(E::event_name))>> = true;
+template<class E>
+inline constexpr bool has_event_name<E, void_t<decltype(event_type(E::event_name))>> = true;
 template<class E, class = void> inline constexpr bool has_type = false;
 template<class E>
 inline constexpr bool has_type<E, when<is_same<plain<decltype(E::type)>, event_type>>> = true;
@@ -520,14 +530,16 @@ template<class E> bool decode_declared(const stored_event& in, E& out);
 
 /// How a C++ type is found in the log and decoded. Specialise it for types that you cannot edit.
 ///
-/// The type comes from `static constexpr event_type type` or, where `type` is one of the event's own
-/// fields, `event_name`. Further names an event was once stored under: `static constexpr event_type also[]`.
+/// The type comes from `static constexpr event_type type` or, where `type` is one of the event's
+/// own fields, `event_name`. Further names an event was once stored under: `static constexpr
+/// event_type also[]`.
 ///
 /// decode() fills a default-constructed E and answers false if the payload is none. It is found as
-/// `static bool E::decode(const stored_event&, E&)`; else as `decode_event(const stored_event&, E&)` beside E
-/// (one template serves a namespace); else the type must be declared `raw`. A payload of an older
-/// schema version is decoded as `E::previous` and given to `out.upcast(const previous&)`; without a
-/// `previous` decode() sees the version and copes, and a raw payload of another version is refused.
+/// `static bool E::decode(const stored_event&, E&)`; else as `decode_event(const stored_event&,
+/// E&)` beside E (one template serves a namespace); else the type must be declared `raw`. A payload
+/// of an older schema version is decoded as `E::previous` and given to `out.upcast(const
+/// previous&)`; without a `previous` decode() sees the version and copes, and a raw payload of
+/// another version is refused.
 template<class E> struct event_traits {
     static constexpr event_type type = detail::declared_type<E>();
     static bool decode(const stored_event& in, E& out) { return detail::decode_declared(in, out); }
@@ -535,19 +547,21 @@ template<class E> struct event_traits {
 
 /// A list of event types: what a handler handles, or a catalogue of what a log may hold.
 template<class... E> struct events {};
-/// Every type of a catalogue `events<...>` that an on() of the handler takes, a parent's included. The
-/// others are known but not handled, which differs from unknown.
+/// Every type of a catalogue `events<...>` that an on() of the handler takes, a parent's included.
+/// The others are known but not handled, which differs from unknown.
 template<class Catalogue> struct matching {};
-/// As events<...> (or one matching<...>), but not called for replayed events: e-mails, webhooks, motors.
+/// As events<...> (or one matching<...>), but not called for replayed events: e-mails, webhooks,
+/// motors.
 template<class... E> struct live_only {};
 /// Every event of the log, undecoded and of unknown types too: on(const stored_event&).
 struct every_event {};
 
-// ----------------------------------------------------------------------------------------- >>handlers
+// -------------------------------------------------------------------------------------- >>handlers
 
 class engine;
 
-/// Lets whoever completes a pending job wake the engine that waits for it. As safe as engine::wake().
+/// Lets whoever completes a pending job wake the engine that waits for it. As safe as
+/// engine::wake().
 class waker {
 public:
     constexpr waker() = default;
@@ -563,8 +577,8 @@ struct context {
     const stored_event& event;
     uint32_t now_ms;            ///< as given to tick()
     uint32_t attempt;           ///< 1 on the first call for this event
-    bool resumed;               ///< this handler answered pending for this very event and nothing was
-                                ///< reset since: look after the job, do not begin it again
+    bool resumed; ///< this handler answered pending for this very event and nothing was
+                  ///< reset since: look after the job, do not begin it again
     bool replaying;             ///< this event was handled before, by an earlier run of the model
     uint32_t partition;
     uint64_t fencing_token;     ///< 0 without a lease
@@ -578,13 +592,14 @@ struct route;
 /// Calls the handlers whose bits are set in the delivery's mask, in the order of registration.
 using route_call = void (*)(void* self, delivery& to);
 
-/// One event type of a routing table. Handlers of a type are numbered from 0; a mask has a bit for each.
+/// One event type of a routing table. Handlers of a type are numbered from 0; a mask has a bit for
+/// each.
 struct route {
     const char* name;           // nullptr: known by number only
     route_call call;            // nullptr: nobody handles it
     uint32_t number;
     uint32_t live_only;         // handlers that replayed events do not reach
-    uint16_t first;             // where this type's handlers begin (a registry's list, a map's chain)
+    uint16_t first; // where this type's handlers begin (a registry's list, a map's chain)
     uint8_t name_size;
     uint8_t handlers;           // how many
 };
@@ -596,8 +611,8 @@ struct key_index {
     uint8_t shift;
 };
 
-/// What an engine needs of a registry, a handler_map or a single handler. A registry's is built by the
-/// compiler and lies in read-only memory.
+/// What an engine needs of a registry, a handler_map or a single handler. A registry's is built by
+/// the compiler and lies in read-only memory.
 struct route_table {
     const route* routes;
     key_index by_name;
@@ -633,15 +648,16 @@ private:
     const detail::route* route_;
 };
 
-/// Where a projection sends its events: made implicitly from one handler (a class with `handles`), a
-/// registry or a handler_map, which must outlive it.
+/// Where a projection sends its events: made implicitly from one handler (a class with `handles`),
+/// a registry or a handler_map, which must outlive it.
 class routes {
 public:
     constexpr routes() = default;
     template<class T, detail::require<!detail::is_same<detail::plain<T>, routes>> = 0>
     constexpr routes(T& handlers);
-    template<class T, detail::require<!detail::is_lvalue<T> && !detail::is_same<detail::plain<T>, routes>> = 0>
-    routes(T&& handlers) = delete;      // only the address is kept: name the object first
+    template<class T, detail::require<!detail::is_lvalue<T> &&
+                                      !detail::is_same<detail::plain<T>, routes>> = 0>
+    routes(T&& handlers) = delete; // only the address is kept: name the object first
 
     /// The handlers of a type, by name or by id.
     handler_list find(const type_key& type) const {
@@ -656,14 +672,16 @@ public:
 
 namespace detail { template<class... P> struct registry_routes; }
 
-/// Several handlers behind one projection: every event reaches all that handle its type, in the order
-/// given here; each type is decoded once. Costs one pointer per handler; the routes are built by the
-/// compiler. The handlers must outlive it. Two event types with one name or number do not compile.
+/// Several handlers behind one projection: every event reaches all that handle its type, in the
+/// order given here; each type is decoded once. Costs one pointer per handler; the routes are built
+/// by the compiler. The handlers must outlive it. Two event types with one name or number do not
+/// compile.
 template<class... P> class registry {
     static_assert(sizeof...(P) > 0, "projections: an empty registry handles nothing");
 
 public:
-    constexpr explicit registry(P&... handlers) : handlers_{detail::address_of_named(handlers)...} {}
+    constexpr explicit registry(P&... handlers)
+        : handlers_{detail::address_of_named(handlers)...} {}
     registry(const registry&) = delete;
     registry& operator=(const registry&) = delete;
 
@@ -679,7 +697,8 @@ namespace detail {
 
 /// One handler of a handler_map; `next` chains the handlers of one event type.
 struct map_entry {
-    using group_call = uint16_t (*)(map_entry* all, uint16_t first, uint16_t until, delivery& to, uint32_t& bit);
+    using group_call = uint16_t (*)(map_entry* all, uint16_t first, uint16_t until, delivery& to,
+                                    uint32_t& bit);
     group_call group;           // decodes once and calls all from `first` that want the same type
     union {
         verdict (*invoke)(const map_entry& entry, const void* event, const context& with);
@@ -696,11 +715,17 @@ class handler_map_core {
 public:
     handler_map_core(const handler_map_core&) = delete;
     handler_map_core& operator=(const handler_map_core&) = delete;
-    /// What start() will say: ok, table_full, duplicate_type or duplicate_handler. The first fault stays.
+    /// What start() will say: ok, table_full, duplicate_type or duplicate_handler. The first fault
+    /// stays.
     status fault() const { return table_.fault; }
 
 protected:
-    struct storage { route* routes; map_entry* entries; uint16_t* slots; uint16_t count, slot_count; };
+    struct storage {
+        route* routes;
+        map_entry* entries;
+        uint16_t* slots;
+        uint16_t count, slot_count;
+    };
     constexpr handler_map_core() = default;
     inline void put(const storage& in, const event_type& type, map_entry handler, bool live);
     inline void put_every(const storage& in, const map_entry& handler, bool live);
@@ -713,7 +738,8 @@ private:
     inline bool has_handler(uint16_t first, text name) const;
     inline uint32_t decoded_bits(const route& of) const;
     inline static void call(void* self, delivery& to);
-    inline static text name_of(const void* self, const route_table&, const route&, unsigned handler);
+    inline static text name_of(const void* self, const route_table&, const route&,
+                               unsigned handler);
 
     route_table table_{};
     map_entry* entries_ = nullptr;
@@ -722,10 +748,10 @@ private:
 
 } // namespace detail
 
-/// Handlers chosen at run time, at most N. add() never fails alone: the first fault is kept, the handler
-/// at fault is left out, and start() reports it. Handlers of one event are called in the order of add().
-/// A handler's name (in letters and failures) is the class's; for free functions, lambdas and pointers
-/// the event's; pass another as the last argument where two would be equal.
+/// Handlers chosen at run time, at most N. add() never fails alone: the first fault is kept, the
+/// handler at fault is left out, and start() reports it. Handlers of one event are called in the
+/// order of add(). A handler's name (in letters and failures) is the class's; for free functions,
+/// lambdas and pointers the event's; pass another as the last argument where two would be equal.
 template<size_t N> class handler_map : public detail::handler_map_core {
     static_assert(N > 0 && N < 0x4000, "projections: a handler_map holds 1 to 16383 handlers");
 
@@ -740,8 +766,9 @@ public:
     /// One event to a free function or to a lambda without captures.
     template<class E, class F> handler_map& add(F function, text name = {});
     /// By hand, undecoded.
-    handler_map& add(event_type type, verdict (*function)(void*, const stored_event&, const context&),
-                     void* self, text name = {});
+    handler_map& add(event_type type,
+                     verdict (*function)(void*, const stored_event&, const context&), void* self,
+                     text name = {});
 
     handler_list find(const type_key& type) { return routes(*this).find(type); }
 
@@ -760,28 +787,29 @@ private:
     uint16_t slots_[size_t{2} * slots_for(N)]{};
 };
 
-// -------------------------------------------------------------------------------------------- >>ports
+// ----------------------------------------------------------------------------------------- >>ports
 //
 // Every port is a pointer to an object and plain functions that take it first. It is made from any
-// object with members of the right names, which must outlive it, or filled in by hand. No port may call
-// back into the engine, except for the requests and the questions (`counts()` and the like). An answer
-// that a port may not give counts as `failed`.
+// object with members of the right names, which must outlive it, or filled in by hand. No port may
+// call back into the engine, except for the requests and the questions (`counts()` and the like).
+// An answer that a port may not give counts as `failed`.
 
 class visitor;
 
 /// The event log.
 struct event_store {
-    /// Shows the events with position > `after`, in increasing order, one by one or in slices, until
-    /// the visitor says stop. MUST NOT show an event that a crash could still take back.
+    /// Shows the events with position > `after`, in increasing order, one by one or in slices,
+    /// until the visitor says stop. MUST NOT show an event that a crash could still take back.
     ///
-    /// Answers: ok, the end of the log was reached (or the visitor said stop); more, stopped short for
-    /// reasons of its own; trimmed, some event after `after` is no longer kept; pending, nothing or not
-    /// all is here yet; failed. What was visited before any of these answers counts.
+    /// Answers: ok, the end of the log was reached (or the visitor said stop); more, stopped short
+    /// for reasons of its own; trimmed, some event after `after` is no longer kept; pending,
+    /// nothing or not all is here yet; failed. What was visited before any of these answers counts.
     status (*read)(void* self, position after, visitor& visit) = nullptr;
-    /// Optional. What the log holds at this moment: `trimmed`, the highest position that may be gone;
-    /// `newest`, the highest ever given out (both before_first if none); `log_id`, another number for
-    /// each log created anew, 0 if it has none. All are preset to those. Answers ok, pending or failed.
-    /// Asked after load, before the first read after any wait, and after an empty read.
+    /// Optional. What the log holds at this moment: `trimmed`, the highest position that may be
+    /// gone; `newest`, the highest ever given out (both before_first if none); `log_id`, another
+    /// number for each log created anew, 0 if it has none. All are preset to those. Answers ok,
+    /// pending or failed. Asked after load, before the first read after any wait, and after an
+    /// empty read.
     status (*bounds)(void* self, position& trimmed, position& newest, uint64_t& log_id) = nullptr;
     void* self = nullptr;
 
@@ -803,8 +831,8 @@ public:
     [[nodiscard]] inline size_t operator()(const stored_event* events, size_t count);
     /// For a store that filters: nothing of interest up to here. Ignored once it was told to stop.
     inline void scanned_to(position at);
-    /// How many more events are wanted, exactly; good for a LIMIT. It says stop while taking the last of
-    /// them, so that fewer rows than this mean the end of the log.
+    /// How many more events are wanted, exactly; good for a LIMIT. It says stop while taking the
+    /// last of them, so that fewer rows than this mean the end of the log.
     uint32_t wanted() const { return fast_ + left_; }
 
     visitor(const visitor&) = delete;
@@ -833,8 +861,8 @@ private:
     bool moved_ = false;        // scanned_to() moved on
 };
 
-/// What is kept of a projection between two runs. A store may keep less: then the README says what is
-/// lost. Fields of later features are here so that the layout never changes.
+/// What is kept of a projection between two runs. A store may keep less: then the README says what
+/// is lost. Fields of later features are here so that the layout never changes.
 struct checkpoint {
     position at = before_first;                 ///< everything up to here has an outcome
     uint32_t revision = 0;                      ///< one more with every save; 0: never saved
@@ -863,7 +891,8 @@ struct checkpoint_store {
     /// checkpoint_corrupt: there is something, but no checkpoint.
     status (*load)(void* self, text key, checkpoint& out) = nullptr;
     /// Replaces the record, atomically and durably. Answers ok, pending, failed (perhaps saved), or
-    /// conflict if the stored revision is not `next.revision - 1`; a store that cannot compare never does.
+    /// conflict if the stored revision is not `next.revision - 1`; a store that cannot compare
+    /// never does.
     status (*save)(void* self, text key, const checkpoint& next) = nullptr;
     void* self = nullptr;
 
@@ -898,8 +927,9 @@ using dead_letter = failure;
 
 /// Where events go that were given up on.
 struct dead_letter_sink {
-    /// Keeps the letter durably, and again without harm: after a crash it may be given twice. MUST NOT
-    /// need a lock that read() holds. Answers ok, pending or failed; it is offered until it is taken.
+    /// Keeps the letter durably, and again without harm: after a crash it may be given twice. MUST
+    /// NOT need a lock that read() holds. Answers ok, pending or failed; it is offered until it is
+    /// taken.
     status (*put)(void* self, const dead_letter& letter) = nullptr;
     void* self = nullptr;
 
@@ -915,8 +945,9 @@ template<class F, class Pointer> inline constexpr bool
     is_function_of<F, Pointer, void_t<decltype(static_cast<Pointer>(declval<F>()))>> = true;
 } // namespace detail
 
-/// A function of the user's: a plain function or a lambda without captures (kept by value), or a named
-/// callable, which must outlive this; or by hand, a function and the pointer it is given back.
+/// A function of the user's: a plain function or a lambda without captures (kept by value), or a
+/// named callable, which must outlive this; or by hand, a function and the pointer it is given
+/// back.
 template<class Signature> class callback;
 template<class R, class... A> class callback<R(A...)> {
 public:
@@ -924,13 +955,15 @@ public:
     constexpr callback(R (*function)(void*, A...), void* object)
         : call_(function == nullptr ? nullptr : &by_hand), by_hand_(function), self_(object) {}
     template<class F, detail::require<detail::is_function_of<F, R (*)(A...)>> = 0>
-    constexpr callback(F&& function) : callback(as_function{}, static_cast<R (*)(A...)>(function)) {}
+    constexpr callback(F&& function)
+        : callback(as_function{}, static_cast<R (*)(A...)>(function)) {}
     template<class F, detail::require<!detail::is_function_of<F, R (*)(A...)> &&
                                       !detail::is_same<detail::plain<F>, callback>> = 0>
     constexpr callback(F&& callable)
         : call_(&named<detail::referred<F>>), self_(detail::address_of_named(callable)) {
-        static_assert(detail::is_lvalue<F>, "projections: only the address of a callable is kept: name it "
-                                            "first, and let it outlive the engine");
+        static_assert(detail::is_lvalue<F>,
+                      "projections: only the address of a callable is kept: name it "
+                      "first, and let it outlive the engine");
     }
     R operator()(A... arguments) const { return call_(*this, arguments...); }
     explicit constexpr operator bool() const { return call_ != nullptr; }
@@ -939,7 +972,9 @@ private:
     struct as_function {};
     constexpr callback(as_function, R (*function)(A...))
         : call_(function == nullptr ? nullptr : &plainly), plain_(function) {}
-    static R by_hand(const callback& me, A... arguments) { return me.by_hand_(me.self_, arguments...); }
+    static R by_hand(const callback& me, A... arguments) {
+        return me.by_hand_(me.self_, arguments...);
+    }
     static R plainly(const callback& me, A... arguments) { return me.plain_(arguments...); }
     template<class F> static R named(const callback& me, A... arguments) {
         return (*static_cast<F*>(me.self_))(arguments...);
@@ -974,7 +1009,7 @@ struct notice {
 };
 using observer = callback<void(const notice&)>;
 
-// ------------------------------------------------------------------------------------------- >>policy
+// ---------------------------------------------------------------------------------------- >>policy
 
 /// What a custom policy wants done about one failure.
 class decision {
@@ -996,15 +1031,18 @@ private:
 };
 using policy_function = callback<decision(const failure&)>;
 
-/// What is done when a handler fails. A permanent or decode failure is never retried by the built-in
-/// policies: it goes straight to what follows the retries.
+/// What is done when a handler fails. A permanent or decode failure is never retried by the
+/// built-in policies: it goes straight to what follows the retries.
 class error_policy {
 public:
     /// Counted and observed; on with the next handler, the next event. The default.
     static constexpr error_policy skip() { return {end::skip, 0}; }
-    /// `retries` + 1 attempts with backoff, then the engine halts before the event and nothing is lost.
+    /// `retries` + 1 attempts with backoff, then the engine halts before the event and nothing is
+    /// lost.
     static constexpr error_policy retry(uint16_t retries = 3) { return {end::halt, retries}; }
-    static constexpr error_policy retry_then_skip(uint16_t retries = 3) { return {end::skip, retries}; }
+    static constexpr error_policy retry_then_skip(uint16_t retries = 3) {
+        return {end::skip, retries};
+    }
     /// One attempt, one letter, on. Needs a sink.
     static constexpr error_policy dead_letter() { return {end::letter, 0}; }
     /// `retries` + 1 attempts, then a letter; without a sink as retry().
@@ -1036,8 +1074,8 @@ public:
         if (used_ < N) entries_[used_++] = {name, function};
         return *this;
     }
-    /// The policy of that name, the first if it was added twice. A name that is not there gives a policy
-    /// with which start() answers unknown_policy.
+    /// The policy of that name, the first if it was added twice. A name that is not there gives a
+    /// policy with which start() answers unknown_policy.
     error_policy operator[](text name) const {
         for (size_t i = 0; i < used_; ++i) {
             if (entries_[i].name == name) return error_policy::custom(entries_[i].function);
@@ -1054,9 +1092,9 @@ private:
     size_t used_ = 0;
 };
 
-/// How long to wait before the next attempt: first_ms, then `multiplier` times as long each time up to
-/// cap_ms, less a random share of up to jitter_percent. Also used when a store, a save or a letter fails.
-/// Give every device another `seed`, or all of them come back at once.
+/// How long to wait before the next attempt: first_ms, then `multiplier` times as long each time up
+/// to cap_ms, less a random share of up to jitter_percent. Also used when a store, a save or a
+/// letter fails. Give every device another `seed`, or all of them come back at once.
 struct backoff {
     uint32_t first_ms = 100;
     uint32_t cap_ms = 30000;
@@ -1073,13 +1111,14 @@ struct save_rule {
 };
 
 enum class unknown_types : uint8_t { ignore, fail };
-/// Where a projection without a checkpoint begins. the_beginning refuses a log whose beginning is gone.
+/// Where a projection without a checkpoint begins. the_beginning refuses a log whose beginning is
+/// gone.
 enum class begin_at : uint8_t { the_beginning, oldest_kept, the_end };
 
-// --------------------------------------------------------------------------------------- >>projection
+// ------------------------------------------------------------------------------------ >>projection
 
-/// One projection, described once. Plain data: make it constexpr and it stays in flash. Engines keep its
-/// address; change it only while none of them is running.
+/// One projection, described once. Plain data: make it constexpr and it stays in flash. Engines
+/// keep its address; change it only while none of them is running.
 struct projection {
     text name{};                        ///< the checkpoint's key too: never change it
     event_store log{};
@@ -1090,7 +1129,7 @@ struct projection {
     dead_letter_sink dead_letters{};
     observer observe{};
     bool observe_handled = false;       ///< tell the observer of every single event, too
-    callback<uint32_t()> clock{};       ///< milliseconds; for tick() without an argument and tick_ms_max
+    callback<uint32_t()> clock{}; ///< milliseconds; for tick() without an argument and tick_ms_max
 
     // failures
     error_policy on_error = error_policy::skip();
@@ -1100,9 +1139,9 @@ struct projection {
 
     // pace
     uint32_t batch = 100;               ///< events at most in one tick
-    uint32_t tick_ms_max = 0;           ///< begins no event after so long; 0: no limit; needs `clock`
-    uint32_t poll_ms = 1000;            ///< wait at the end of the log; `never` if appending calls wake()
-    uint32_t pending_ms = 10;           ///< wait after `pending`; `never` if completing calls wake()
+    uint32_t tick_ms_max = 0; ///< begins no event after so long; 0: no limit; needs `clock`
+    uint32_t poll_ms = 1000;  ///< wait at the end of the log; `never` if appending calls wake()
+    uint32_t pending_ms = 10; ///< wait after `pending`; `never` if completing calls wake()
     save_rule save{};
     uint32_t unsaved_max = 0;           ///< events unsaved because saving fails; 0: ten batches
     uint32_t stop_ms = 5000;            ///< stop() gives up saving after so long
@@ -1112,7 +1151,7 @@ struct projection {
     callback<bool(const stored_event&)> filter{};       ///< false: not for this projection
 };
 
-// ------------------------------------------------------------------------------------------- >>worker
+// ---------------------------------------------------------------------------------------- >>worker
 
 enum class run_state : uint8_t {
     stopped,
@@ -1127,12 +1166,12 @@ constexpr const char* to_string(run_state s);
 struct tick_result {
     run_state state;
     status reason;              ///< why it waits or has halted; ok otherwise
-    uint32_t wait_ms;           ///< nothing is due before; 0: more is waiting; `never`: until wake()
+    uint32_t wait_ms; ///< nothing is due before; 0: more is waiting; `never`: until wake()
     uint32_t scanned;           ///< events that got their outcome in this tick
 };
 
-/// What became of the events; `scanned` is the sum of the others, failed_calls apart. An event counts once,
-/// when it gets its outcome, under the worst of its handlers'.
+/// What became of the events; `scanned` is the sum of the others, failed_calls apart. An event
+/// counts once, when it gets its outcome, under the worst of its handlers'.
 struct counters {
     event_count scanned, handled, unhandled, unknown, filtered, skipped, lettered, vanished;
     event_count failed_calls;   ///< every failed attempt of every handler
@@ -1164,8 +1203,8 @@ public:
         if (__atomic_load_n(&byte_, __ATOMIC_RELAXED) == 0) return 0;
         return __atomic_exchange_n(&byte_, uint8_t{0}, __ATOMIC_ACQ_REL);
 #else
-        // One core without read-modify-write: what is set between the two accesses is not lost, since
-        // the log is read after them.
+        // One core without read-modify-write: what is set between the two accesses is not lost,
+        // since the log is read after them.
         const uint8_t value = *const_cast<volatile uint8_t*>(&byte_);
         if (value != 0) *const_cast<volatile uint8_t*>(&byte_) = 0;
 #  if defined(__GNUC__) || defined(__clang__)
@@ -1203,15 +1242,16 @@ enum class asking : uint8_t { none, again, first };
 
 } // namespace detail
 
-/// What all engines have in common. Neither copied nor moved: wakers and interrupts hold its address.
+/// What all engines have in common. Neither copied nor moved: wakers and interrupts hold its
+/// address.
 class engine {
 public:
     engine(const engine&) = delete;
     engine& operator=(const engine&) = delete;
 
     /// Checks the description and begins a run; nothing is called or touched before the first tick.
-    /// Pre: stopped or halted (a halted engine starts over from its checkpoint). Forgets stop(), pause()
-    /// and resume() from before, keeps wake() and the counters' values at zero.
+    /// Pre: stopped or halted (a halted engine starts over from its checkpoint). Forgets stop(),
+    /// pause() and resume() from before, keeps wake() and the counters' values at zero.
     /// Returns: ok, already_started, reentered, or one of the configuration group.
     inline status start();
 
@@ -1224,7 +1264,8 @@ public:
     /// tick(projection.clock()); without a clock it answers no_clock and does nothing.
     [[nodiscard]] inline tick_result tick();
 
-    // Requests: safe from interrupts, signal handlers and other threads; the next tick carries them out.
+    // Requests: safe from interrupts, signal handlers and other threads; the next tick carries them
+    // out.
 
     /// Save and end. Done when running() is false; reason() then is ok, or why the save is missing.
     void stop() { stop_.set(1); }
@@ -1319,10 +1360,13 @@ private:
     bool is_holding() const { return held_at_ >= 0; }
     bool is_refused() const { return saving_ == detail::saving::refused; }
     bool is_dirty() const { return save_first_ || at_ != record_.at; }
-    bool only_saves() const { return saving_ == detail::saving::pending || save_first_ || unsaved_ >= unsaved_max(); }
+    bool only_saves() const {
+        return saving_ == detail::saving::pending || save_first_ || unsaved_ >= unsaved_max();
+    }
     /// The record is ours to replace.
     bool may_save() const {
-        return end_reason_ != status::checkpoint_conflict && end_reason_ != status::checkpoint_corrupt;
+        return end_reason_ != status::checkpoint_conflict &&
+               end_reason_ != status::checkpoint_corrupt;
     }
     uint32_t unsaved_max() const {
         return what_->unsaved_max != 0 ? what_->unsaved_max : what_->batch * 10;
@@ -1351,9 +1395,9 @@ private:
     uint8_t read_failures_ = 0;
     uint8_t save_failures_ = 0;
 
-    // The held event, which is to be tried again. Handlers answer in rounds: a round ends when none of
-    // them is pending and no letter is owed; those that failed and may try again form the next one. So
-    // one number of attempts serves them all.
+    // The held event, which is to be tried again. Handlers answer in rounds: a round ends when none
+    // of them is pending and no letter is owed; those that failed and may try again form the next
+    // one. So one number of attempts serves them all.
     uint8_t letter_failures_ = 0;       // 0 with a letter owed: the sink answered pending
     uint8_t owed_ = 0;                  // letters that the sink has not taken
     detail::outcome worst_ = detail::outcome::handled;
@@ -1362,10 +1406,11 @@ private:
     uint32_t todo_ = 0;                 // handlers to call in this round
     uint32_t pending_ = 0;              // those of them that answered pending
     uint32_t retry_ = 0;                // handlers to call in the next round
-    uint32_t print_ = 0;                // tells whether the same event comes again; 0: not taken yet
+    uint32_t print_ = 0; // tells whether the same event comes again; 0: not taken yet
     position held_at_ = 0;              // before_first: no event is held
 
-    // Waits count down by what passes between two ticks, so the clock may wrap and sleeps may be long.
+    // Waits count down by what passes between two ticks, so the clock may wrap and sleeps may be
+    // long.
     uint32_t now_ms_ = 0;
     uint32_t read_in_ = 0;              // no read or load before
     uint32_t retry_in_ = 0;             // no next round of attempts before
@@ -1399,11 +1444,12 @@ public:
     /// Goes on after a halt: the event it halted before is tried again, as many times as at first.
     /// Returns: ok; not_halted; reentered.
     inline status retry_failed();
-    /// Goes on after a halt and gives the event up: it counts as skipped. `at` is last_failure().at.
+    /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
+    /// last_failure().at.
     /// Returns: ok; not_halted, also if the engine no longer stands before that event; reentered.
     inline status skip_failed(position at);
-    /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry and
-    /// a pending call.
+    /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry
+    /// and a pending call.
     /// Returns: ok; conflict, the engine is not at `expected` (see scanned()); stopped; not_loaded;
     /// reentered.
     inline status set_position(position expected, position next);
@@ -1411,14 +1457,20 @@ public:
     inline status reset(position to = before_first);
 };
 
-// ------------------------------------------------------------------------------------------- >>stores
+// ---------------------------------------------------------------------------------------- >>stores
 
 namespace detail {
 
 template<class T, class = void> inline constexpr bool is_key = false;
-template<class T> inline constexpr bool is_key<T, void_t<decltype(type_key(declval<const T&>()))>> = true;
+template<class T> inline constexpr bool is_key<T, void_t<decltype(type_key(declval<const T&>()))>> =
+    true;
 
-struct log_slot { uint32_t begin, number, version; uint16_t name, aggregate; uint32_t payload; int64_t occurred_at; };
+struct log_slot {
+    uint32_t begin, number, version;
+    uint16_t name, aggregate;
+    uint32_t payload;
+    int64_t occurred_at;
+};
 
 /// All of a memory_log but its capacity: a ring of slots over a ring of bytes.
 class memory_log_core {
@@ -1443,16 +1495,17 @@ private:
 
 } // namespace detail
 
-/// The newest `Count` events in `Bytes` of memory; positions from 0. A ring: what is appended to a full
-/// one pushes the oldest out, and bounds() says so. For tests, and for events that need not outlive the
-/// process. Copies what it is given, `extra` apart.
+/// The newest `Count` events in `Bytes` of memory; positions from 0. A ring: what is appended to a
+/// full one pushes the oldest out, and bounds() says so. For tests, and for events that need not
+/// outlive the process. Copies what it is given, `extra` apart.
 template<size_t Count, size_t Bytes> class memory_log : public detail::memory_log_core {
-    static_assert(Count > 0 && Bytes > 0 && Count < never && Bytes < never, "projections: an empty memory_log");
+    static_assert(Count > 0 && Bytes > 0 && Count < never && Bytes < never,
+                  "projections: an empty memory_log");
 
 public:
     constexpr memory_log() = default;
-    /// Appends a raw event. Answers its position; before_first if it is larger than the ring or, from
-    /// inside a handler, if that would push out events while they are being read.
+    /// Appends a raw event. Answers its position; before_first if it is larger than the ring or,
+    /// from inside a handler, if that would push out events while they are being read.
     template<class E, detail::require<!detail::is_key<E>> = 0>
     position append(const E& event, text aggregate_id = {}) {
         static_assert(event_traits<E>::type.is_raw(),
@@ -1467,13 +1520,17 @@ public:
     /// The same with every field; `event.at` is ignored.
     position append(const stored_event& event) { return memory_log_core::append(parts(), event); }
 
-    status read(position after, visitor& visit) { return memory_log_core::read(parts(), after, visit); }
+    status read(position after, visitor& visit) {
+        return memory_log_core::read(parts(), after, visit);
+    }
     status bounds(position& trimmed, position& newest, uint64_t&) const {
         return memory_log_core::bounds(trimmed, newest);
     }
 
 private:
-    storage parts() { return {slots_, bytes_, static_cast<uint32_t>(Count), static_cast<uint32_t>(Bytes)}; }
+    storage parts() {
+        return {slots_, bytes_, static_cast<uint32_t>(Count), static_cast<uint32_t>(Bytes)};
+    }
     detail::log_slot slots_[Count]{};
     unsigned char bytes_[Bytes]{};
 };
@@ -1490,8 +1547,8 @@ inline status save_to(checkpoint_slot* slots, char* names, size_t count, size_t 
 
 } // namespace detail
 
-/// Checkpoints of up to `N` projections in memory, compared and set as a real store does. For tests, and
-/// for read models that are rebuilt at every start.
+/// Checkpoints of up to `N` projections in memory, compared and set as a real store does. For
+/// tests, and for read models that are rebuilt at every start.
 template<size_t N, size_t NameBytes = 48> class memory_checkpoint_store {
     static_assert(N > 0 && NameBytes > 0 && NameBytes < 0x10000, "projections: an empty store");
 
@@ -1513,7 +1570,7 @@ private:
     char names_[N * NameBytes]{};
 };
 
-// ------------------------------------------------------------------------------------------ >>helpers
+// --------------------------------------------------------------------------------------- >>helpers
 
 /// The shorter of two waits.
 constexpr uint32_t sooner(uint32_t a_ms, uint32_t b_ms) { return a_ms < b_ms ? a_ms : b_ms; }
@@ -1532,8 +1589,8 @@ template<class... Engines> uint32_t tick_all(uint32_t now_ms, Engines&... engine
     return wait_ms;
 }
 
-/// Ticks until the engine stops or halts; answers why. `now_ms()` is the clock; `sleep_ms(n)` waits that
-/// long at most and may return early (after a wake() it should).
+/// Ticks until the engine stops or halts; answers why. `now_ms()` is the clock; `sleep_ms(n)` waits
+/// that long at most and may return early (after a wake() it should).
 template<class Now, class Sleep> status run(engine& e, Now&& now_ms, Sleep&& sleep_ms) {
     while (e.running()) {
         const uint32_t wait_ms = e.tick(now_ms()).wait_ms;
@@ -1542,22 +1599,24 @@ template<class Now, class Sleep> status run(engine& e, Now&& now_ms, Sleep&& sle
     return e.reason();
 }
 
-/// One event through routing, decoding and handlers, nothing else: for tests, and for projecting while
-/// appending. The first answer that is not handled; handled, if nobody handles the type.
+/// One event through routing, decoding and handlers, nothing else: for tests, and for projecting
+/// while appending. The first answer that is not handled; handled, if nobody handles the type.
 inline verdict deliver(routes to, const stored_event& event, bool replaying = false);
 /// The same for an event that is not stored: no name, no bytes.
 template<class P, class E,
          detail::require<!detail::is_same<E, stored_event>> = 0>
 verdict deliver(P& handler, const E& event, text aggregate_id = {}, bool replaying = false);
 
-/// A profile for service: failures are retried, then lettered, so that no event blocks the others and
-/// none is lost; unknown types are another version's and ignored.
-inline projection production(text name, event_store log, routes handlers, checkpoint_store checkpoints,
-                             dead_letter_sink dead_letters);
-/// A profile for development: the first failure and the first unknown type halt; every event is saved.
-inline projection development(text name, event_store log, routes handlers, checkpoint_store checkpoints);
+/// A profile for service: failures are retried, then lettered, so that no event blocks the others
+/// and none is lost; unknown types are another version's and ignored.
+inline projection production(text name, event_store log, routes handlers,
+                             checkpoint_store checkpoints, dead_letter_sink dead_letters);
+/// A profile for development: the first failure and the first unknown type halt; every event is
+/// saved.
+inline projection development(text name, event_store log, routes handlers,
+                              checkpoint_store checkpoints);
 
-// ------------------------------------------------------------------------------------------- >>detail
+// ---------------------------------------------------------------------------------------- >>detail
 
 constexpr const char* to_string(status s) {
     switch (s) {
@@ -1621,9 +1680,11 @@ constexpr const char* to_string(run_state s) {
 }
 
 template<class E> constexpr stored_event raw_event(position at, const E& event, text aggregate_id) {
-    static_assert(event_traits<E>::type.is_raw(), "projections: raw_event() needs a type declared raw");
-    return {at, event_traits<E>::type, {&event, sizeof event}, aggregate_id, event_traits<E>::type.version(),
-            0, nullptr};
+    static_assert(event_traits<E>::type.is_raw(),
+                  "projections: raw_event() needs a type declared raw");
+    return {at,           event_traits<E>::type,           {&event, sizeof event},
+            aggregate_id, event_traits<E>::type.version(), 0,
+            nullptr};
 }
 
 namespace detail {
@@ -1631,9 +1692,10 @@ namespace detail {
 // ---- how an event is declared and decoded
 
 template<class E> constexpr event_type declared_type() {
-    static_assert(has_event_name<E> || has_type<E>,
-                  "projections: give the event `static constexpr pj::event_type type{\"Name\"}` (or "
-                  "`event_name`), or specialise pj::event_traits for it");
+    static_assert(
+        has_event_name<E> || has_type<E>,
+        "projections: give the event `static constexpr pj::event_type type{\"Name\"}` (or "
+        "`event_name`), or specialise pj::event_traits for it");
     if constexpr (has_event_name<E>) return event_type(E::event_name);
     else if constexpr (has_type<E>) return E::type;
     else return {};
@@ -1641,10 +1703,11 @@ template<class E> constexpr event_type declared_type() {
 
 template<class E, class = void> inline constexpr bool has_decode = false;
 template<class E> inline constexpr bool
-    has_decode<E, void_t<decltype(E::decode(declval<const stored_event&>(), declval<E&>()))>> = true;
+    has_decode<E, void_t<decltype(E::decode(declval<const stored_event&>(), declval<E&>()))>> =
+        true;
 template<class E, class = void> inline constexpr bool has_decode_event = false;
-template<class E> inline constexpr bool
-    has_decode_event<E, void_t<decltype(decode_event(declval<const stored_event&>(), declval<E&>()))>> = true;
+template<class E> inline constexpr bool has_decode_event<
+    E, void_t<decltype(decode_event(declval<const stored_event&>(), declval<E&>()))>> = true;
 template<class E, class = void> inline constexpr bool has_previous = false;
 template<class E> inline constexpr bool has_previous<E, void_t<typename E::previous>> = true;
 
@@ -1662,7 +1725,8 @@ template<class E, uint32_t Version> bool decode_version(const stored_event& in, 
     if constexpr (has_previous<E>) {
         if (in.version < Version) {
             typename E::previous older{};
-            if (!decode_version<typename E::previous, version_before<E, Version>()>(in, older)) return false;
+            if (!decode_version<typename E::previous, version_before<E, Version>()>(in, older))
+                return false;
             out.upcast(older);
             return true;
         }
@@ -1672,9 +1736,10 @@ template<class E, uint32_t Version> bool decode_version(const stored_event& in, 
     } else if constexpr (has_decode_event<E>) {
         return decode_event(in, out);
     } else if constexpr (has_type<E> || has_event_name<E>) {
-        static_assert(declared_type<E>().is_raw(),
-                      "projections: give the event `static bool decode(const pj::stored_event&, Event&)`, "
-                      "or declare its type raw: `{\"Name\", pj::raw}`");
+        static_assert(
+            declared_type<E>().is_raw(),
+            "projections: give the event `static bool decode(const pj::stored_event&, Event&)`, "
+            "or declare its type raw: `{\"Name\", pj::raw}`");
         return in.version == Version && in.payload.copy_to(out);
     } else {
         static_assert(always_false<E>, "projections: a `previous` version of an event needs "
@@ -1695,8 +1760,8 @@ template<class E> PROJECTIONS_INLINE_ bool decode_safely(const stored_event& in,
 
 // ---- which on() takes an event
 
-/// Converts to a reference to E and to nothing else, so that an on() that takes it takes exactly E and
-/// not a parent of E.
+/// Converts to a reference to E and to nothing else, so that an on() that takes it takes exactly E
+/// and not a parent of E.
 template<class E> struct only {
     template<class T, require<is_same<T, E>> = 0> operator const T&() const;
 };
@@ -1716,8 +1781,9 @@ template<class P, class E> inline constexpr bool wants_context =
 
 /// `handles`, taken apart.
 template<class H> struct handled_types {
-    static_assert(always_false<H>, "projections: `handles` must be pj::events<...>, pj::matching<...>, "
-                                   "pj::live_only<...> or pj::every_event");
+    static_assert(always_false<H>,
+                  "projections: `handles` must be pj::events<...>, pj::matching<...>, "
+                  "pj::live_only<...> or pj::every_event");
 };
 template<class... E> struct handled_types<events<E...>> {
     using types = events<E...>;
@@ -1811,14 +1877,16 @@ template<class F> PROJECTIONS_INLINE_ verdict verdict_of(F&& call) {
 /// `with()` makes the context, for handlers that want one.
 template<class P, class E, class With>
 PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]] With&& with) {
-    if constexpr (wants_context<P, E>) return verdict_of([&]() { return handler.on(event, with()); });
+    if constexpr (wants_context<P, E>)
+        return verdict_of([&]() { return handler.on(event, with()); });
     else return verdict_of([&]() { return handler.on(event); });
 }
 
 // ---- the name of a handler
 
 template<class P, class = void> inline constexpr bool has_handler_name = false;
-template<class P> inline constexpr bool has_handler_name<P, void_t<decltype(text(P::handler_name))>> = true;
+template<class P>
+inline constexpr bool has_handler_name<P, void_t<decltype(text(P::handler_name))>> = true;
 
 /// The name of T as the compiler spells it inside a function signature.
 template<class T> constexpr text spelled() {
@@ -1830,7 +1898,8 @@ template<class T> constexpr text spelled() {
     constexpr text mark{"spelled<"};
 #endif
     size_t begin = 0;
-    while (begin + mark.size() < all.size() && text(all.data() + begin, mark.size()) != mark) ++begin;
+    while (begin + mark.size() < all.size() && text(all.data() + begin, mark.size()) != mark)
+        ++begin;
     begin += mark.size();
     size_t end = begin;
     for (size_t depth = 0; end < all.size(); ++end) {
@@ -1875,7 +1944,8 @@ PROJECTIONS_INLINE_ constexpr uint32_t word_of(const char* name, size_t size, si
          | static_cast<uint32_t>(static_cast<unsigned char>(at[3])) << 24;
 }
 
-PROJECTIONS_INLINE_ constexpr uint32_t name_key(const char* name, size_t size, uint8_t first, uint8_t second) {
+PROJECTIONS_INLINE_ constexpr uint32_t name_key(const char* name, size_t size, uint8_t first,
+                                                uint8_t second) {
     if (size < 4 || first == whole_name) return fnv1a(name, size);
     const uint32_t word = word_of(name, size, second);
     return word_of(name, size, first) + static_cast<uint32_t>(size) + (word << 15 | word >> 17);
@@ -1915,7 +1985,8 @@ PROJECTIONS_INLINE_ const route& find(const route_table& table, const type_key& 
     const size_t size = key.name().size();
     if (size != 0) {
         const key_index index = table.by_name;
-        uint32_t slot = name_key(name, size, table.sample[0], table.sample[1]) * index.multiplier >> index.shift;
+        uint32_t slot = name_key(name, size, table.sample[0], table.sample[1]) * index.multiplier >>
+                        index.shift;
         while (const uint32_t found = index.slots[slot]) {
             const route& r = table.routes[found - 1];
             if (r.name_size == size && same_characters(r.name, name, size)) return r;
@@ -1935,8 +2006,9 @@ PROJECTIONS_INLINE_ const route& find(const route_table& table, const type_key& 
 
 // ---- routing tables built by the compiler
 
-/// A list as one type with a base per member: asking whether it holds E is then one look-up, however
-/// long it is. Numbered, so that a member listed twice is no error here (there is a better one).
+/// A list as one type with a base per member: asking whether it holds E is then one look-up,
+/// however long it is. Numbered, so that a member listed twice is no error here (there is a better
+/// one).
 template<class E> struct member {};
 template<class E, size_t I> struct numbered_member : member<E> {};
 template<size_t... I> struct numbers {};
@@ -1947,13 +2019,16 @@ template<size_t N> using numbers_to = __make_integer_seq<numbers_from, size_t, N
 template<size_t N> using numbers_to = numbers<__integer_pack(N)...>;
 #endif
 template<class Numbers, class... E> struct member_set_of;
-template<size_t... I, class... E> struct member_set_of<numbers<I...>, E...> : numbered_member<E, I>... {};
+template<size_t... I, class... E> struct member_set_of<numbers<I...>, E...>
+    : numbered_member<E, I>... {};
 template<class List> struct member_set;
-template<class... E> struct member_set<events<E...>> : member_set_of<numbers_to<sizeof...(E)>, E...> {};
+template<class... E> struct member_set<events<E...>>
+    : member_set_of<numbers_to<sizeof...(E)>, E...> {};
 
 template<class E, class = void> inline constexpr size_t alias_count = 0;
 template<class E>
-inline constexpr size_t alias_count<E, void_t<decltype(E::also)>> = sizeof(E::also) / sizeof(event_type);
+inline constexpr size_t alias_count<E, void_t<decltype(E::also)>> = sizeof(E::also) /
+                                                                    sizeof(event_type);
 
 /// How many names a list has, those of old included.
 template<class... E> constexpr size_t name_count(events<E...>) {
@@ -1984,8 +2059,8 @@ constexpr uint8_t shift_for(size_t slots) {
 }
 inline constexpr uint32_t first_multiplier = 0x9E3779B1u;       // 2^32 / golden ratio, odd
 
-/// The table itself: N routes, the two indexes, the handlers of each type. Everything the compiler tries
-/// is bounded, so that 1024 types stay within the limits of constant evaluation.
+/// The table itself: N routes, the two indexes, the handlers of each type. Everything the compiler
+/// tries is bounded, so that 1024 types stay within the limits of constant evaluation.
 template<size_t N, size_t Handlers> struct built_routes {
     static constexpr size_t slot_count = slots_for(N);
     static constexpr uint8_t shift = shift_for(slot_count);
@@ -2009,8 +2084,13 @@ template<size_t N, size_t Handlers> struct built_routes {
             const text name = in.type.name();
             nameless = nameless || in.type.number() == 0;
             too_long = too_long || name.size() > name_size_max;
-            routes[i] = {name.empty() ? nullptr : name.data(), in.call, in.type.number(), in.live_only, next,
-                         static_cast<uint8_t>(name.size()), in.handler_count};
+            routes[i] = {name.empty() ? nullptr : name.data(),
+                         in.call,
+                         in.type.number(),
+                         in.live_only,
+                         next,
+                         static_cast<uint8_t>(name.size()),
+                         in.handler_count};
             for (size_t h = 0; h < in.handler_count; ++h) handlers[next++] = in.handlers[h];
         }
         if (!nameless && !too_long) choose();
@@ -2030,7 +2110,8 @@ private:
     }
 
     /// Fills the slots; how many looks all keys together take. N is perfect.
-    constexpr size_t place(const keys& all, uint32_t multiplier, bool names, uint16_t* slots) const {
+    constexpr size_t place(const keys& all, uint32_t multiplier, bool names,
+                           uint16_t* slots) const {
         size_t looks = 0;
         for (size_t i = 0; i < N; ++i) {
             if (names && routes[i].name == nullptr) { ++looks; continue; }
@@ -2051,15 +2132,15 @@ private:
         size_t least = looks(all, best, names);
         uint32_t multiplier = first_multiplier;
         for (size_t i = 1; i < tries && least > N; ++i) {
-            multiplier = multiplier * 747796405u + 2891336452u;      // a full-period sequence; | 1: odd
+            multiplier = multiplier * 747796405u + 2891336452u; // a full-period sequence; | 1: odd
             const size_t now = looks(all, multiplier | 1u, names);
             if (now < least) { least = now; best = multiplier | 1u; }
         }
         return best;
     }
 
-    /// First the word that tells most names apart, then a second one that helps it most; the whole name
-    /// if even both leave too many together.
+    /// First the word that tells most names apart, then a second one that helps it most; the whole
+    /// name if even both leave too many together.
     constexpr void choose() {
         size_t longest = 4;
         for (const route& r : routes) longest = r.name_size > longest ? r.name_size : longest;
@@ -2160,11 +2241,13 @@ template<bool Alone, class... P> struct compiled_routes {
     PROJECTIONS_INLINE_ static void step(cursor& at, delivery& d, [[maybe_unused]] const E& event) {
         if constexpr (calls<Q, E>()) {
             if constexpr (handled_by<Q>::own) {
-                static_assert(has_on<Q, E>, "projections: `handles` names an event for which there is no "
-                                            "on(const Event&)");
-                static_assert(!has_on<Q, E> || has_own_on<Q, E>,
-                              "projections: an event in `handles` would be swallowed by the on() of its "
-                              "parent; write an on() of its own or list it in pj::matching<...>");
+                static_assert(has_on<Q, E>,
+                              "projections: `handles` names an event for which there is no "
+                              "on(const Event&)");
+                static_assert(
+                    !has_on<Q, E> || has_own_on<Q, E>,
+                    "projections: an event in `handles` would be swallowed by the on() of its "
+                    "parent; write an on() of its own or list it in pj::matching<...>");
             }
             if ((d.mask & at.bit) != 0) {
                 Q& handler = *static_cast<Q*>(*at.handler);
@@ -2198,7 +2281,8 @@ template<bool Alone, class... P> struct compiled_routes {
     }
 
     template<class E> static constexpr row row_of(const event_type& type) {
-        static_assert(crew_for<E>.count <= 32, "projections: at most 32 handlers for one event type");
+        static_assert(crew_for<E>.count <= 32,
+                      "projections: at most 32 handlers for one event type");
         if constexpr (crew_for<E>.count == 0) return {type, nullptr, nullptr, 0, 0};
         else return {type, &call<E>, crew_for<E>.at, crew_for<E>.live_only, crew_for<E>.count};
     }
@@ -2238,9 +2322,11 @@ template<bool Alone, class... P> struct compiled_routes {
         }
         return '\0';
     }
-    template<class Q, class... E> static constexpr char add_list(row_list& out, size_t& index, events<E...>) {
-        static_assert(handled_by<Q>::own || sizeof...(E) == 0 || any_on<Q, E...>(),
-                      "projections: no on() of this handler takes any event of its pj::matching<> catalogue");
+    template<class Q, class... E>
+    static constexpr char add_list(row_list& out, size_t& index, events<E...>) {
+        static_assert(
+            handled_by<Q>::own || sizeof...(E) == 0 || any_on<Q, E...>(),
+            "projections: no on() of this handler takes any event of its pj::matching<> catalogue");
         const char each[] = {'\0', add_type<E>(out, index)...};
         static_cast<void>(each);
         ++index;
@@ -2264,10 +2350,13 @@ template<bool Alone, class... P> struct compiled_routes {
 
     static constexpr row_list rows = all_rows();
     static constexpr built_routes<rows.count, rows.handlers> built{rows.at};
-    static_assert(!built.nameless, "projections: an event type needs a name or a number other than 0");
-    static_assert(!built.too_long, "projections: the name of an event type has at most 253 characters");
-    static_assert(!built.duplicates, "projections: two event types of one registry have the same name or "
-                                     "number, or a handler lists one twice");
+    static_assert(!built.nameless,
+                  "projections: an event type needs a name or a number other than 0");
+    static_assert(!built.too_long,
+                  "projections: the name of an event type has at most 253 characters");
+    static_assert(!built.duplicates,
+                  "projections: two event types of one registry have the same name or "
+                  "number, or a handler lists one twice");
 
     static constexpr text names[class_count] = {handler_name<P>()...};
     static constexpr bool has_equal_names = [] {
@@ -2278,8 +2367,9 @@ template<bool Alone, class... P> struct compiled_routes {
         }
         return false;
     }();
-    static_assert(!has_equal_names, "projections: two handlers of one registry have the same name, and "
-                                      "letters would be mixed up: give one a `handler_name`");
+    static_assert(!has_equal_names,
+                  "projections: two handlers of one registry have the same name, and "
+                  "letters would be mixed up: give one a `handler_name`");
     static text name_of(const void*, const route_table& in, const route& r, unsigned handler) {
         const uint8_t* const list = &r == &in.unknown ? everyone.at : in.handlers + r.first;
         return in.names[list[handler]];
@@ -2325,7 +2415,8 @@ constexpr routes::routes(T& handlers) {
 
 namespace detail {
 
-inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d, uint32_t& bit);
+inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
+                               uint32_t& bit);
 
 /// Sets the table up at the first add(): until then a handler_map is all zero bytes.
 inline void handler_map_core::prepare(const storage& in) {
@@ -2353,7 +2444,8 @@ inline route* handler_map_core::route_for(const storage& in, const event_type& t
         }
     }
     if (!is_valid || table_.count == in.count) {
-        if (table_.fault == status::ok) table_.fault = is_valid ? status::table_full : status::bad_type;
+        if (table_.fault == status::ok)
+            table_.fault = is_valid ? status::table_full : status::bad_type;
         return nullptr;
     }
     route& added = in.routes[table_.count++];
@@ -2377,14 +2469,16 @@ inline bool handler_map_core::has_handler(uint16_t first, text name) const {
 }
 
 /// Puts a handler at the end of a chain.
-inline status handler_map_core::append(const storage& in, route& to, const map_entry& handler, bool live) {
+inline status handler_map_core::append(const storage& in, route& to, const map_entry& handler,
+                                       bool live) {
     if (used_ == in.count) return status::table_full;
     if (has_handler(table_.unknown.first, handler.name)) return status::duplicate_handler;
     if (has_handler(to.first, handler.name)) return status::duplicate_handler;
     uint16_t* link = &to.first;
     for (; *link != 0; link = &entries_[*link - 1].next) {
         const map_entry& other = entries_[*link - 1];
-        if (other.group != handler.group && other.group != &call_undecoded && handler.group != &call_undecoded) {
+        if (other.group != handler.group && other.group != &call_undecoded &&
+            handler.group != &call_undecoded) {
             return status::duplicate_type;      // two C++ types for one event
         }
     }
@@ -2396,16 +2490,19 @@ inline status handler_map_core::append(const storage& in, route& to, const map_e
     return status::ok;
 }
 
-inline void handler_map_core::put(const storage& in, const event_type& type, map_entry handler, bool live) {
+inline void handler_map_core::put(const storage& in, const event_type& type, map_entry handler,
+                                  bool live) {
     prepare(in);
     route* const r = route_for(in, type);
-    if (r == nullptr || handler.group == nullptr) return;       // a fault; or known, and nobody handles it
+    if (r == nullptr || handler.group == nullptr)
+        return; // a fault; or known, and nobody handles it
     if (handler.name.empty()) handler.name = type.name();
     const status fault = r->handlers >= 32 ? status::table_full : append(in, *r, handler, live);
     if (table_.fault == status::ok) table_.fault = fault;
 }
 
-/// A handler of every event takes a place in each route that exists; routes made later begin with it.
+/// A handler of every event takes a place in each route that exists; routes made later begin with
+/// it.
 inline void handler_map_core::put_every(const storage& in, const map_entry& handler, bool live) {
     prepare(in);
     route& every = table_.unknown;
@@ -2474,7 +2571,8 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
     bool is_decoded = false;
     const map_entry::group_call group = all[first - 1].group;
     uint16_t at = first;
-    for (; at != 0 && all[at - 1].group == group && (until == 0 || at < until); at = all[at - 1].next, bit <<= 1) {
+    for (; at != 0 && all[at - 1].group == group && (until == 0 || at < until);
+         at = all[at - 1].next, bit <<= 1) {
         if ((d.mask & bit) == 0) continue;
         if (!is_decoded && !decode_safely(*d.event, event)) {
             d.undecodable(d.decoded);
@@ -2487,37 +2585,48 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
     return at;
 }
 
-inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d, uint32_t& bit) {
+inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
+                               uint32_t& bit) {
     const map_entry& entry = all[first - 1];
     if ((d.mask & bit) != 0) {
-        const verdict v = verdict_of([&]() { return entry.undecoded(entry.self, *d.event, d.for_handler(bit)); });
+        const verdict v =
+            verdict_of([&]() { return entry.undecoded(entry.self, *d.event, d.for_handler(bit)); });
         if (v != handled) d.answered(bit, v);
     }
     bit <<= 1;
     return entry.next;
 }
 
-template<class P, class E> verdict call_handler(const map_entry& entry, const void* event, const context& with) {
+template<class P, class E>
+verdict call_handler(const map_entry& entry, const void* event, const context& with) {
     return call_on(*static_cast<P*>(entry.self), *static_cast<const E*>(event),
                    [&]() -> const context& { return with; });
 }
-template<class P> verdict call_with_stored(void* self, const stored_event& event, const context& with) {
+template<class P>
+verdict call_with_stored(void* self, const stored_event& event, const context& with) {
     return call_on(*static_cast<P*>(self), event, [&]() -> const context& { return with; });
 }
 
 template<class F, class... A> inline constexpr bool is_callable_with = false;
 template<class Void, class F, class... A> inline constexpr bool is_callable_as = false;
 template<class F, class... A>
-inline constexpr bool is_callable_as<void_t<decltype(declval<F>()(declval<A>()...))>, F, A...> = true;
+inline constexpr bool is_callable_as<void_t<decltype(declval<F>()(declval<A>()...))>, F, A...> =
+    true;
 
 /// One function of the user's with an object: a member, or a function that takes the object first.
 template<auto Function, class T, class E>
 verdict call_bound(const map_entry& entry, const void* event, const context& with) {
     T& object = *static_cast<T*>(entry.self);
     const E& e = *static_cast<const E*>(event);
-    const auto member_with = [&](auto& o) -> decltype((o.*Function)(e, with)) { return (o.*Function)(e, with); };
-    const auto member_plain = [&](auto& o) -> decltype((o.*Function)(e)) { return (o.*Function)(e); };
-    const auto free_with = [&](auto& o) -> decltype(Function(o, e, with)) { return Function(o, e, with); };
+    const auto member_with = [&](auto& o) -> decltype((o.*Function)(e, with)) {
+        return (o.*Function)(e, with);
+    };
+    const auto member_plain = [&](auto& o) -> decltype((o.*Function)(e)) {
+        return (o.*Function)(e);
+    };
+    const auto free_with = [&](auto& o) -> decltype(Function(o, e, with)) {
+        return Function(o, e, with);
+    };
     const auto free_plain = [&](auto& o) -> decltype(Function(o, e)) { return Function(o, e); };
     if constexpr (is_callable_as<void, decltype(member_with), T&>) {
         return verdict_of([&]() { return member_with(object); });
@@ -2526,9 +2635,10 @@ verdict call_bound(const map_entry& entry, const void* event, const context& wit
     } else if constexpr (is_callable_as<void, decltype(free_with), T&>) {
         return verdict_of([&]() { return free_with(object); });
     } else {
-        static_assert(is_callable_as<void, decltype(free_plain), T&>,
-                      "projections: add<Event, &function>(object) needs a member that takes `const Event&`, "
-                      "or a function that takes the object first; a `const pj::context&` may follow");
+        static_assert(
+            is_callable_as<void, decltype(free_plain), T&>,
+            "projections: add<Event, &function>(object) needs a member that takes `const Event&`, "
+            "or a function that takes the object first; a `const pj::context&` may follow");
         return verdict_of([&]() { return free_plain(object); });
     }
 }
@@ -2540,9 +2650,10 @@ verdict call_free(const map_entry& entry, const void* event, const context& with
     if constexpr (is_callable_as<void, F*, const E&, const context&>) {
         return verdict_of([&]() { return function(e, with); });
     } else {
-        static_assert(is_callable_as<void, F*, const E&>,
-                      "projections: add<Event>(function) needs a function that takes `const Event&`; a "
-                      "`const pj::context&` may follow");
+        static_assert(
+            is_callable_as<void, F*, const E&>,
+            "projections: add<Event>(function) needs a function that takes `const Event&`; a "
+            "`const pj::context&` may follow");
         static_cast<void>(with);
         return verdict_of([&]() { return function(e); });
     }
@@ -2564,11 +2675,13 @@ void handler_map<N>::add_all(P& handler, events<E...>) {
     const auto one = [&](auto* type) {
         using event = detail::plain<decltype(*type)>;
         if constexpr (detail::handled_by<P>::own) {
-            static_assert(detail::has_on<P, event>, "projections: `handles` names an event for which there is "
-                                                    "no on(const Event&)");
-            static_assert(!detail::has_on<P, event> || detail::has_own_on<P, event>,
-                          "projections: an event in `handles` would be swallowed by the on() of its parent; "
-                          "write an on() of its own or list it in pj::matching<...>");
+            static_assert(detail::has_on<P, event>,
+                          "projections: `handles` names an event for which there is "
+                          "no on(const Event&)");
+            static_assert(
+                !detail::has_on<P, event> || detail::has_own_on<P, event>,
+                "projections: an event in `handles` would be swallowed by the on() of its parent; "
+                "write an on() of its own or list it in pj::matching<...>");
         }
         detail::map_entry entry{};
         if constexpr (detail::has_on<P, event>) {
@@ -2587,7 +2700,8 @@ void handler_map<N>::add_all(P& handler, events<E...>) {
     static_cast<void>(each);
 }
 
-template<size_t N> template<class P, bool Live> void handler_map<N>::add_all(P& handler, every_event) {
+template<size_t N> template<class P, bool Live>
+void handler_map<N>::add_all(P& handler, every_event) {
     detail::map_entry entry{};
     entry.group = &detail::call_undecoded;
     entry.undecoded = &detail::call_with_stored<P>;
@@ -2607,7 +2721,8 @@ handler_map<N>& handler_map<N>::add(T& object, text name) {
     return *this;
 }
 
-template<size_t N> template<class E, class F> handler_map<N>& handler_map<N>::add(F function, text name) {
+template<size_t N> template<class E, class F>
+handler_map<N>& handler_map<N>::add(F function, text name) {
     const auto pointer = +function;
     detail::map_entry entry{};
     entry.group = &detail::call_group<E>;
@@ -2667,9 +2782,10 @@ template<class T, class = void> inline constexpr bool can_read = false;
 template<class T> inline constexpr bool can_read<T, when<is_same<
     decltype(declval<T&>().read(position{}, declval<visitor&>())), status>>> = true;
 template<class T, class = void> inline constexpr bool can_bound = false;
-template<class T> inline constexpr bool can_bound<T, when<is_same<
-    decltype(declval<T&>().bounds(declval<position&>(), declval<position&>(), declval<uint64_t&>())),
-    status>>> = true;
+template<class T> inline constexpr bool can_bound<
+    T, when<is_same<decltype(declval<T&>().bounds(declval<position&>(), declval<position&>(),
+                                                  declval<uint64_t&>())),
+                    status>>> = true;
 template<class T, class = void> inline constexpr bool can_bound_without_id = false;
 template<class T> inline constexpr bool can_bound_without_id<T, when<is_same<
     decltype(declval<T&>().bounds(declval<position&>(), declval<position&>())), status>>> = true;
@@ -2693,8 +2809,9 @@ template<class T> inline constexpr bool can_take_letter<T, when<is_same<
 template<class T, detail::require<!detail::is_same<detail::plain<T>, event_store>>>
 constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)) {
     using log_type = detail::referred<T>;
-    static_assert(detail::is_lvalue<T>, "projections: only the address of a log is kept: name it first, and "
-                                        "let it outlive the engine");
+    static_assert(detail::is_lvalue<T>,
+                  "projections: only the address of a log is kept: name it first, and "
+                  "let it outlive the engine");
     static_assert(detail::can_read<log_type>, "projections: an event store needs "
                   "`pj::status read(pj::position after, pj::visitor& visit)`");
     if constexpr (detail::can_read<log_type>) {
@@ -2711,7 +2828,9 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
             return static_cast<log_type*>(object)->bounds(trimmed, newest);
         };
     } else {
-        static_assert(!detail::names_bounds<log_type>, "projections: this store has a `bounds` that is not "
+        static_assert(
+            !detail::names_bounds<log_type>,
+            "projections: this store has a `bounds` that is not "
             "`pj::status bounds(pj::position& trimmed, pj::position& newest[, uint64_t& log_id])`");
     }
 }
@@ -2726,7 +2845,8 @@ template<auto Read, class T> constexpr event_store event_store::from(T& log) {
 }
 template<auto Read, auto Bounds, class T> constexpr event_store event_store::from(T& log) {
     event_store result = from<Read>(log);
-    result.bounds = [](void* object, position& trimmed, position& newest, uint64_t& log_id) -> status {
+    result.bounds = [](void* object, position& trimmed, position& newest,
+                       uint64_t& log_id) -> status {
         return (static_cast<T*>(object)->*Bounds)(trimmed, newest, log_id);
     };
     return result;
@@ -2735,8 +2855,9 @@ template<auto Read, auto Bounds, class T> constexpr event_store event_store::fro
 template<class T, detail::require<!detail::is_same<detail::plain<T>, checkpoint_store>>>
 constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_of_named(store)) {
     using store_type = detail::referred<T>;
-    static_assert(detail::is_lvalue<T>, "projections: only the address of a checkpoint store is kept: name "
-                                        "it first, and let it outlive the engine");
+    static_assert(detail::is_lvalue<T>,
+                  "projections: only the address of a checkpoint store is kept: name "
+                  "it first, and let it outlive the engine");
     static_assert(detail::can_load<store_type>, "projections: a checkpoint store needs "
                   "`pj::status load(pj::text key, pj::checkpoint& out)`");
     static_assert(detail::can_save<store_type>, "projections: a checkpoint store needs "
@@ -2754,10 +2875,12 @@ constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_o
 template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>>>
 constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of_named(sink)) {
     using sink_type = detail::referred<T>;
-    static_assert(detail::is_lvalue<T>, "projections: only the address of a dead-letter sink is kept: name "
-                                        "it first, and let it outlive the engine");
-    static_assert(detail::can_put<sink_type> || detail::can_take_letter<sink_type>,
-                  "projections: a dead-letter sink needs `pj::status put(const pj::dead_letter& letter)`");
+    static_assert(detail::is_lvalue<T>,
+                  "projections: only the address of a dead-letter sink is kept: name "
+                  "it first, and let it outlive the engine");
+    static_assert(
+        detail::can_put<sink_type> || detail::can_take_letter<sink_type>,
+        "projections: a dead-letter sink needs `pj::status put(const pj::dead_letter& letter)`");
     if constexpr (detail::can_put<sink_type>) {
         put = [](void* object, const dead_letter& letter) -> status {
             return static_cast<sink_type*>(object)->put(letter);
@@ -2777,7 +2900,9 @@ template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
     PROJECTIONS_CATCH_ { return status::failed; }
 }
 
-inline uint32_t handlers_mask(const route& r) { return r.handlers >= 32 ? ~0u : (1u << r.handlers) - 1u; }
+inline uint32_t handlers_mask(const route& r) {
+    return r.handlers >= 32 ? ~0u : (1u << r.handlers) - 1u;
+}
 
 /// The status that stands for a kind of failure.
 inline status status_of(failure_kind kind) {
@@ -2841,19 +2966,24 @@ namespace detail {
 inline bool is_reserved(text name) {
     constexpr text partitions{"_partitions"};
     size_t end = name.size();
-    if (end > partitions.size() && text(name.end() - partitions.size(), partitions.size()) == partitions) {
+    if (end > partitions.size() &&
+        text(name.end() - partitions.size(), partitions.size()) == partitions) {
         return true;
     }
     while (end > 0 && name.data()[end - 1] >= '0' && name.data()[end - 1] <= '9') --end;
-    return end < name.size() && end >= 2 && name.data()[end - 1] == 'p' && name.data()[end - 2] == '_';
+    return end < name.size() && end >= 2 && name.data()[end - 1] == 'p' &&
+           name.data()[end - 2] == '_';
 }
 } // namespace detail
 
 inline status engine::check() const {
     using end = error_policy::end;
     const projection& p = *what_;
-    const error_policy& replaying = p.on_error_replaying != nullptr ? *p.on_error_replaying : p.on_error;
-    const auto wants = [&](end then) { return p.on_error.then_ == then || replaying.then_ == then; };
+    const error_policy& replaying =
+        p.on_error_replaying != nullptr ? *p.on_error_replaying : p.on_error;
+    const auto wants = [&](end then) {
+        return p.on_error.then_ == then || replaying.then_ == then;
+    };
     constexpr uint32_t batch_max = never / 16;      // so that ten batches are still a number
     if (p.name.empty()) return status::no_name;
     if (detail::is_reserved(p.name)) return status::reserved_name;
@@ -2863,7 +2993,8 @@ inline status engine::check() const {
     if (p.handlers.table == nullptr) return status::no_handlers;
     if (p.handlers.table->fault != status::ok) return p.handlers.table->fault;
     if (p.handlers.is_empty()) return status::no_handlers;
-    if (p.first_start != begin_at::the_beginning && p.log.bounds == nullptr) return status::no_bounds;
+    if (p.first_start != begin_at::the_beginning && p.log.bounds == nullptr)
+        return status::no_bounds;
     if (p.tick_ms_max != 0 && !p.clock) return status::no_clock;
     if (wants(end::unknown)) return status::unknown_policy;
     if (wants(end::letter) && p.dead_letters.put == nullptr) return status::no_dead_letter_sink;
@@ -2925,8 +3056,8 @@ inline void engine::take_requests() {
     if (stop_.take() != 0) halt(status::ok);
 }
 
-/// The steps of a tick. (A lease is acquired and renewed before the first of them, and a unit of work
-/// begun before read() and committed in place of save(), once they exist.)
+/// The steps of a tick. (A lease is acquired and renewed before the first of them, and a unit of
+/// work begun before read() and committed in place of save(), once they exist.)
 inline void engine::advance() {
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
@@ -2967,20 +3098,24 @@ inline bool engine::wait_after(status answer, status why) {
     if (answer == status::pending) return wait(what_->pending_ms, status::pending, true);
     read_failures_ = detail::increased(read_failures_);
     wait(delay(read_failures_), why, false);
-    notify(why == status::checkpoint_failed ? notice_kind::checkpoint_failed : notice_kind::store_failed, why);
+    notify(why == status::checkpoint_failed ? notice_kind::checkpoint_failed
+                                            : notice_kind::store_failed,
+           why);
     return false;
 }
 
 /// How long to wait after so many failures in a row.
 inline uint32_t engine::delay(uint32_t failures) const {
     const backoff& b = what_->delays;
-    constexpr uint32_t factor_max = never >> 8;     // times a multiplier of 8 bits is still a number
+    constexpr uint32_t factor_max = never >> 8; // times a multiplier of 8 bits is still a number
     uint32_t ms = b.first_ms;
-    for (uint32_t i = 1; i < failures && ms < b.cap_ms; ++i) ms = ms > factor_max ? b.cap_ms : ms * b.multiplier;
+    for (uint32_t i = 1; i < failures && ms < b.cap_ms; ++i)
+        ms = ms > factor_max ? b.cap_ms : ms * b.multiplier;
     ms = sooner(ms, b.cap_ms);
     uint32_t random = (b.seed ^ static_cast<uint32_t>(at_) ^ failures << 16) * 0x85EBCA6Bu;
     random = (random ^ random >> 13) * 0xC2B2AE35u >> 24;       // as in MurmurHash3's finalizer
-    const uint32_t share = random * b.jitter_percent * 655u >> 16;      // of 256; 655 / 65536: a hundredth
+    const uint32_t share =
+        random * b.jitter_percent * 655u >> 16; // of 256; 655 / 65536: a hundredth
     ms -= ms > factor_max ? (ms >> 8) * share : ms * share >> 8;
     return ms == never ? never - 1 : ms;
 }
@@ -3014,7 +3149,8 @@ inline void engine::end() {
 inline void engine::notify(notice_kind kind, status reason, const failure* cause) {
     if (!what_->observe) return;
     PROJECTIONS_TRY_ {
-        what_->observe(notice{kind, reason, what_->name, cause != nullptr ? cause->event.at : at_, cause});
+        what_->observe(
+            notice{kind, reason, what_->name, cause != nullptr ? cause->event.at : at_, cause});
     }
     PROJECTIONS_CATCH_ { return; }
 }
@@ -3022,8 +3158,15 @@ inline void engine::notify(notice_kind kind, status reason, const failure* cause
 inline counters engine::counts() const {
     using detail::outcome;
     const auto of = [&](outcome what) { return counts_[static_cast<size_t>(what)]; };
-    return {scanned_, of(outcome::handled), of(outcome::unhandled), of(outcome::unknown), of(outcome::filtered),
-            of(outcome::skipped), of(outcome::lettered), of(outcome::vanished), failed_calls_};
+    return {scanned_,
+            of(outcome::handled),
+            of(outcome::unhandled),
+            of(outcome::unknown),
+            of(outcome::filtered),
+            of(outcome::skipped),
+            of(outcome::lettered),
+            of(outcome::vanished),
+            failed_calls_};
 }
 
 // ---- the engine: checkpoint and bounds
@@ -3070,7 +3213,7 @@ inline bool engine::look_at_bounds() {
     status s = detail::ask([&]() { return log.bounds(log.self, trimmed, newest, log_id); });
     if (trimmed < before_first || newest < trimmed) s = status::failed;
     if (s != status::ok) return wait_after(s, status::store_failed);
-    newest_ = newest;               // (that bounds() works says nothing of read(): its failures stand)
+    newest_ = newest; // (that bounds() works says nothing of read(): its failures stand)
     const bool is_first = asking_ == detail::asking::first;
     asking_ = detail::asking::none;
     if (log_id != 0 && record_.log_id != log_id) {
@@ -3101,8 +3244,8 @@ inline bool engine::save_is_due() const {
            (caught_up_ && what_->save.when_idle);
 }
 
-/// One attempt. An attempt that failed is repeated as it was, though more may be done by now: only then
-/// can an answer that was lost be told from somebody else's work.
+/// One attempt. An attempt that failed is repeated as it was, though more may be done by now: only
+/// then can an answer that was lost be told from somebody else's work.
 inline void engine::save() {
     using detail::saving;
     if (saving_ == saving::none) {
@@ -3144,8 +3287,12 @@ inline void engine::saved(const checkpoint& now) {
 // ---- the engine: reading
 
 inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly)
-    : engine_(&reader), table_(reader.what_->handlers.table), handlers_(reader.what_->handlers.self),
-      fast_(plainly ? wanted : 0), left_(plainly ? 0 : wanted), delivery_(&d) {}
+    : engine_(&reader),
+      table_(reader.what_->handlers.table),
+      handlers_(reader.what_->handlers.self),
+      fast_(plainly ? wanted : 0),
+      left_(plainly ? 0 : wanted),
+      delivery_(&d) {}
 
 PROJECTIONS_INLINE_ bool visitor::take(const stored_event& event) {
     engine& e = *engine_;
@@ -3184,10 +3331,11 @@ inline void visitor::scanned_to(position at) {
 inline void engine::read() {
     const projection& p = *what_;
     uint32_t wanted = sooner(p.batch, unsaved_max() - unsaved_);
-    if (saving_ == detail::saving::none && unsaved_ < p.save.every_events) wanted = sooner(wanted, p.save.every_events - unsaved_);
+    if (saving_ == detail::saving::none && unsaved_ < p.save.every_events)
+        wanted = sooner(wanted, p.save.every_events - unsaved_);
     if (is_holding()) wanted = 1;
-    const bool closely = is_holding() || p.filter || p.tick_ms_max != 0 || record_.replayed_through > at_ ||
-                         p.observe_handled;
+    const bool closely = is_holding() || p.filter || p.tick_ms_max != 0 ||
+                         record_.replayed_through > at_ || p.observe_handled;
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {
@@ -3210,7 +3358,8 @@ inline void engine::read() {
 /// What the store's answer says of the log.
 inline void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
     if (stage_ == stage::ending) return;
-    if (answer != status::ok && answer != status::more && answer != status::pending && answer != status::trimmed) {
+    if (answer != status::ok && answer != status::more && answer != status::pending &&
+        answer != status::trimmed) {
         if (!is_told_to_stop || !is_holding()) wait_after(status::failed, status::store_failed);
         return;
     }
@@ -3218,7 +3367,8 @@ inline void engine::after_read(status answer, bool is_told_to_stop, bool has_mov
     if (is_told_to_stop) return;        // whatever it says now, the next read will see
     if (answer == status::trimmed) {
         // Where it begins by now, the bounds will say.
-        if (at_ == before_first && what_->first_start == begin_at::oldest_kept) answer = status::pending;
+        if (at_ == before_first && what_->first_start == begin_at::oldest_kept)
+            answer = status::pending;
         else halt(status::log_trimmed);
     }
     if (answer == status::ok) {
@@ -3288,7 +3438,8 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
     d.replaying = d.event->at <= record_.replayed_through;
     d.mask = wanted & detail::handlers_mask(route);
     if (d.replaying) d.mask &= ~route.live_only;
-    if (!is_known && p.on_unknown == unknown_types::fail && (wanted & detail::no_handler_bit) != 0) {
+    if (!is_known && p.on_unknown == unknown_types::fail &&
+        (wanted & detail::no_handler_bit) != 0) {
         failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
     }
     const bool is_called = d.mask != 0 || is_holding();
@@ -3381,7 +3532,9 @@ inline void engine::give_up_held(detail::outcome how) {
     ++scanned_;
     ++counts_[static_cast<size_t>(how)];
     ++unsaved_;
-    notify(how == detail::outcome::vanished ? notice_kind::event_vanished : notice_kind::event_skipped, status::ok);
+    notify(how == detail::outcome::vanished ? notice_kind::event_vanished
+                                            : notice_kind::event_skipped,
+           status::ok);
 }
 
 /// The handler of `bit` answered anything but handled.
@@ -3395,8 +3548,9 @@ inline void engine::answered(detail::delivery& from, uint32_t bit, verdict v) {
     }
     uint8_t handler = 0;
     for (uint32_t rest = bit; rest > 1; rest >>= 1) ++handler;
-    failed(from, bit, handler, v.what() == verdict::kind::rejected ? failure_kind::permanent
-                                                                   : failure_kind::transient, v.argument());
+    failed(from, bit, handler,
+           v.what() == verdict::kind::rejected ? failure_kind::permanent : failure_kind::transient,
+           v.argument());
 }
 
 inline failure engine::describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
@@ -3404,12 +3558,13 @@ inline failure engine::describe(const detail::delivery& from, uint8_t handler, f
     const routes& to = what_->handlers;
     const text name = handler == detail::no_handler
                           ? text() : to.table->handler_name(to.self, *to.table, *from.to, handler);
-    return {kind, code, attempt_, from.replaying, 0, record_.rebuild, what_->name, name, *from.event};
+    return {kind,        code, attempt_,   from.replaying, 0, record_.rebuild,
+            what_->name, name, *from.event};
 }
 
 /// A failure of the handlers of `bits`: asks the policy, and does what it says.
-inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind,
-                           uint32_t code) {
+inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler,
+                           failure_kind kind, uint32_t code) {
     hold(from);
     const failure f = describe(from, handler, kind, code);
     const status why = detail::status_of(kind);
@@ -3447,8 +3602,8 @@ inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handle
 inline decision engine::decide(const failure& f) const {
     using end = error_policy::end;
     const projection& p = *what_;
-    const error_policy& policy = f.replaying && p.on_error_replaying != nullptr ? *p.on_error_replaying
-                                                                                : p.on_error;
+    const error_policy& policy =
+        f.replaying && p.on_error_replaying != nullptr ? *p.on_error_replaying : p.on_error;
     decision decided = decision::halt();
     if (policy.then_ == end::ask) {
         PROJECTIONS_TRY_ { decided = policy.function_(f); }
@@ -3485,7 +3640,8 @@ inline bool engine::put_letter(const failure& f) {
     return false;
 }
 
-/// Offers the letters that the sink has not taken, in order; the first that it does not take ends it.
+/// Offers the letters that the sink has not taken, in order; the first that it does not take ends
+/// it.
 inline void engine::offer_owed(detail::delivery& from) {
     while (owed_ != 0) {
         const failure_kind kind = static_cast<failure_kind>(letters_[0] & 15u);
@@ -3595,7 +3751,8 @@ inline void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]) {
 inline bool decode(bytes in, checkpoint& out) {
     if (in.size() != checkpoint_bytes) return false;
     const uint8_t* from = in.begin() + (checkpoint_bytes - 4);
-    if (detail::get_little(from, 4) != detail::crc32(in.begin(), checkpoint_bytes - 4)) return false;
+    if (detail::get_little(from, 4) != detail::crc32(in.begin(), checkpoint_bytes - 4))
+        return false;
     from = in.begin();
     if (detail::get_little(from, 1) != detail::layout_version) return false;
     out.hash_scheme = static_cast<uint8_t>(detail::get_little(from, 1));
@@ -3639,13 +3796,20 @@ inline bool memory_log_core::make_room(const storage& in, uint32_t size) {
 inline position memory_log_core::append(const storage& in, const stored_event& event) {
     const text name = event.type.name();
     const text aggregate = event.aggregate_id;
-    if (name.size() > 0xFFFF || aggregate.size() > 0xFFFF || event.payload.size() > in.byte_count) return before_first;
-    // One byte more than the event, so that no event is empty and a full ring differs from an empty one.
-    const uint32_t size = static_cast<uint32_t>(name.size() + aggregate.size() + event.payload.size()) + 1;
+    if (name.size() > 0xFFFF || aggregate.size() > 0xFFFF || event.payload.size() > in.byte_count)
+        return before_first;
+    // One byte more than the event, so that no event is empty and a full ring differs from an empty
+    // one.
+    const uint32_t size =
+        static_cast<uint32_t>(name.size() + aggregate.size() + event.payload.size()) + 1;
     if (!make_room(in, size)) return before_first;
-    in.slots[next_ % in.slot_count] = {end_, event.type.number(), event.version, static_cast<uint16_t>(name.size()),
+    in.slots[next_ % in.slot_count] = {end_,
+                                       event.type.number(),
+                                       event.version,
+                                       static_cast<uint16_t>(name.size()),
                                        static_cast<uint16_t>(aggregate.size()),
-                                       static_cast<uint32_t>(event.payload.size()), event.occurred_at};
+                                       static_cast<uint32_t>(event.payload.size()),
+                                       event.occurred_at};
     unsigned char* to = in.bytes + end_;
     for (const char c : name) *to++ = static_cast<unsigned char>(c);
     for (const char c : aggregate) *to++ = static_cast<unsigned char>(c);
@@ -3664,7 +3828,8 @@ inline status memory_log_core::read(const storage& in, position after, visitor& 
         const unsigned char* const aggregate = name + slot.name;
         stored_event event;
         event.at = static_cast<position>(at);
-        event.type = slot.name != 0 ? type_key(text(static_cast<const void*>(name), slot.name)) : type_key(id{slot.number});
+        event.type = slot.name != 0 ? type_key(text(static_cast<const void*>(name), slot.name))
+                                    : type_key(id{slot.number});
         event.payload = {aggregate + slot.aggregate, slot.payload};
         event.aggregate_id = text(static_cast<const void*>(aggregate), slot.aggregate);
         event.version = slot.version;
@@ -3684,7 +3849,8 @@ inline status memory_log_core::bounds(position& trimmed, position& newest) const
 inline status load_from(const checkpoint_slot* slots, const char* names, size_t count, size_t width,
                         text key, checkpoint& out) {
     for (size_t i = 0; i < count; ++i) {
-        if (slots[i].used && text(names + i * width, slots[i].name_size) == key) out = slots[i].record;
+        if (slots[i].used && text(names + i * width, slots[i].name_size) == key)
+            out = slots[i].record;
     }
     return status::ok;
 }
@@ -3710,15 +3876,16 @@ inline status save_to(checkpoint_slot* slots, char* names, size_t count, size_t 
 
 // ---- profiles
 
-inline projection production(text name, event_store log, routes handlers, checkpoint_store checkpoints,
-                             dead_letter_sink dead_letters) {
+inline projection production(text name, event_store log, routes handlers,
+                             checkpoint_store checkpoints, dead_letter_sink dead_letters) {
     projection p{name, log, handlers, checkpoints};
     p.dead_letters = dead_letters;
     p.on_error = error_policy::retry_then_dead_letter();
     return p;
 }
 
-inline projection development(text name, event_store log, routes handlers, checkpoint_store checkpoints) {
+inline projection development(text name, event_store log, routes handlers,
+                              checkpoint_store checkpoints) {
     projection p{name, log, handlers, checkpoints};
     p.on_error = error_policy::halt();
     p.on_unknown = unknown_types::fail;
@@ -3729,7 +3896,7 @@ inline projection development(text name, event_store log, routes handlers, check
 } // inline namespace
 } // namespace projections
 
-// ----------------------------------------------------------------------------------------- >>clean-up
+// -------------------------------------------------------------------------------------- >>clean-up
 
 #undef PROJECTIONS_ABI_
 #undef PROJECTIONS_ASSERTS_

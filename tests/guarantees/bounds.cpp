@@ -207,8 +207,7 @@ TEST_CASE("G5 the log's identity is recorded even if the first run handles nothi
     CHECK(s.stored().log_id == 11);
 }
 
-TEST_CASE(
-    "G5 without bounds a store that answers trimmed halts, where it was told to begin or not") {
+TEST_CASE("G5 without bounds a store that answers trimmed halts the engine") {
     setup s;
     fill(s.log, 2, 5);
     s.what.log.bounds = nullptr;

@@ -185,8 +185,7 @@ TEST_CASE("G4 a checkpoint at 0 is not the same as none") {
     }
 }
 
-TEST_CASE(
-    "G7 events reach each handler in log order, retries and other events in between included") {
+TEST_CASE("G7 events reach each handler in log order, retries and new events included") {
     setup s;
     s.log.append(3, "Alpha");
     s.what.on_error = pj::error_policy::retry(4);

@@ -91,8 +91,10 @@ def check_header(tally):
     long = [n for n, line in enumerate(lines, 1) if len(line) > COLUMNS]
     tally.check(not long, f"projections.hpp: no line over {COLUMNS} columns", long[:9])
 
-    written = [line for line in lines if line.strip()]
-    share = sum(map(is_comment, written)) / len(written)
+    # The rooms a user reads; bodies below >>detail say why only where it is not plain.
+    rule = max(n for n, line in enumerate(lines) if line.startswith("// ---") and line.endswith(">>detail"))
+    written = [line for line in lines[:rule] if line.strip()]
+    share = sum(is_comment(line) or "//" in line for line in written) / len(written)
     print(f"projections.hpp: {len(lines)} lines, {share:.0%} of those written are comments")
     least, most = COMMENT_SHARE
     tally.check(least <= share <= most, f"projections.hpp: {least:.0%} to {most:.0%} are comments", f"{share:.1%}")
