@@ -361,7 +361,7 @@ private:
         : name_(name), number_(number), version_(version), raw_(is_raw) {}
     static constexpr uint32_t number_of(text name) {        // 0 stands for no number
         const uint32_t hash = detail::fnv1a(name.data(), name.size());
-        return name.empty() || hash != 0 ? hash : 1;
+        return name.empty() ? 0 : hash != 0 ? hash : 1;
     }
 
     text name_{};
@@ -606,7 +606,7 @@ struct route {
 
 /// An open-addressed table: slot = key * multiplier >> shift; a slot holds the route's index + 1.
 struct key_index {
-    const uint16_t* slots;
+    const uint16_t* cells;
     uint32_t multiplier;
     uint8_t shift;
 };
@@ -723,7 +723,7 @@ protected:
     struct storage {
         route* routes;
         map_entry* entries;
-        uint16_t* slots;
+        uint16_t* cells;
         uint16_t count, slot_count;
     };
     constexpr handler_map_core() = default;
@@ -774,9 +774,9 @@ public:
 
 private:
     static constexpr uint16_t slots_for(size_t types) {
-        uint16_t slots = 4;
-        while (slots < 2 * types) slots = static_cast<uint16_t>(slots * 2u);
-        return slots;
+        uint16_t cells = 4;
+        while (cells < 2 * types) cells = static_cast<uint16_t>(cells * 2u);
+        return cells;
     }
     storage parts() { return {routes_, entries_, slots_, static_cast<uint16_t>(N), slots_for(N)}; }
     template<class P, bool Live, class... E> void add_all(P& handler, events<E...>);
@@ -1318,7 +1318,7 @@ private:
     friend class worker;
     friend struct detail::delivery;
 
-    inline status check() const;
+    inline status validate() const;
     inline void take_requests();
     inline void age(uint32_t elapsed_ms);
 
@@ -1472,14 +1472,14 @@ struct log_slot {
     int64_t occurred_at;
 };
 
-/// All of a memory_log but its capacity: a ring of slots over a ring of bytes.
+/// All of a memory_log but its capacity: a ring of cells over a ring of bytes.
 class memory_log_core {
 public:
     memory_log_core(const memory_log_core&) = delete;
     memory_log_core& operator=(const memory_log_core&) = delete;
 
 protected:
-    struct storage { log_slot* slots; unsigned char* bytes; uint32_t slot_count, byte_count; };
+    struct storage { log_slot* cells; unsigned char* bytes; uint32_t slot_count, byte_count; };
     constexpr memory_log_core() = default;
     inline position append(const storage& in, const stored_event& event);
     inline status read(const storage& in, position after, visitor& visit);
@@ -1540,9 +1540,9 @@ namespace detail {
 /// All of a memory_checkpoint_store but its capacity.
 struct checkpoint_slot { checkpoint record; uint16_t name_size; bool used; };
 
-inline status load_from(const checkpoint_slot* slots, const char* names, size_t count, size_t width,
+inline status load_from(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
                         text key, checkpoint& out);
-inline status save_to(checkpoint_slot* slots, char* names, size_t count, size_t width, text key,
+inline status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width, text key,
                       const checkpoint& next);
 
 } // namespace detail
@@ -1711,6 +1711,10 @@ template<class E> inline constexpr bool has_decode_event<
 template<class E, class = void> inline constexpr bool has_previous = false;
 template<class E> inline constexpr bool has_previous<E, void_t<typename E::previous>> = true;
 
+template<class E, class = void> inline constexpr bool has_upcast = false;
+template<class E> inline constexpr bool has_upcast<
+    E, void_t<decltype(declval<E&>().upcast(declval<const typename E::previous&>()))>> = true;
+
 /// The version of the type before this one: as declared, or one less.
 template<class E, uint32_t Version> constexpr uint32_t version_before() {
     if constexpr (has_type<typename E::previous> || has_event_name<typename E::previous>) {
@@ -1727,14 +1731,22 @@ template<class E, uint32_t Version> bool decode_version(const stored_event& in, 
             typename E::previous older{};
             if (!decode_version<typename E::previous, version_before<E, Version>()>(in, older))
                 return false;
-            out.upcast(older);
-            return true;
+            static_assert(has_upcast<E>, "projections: an event with a `previous` needs "
+                                         "`void upcast(const previous& older)`");
+            if constexpr (has_upcast<E>) out.upcast(older);
+            return has_upcast<E>;
         }
     }
     if constexpr (has_decode<E>) {
-        return E::decode(in, out);
+        constexpr bool is_right = is_same<decltype(E::decode(in, out)), bool>;
+        static_assert(is_right, "projections: an event's decode() answers bool");
+        if constexpr (is_right) return E::decode(in, out);
+        else return false;
     } else if constexpr (has_decode_event<E>) {
-        return decode_event(in, out);
+        constexpr bool is_right = is_same<decltype(decode_event(in, out)), bool>;
+        static_assert(is_right, "projections: decode_event() answers bool");
+        if constexpr (is_right) return decode_event(in, out);
+        else return false;
     } else if constexpr (has_type<E> || has_event_name<E>) {
         static_assert(
             declared_type<E>().is_raw(),
@@ -1987,7 +1999,7 @@ PROJECTIONS_INLINE_ const route& find(const route_table& table, const type_key& 
         const key_index index = table.by_name;
         uint32_t slot = name_key(name, size, table.sample[0], table.sample[1]) * index.multiplier >>
                         index.shift;
-        while (const uint32_t found = index.slots[slot]) {
+        while (const uint32_t found = index.cells[slot]) {
             const route& r = table.routes[found - 1];
             if (r.name_size == size && same_characters(r.name, name, size)) return r;
             slot = (slot + 1) & (~0u >> index.shift);
@@ -1996,7 +2008,7 @@ PROJECTIONS_INLINE_ const route& find(const route_table& table, const type_key& 
     }
     const key_index index = table.by_number;
     uint32_t slot = key.number() * index.multiplier >> index.shift;
-    while (const uint32_t found = index.slots[slot]) {
+    while (const uint32_t found = index.cells[slot]) {
         const route& r = table.routes[found - 1];
         if (r.number == key.number()) return r;
         slot = (slot + 1) & (~0u >> index.shift);
@@ -2048,13 +2060,13 @@ struct row {
 };
 
 constexpr size_t slots_for(size_t keys) {
-    size_t slots = 4;
-    while (slots < 2 * keys) slots *= 2;
-    return slots;
+    size_t cells = 4;
+    while (cells < 2 * keys) cells *= 2;
+    return cells;
 }
-constexpr uint8_t shift_for(size_t slots) {
+constexpr uint8_t shift_for(size_t cells) {
     uint8_t shift = 32;
-    for (; slots > 1; slots /= 2) --shift;
+    for (; cells > 1; cells /= 2) --shift;
     return shift;
 }
 inline constexpr uint32_t first_multiplier = 0x9E3779B1u;       // 2^32 / golden ratio, odd
@@ -2109,21 +2121,21 @@ private:
         return result;
     }
 
-    /// Fills the slots; how many looks all keys together take. N is perfect.
+    /// Fills the cells; how many looks all keys together take. N is perfect.
     constexpr size_t place(const keys& all, uint32_t multiplier, bool names,
-                           uint16_t* slots) const {
+                           uint16_t* cells) const {
         size_t looks = 0;
         for (size_t i = 0; i < N; ++i) {
             if (names && routes[i].name == nullptr) { ++looks; continue; }
             uint32_t slot = all.at[i] * multiplier >> shift;
-            for (++looks; slots[slot] != 0; ++looks) slot = (slot + 1) & (~0u >> shift);
-            slots[slot] = static_cast<uint16_t>(i + 1);
+            for (++looks; cells[slot] != 0; ++looks) slot = (slot + 1) & (~0u >> shift);
+            cells[slot] = static_cast<uint16_t>(i + 1);
         }
         return looks;
     }
     constexpr size_t looks(const keys& all, uint32_t multiplier, bool names) const {
-        uint16_t slots[slot_count]{};
-        return place(all, multiplier, names, slots);
+        uint16_t cells[slot_count]{};
+        return place(all, multiplier, names, cells);
     }
 
     /// Tries multipliers until one is perfect or the patience is at its end.
@@ -2173,7 +2185,7 @@ private:
         find_duplicates(names, numbers);
     }
 
-    /// Equal keys lie in one run of slots.
+    /// Equal keys lie in one run of cells.
     constexpr void find_duplicates(const keys& names, const keys& numbers) {
         for (size_t i = 0; i < N; ++i) {
             uint32_t slot = numbers.at[i] * number_multiplier >> shift;
@@ -2423,8 +2435,8 @@ inline void handler_map_core::prepare(const storage& in) {
     if (table_.routes != nullptr) return;
     const uint8_t shift = shift_for(in.slot_count);
     table_.routes = in.routes;
-    table_.by_name = {in.slots, first_multiplier, shift};
-    table_.by_number = {in.slots + in.slot_count, first_multiplier, shift};
+    table_.by_name = {in.cells, first_multiplier, shift};
+    table_.by_number = {in.cells + in.slot_count, first_multiplier, shift};
     table_.sample[0] = whole_name;
     table_.handler_name = &name_of;
     entries_ = in.entries;
@@ -2451,13 +2463,13 @@ inline route* handler_map_core::route_for(const storage& in, const event_type& t
     route& added = in.routes[table_.count++];
     added = {name.data(), table_.unknown.call, type.number(), table_.unknown.live_only, 0,
              static_cast<uint8_t>(name.size()), table_.unknown.handlers};
-    const auto place = [&](uint16_t* slots, uint32_t key) {
+    const auto place = [&](uint16_t* cells, uint32_t key) {
         uint32_t slot = key * first_multiplier >> table_.by_name.shift;
-        while (slots[slot] != 0) slot = (slot + 1) & (~0u >> table_.by_name.shift);
-        slots[slot] = table_.count;
+        while (cells[slot] != 0) slot = (slot + 1) & (~0u >> table_.by_name.shift);
+        cells[slot] = table_.count;
     };
-    if (!name.empty()) place(in.slots, name_key(name.data(), name.size(), whole_name, 0));
-    place(in.slots + in.slot_count, type.number());
+    if (!name.empty()) place(in.cells, name_key(name.data(), name.size(), whole_name, 0));
+    place(in.cells + in.slot_count, type.number());
     return &added;
 }
 
@@ -2782,13 +2794,24 @@ template<class T, class = void> inline constexpr bool can_read = false;
 template<class T> inline constexpr bool can_read<T, when<is_same<
     decltype(declval<T&>().read(position{}, declval<visitor&>())), status>>> = true;
 template<class T, class = void> inline constexpr bool can_bound = false;
-template<class T> inline constexpr bool can_bound<
-    T, when<is_same<decltype(declval<T&>().bounds(declval<position&>(), declval<position&>(),
-                                                  declval<uint64_t&>())),
-                    status>>> = true;
+template<class T> inline constexpr bool can_bound<T, when<is_same<
+    decltype(declval<T&>().bounds(declval<position&>(),
+                                  declval<position&>(),
+                                  declval<uint64_t&>())), status>>> = true;
 template<class T, class = void> inline constexpr bool can_bound_without_id = false;
 template<class T> inline constexpr bool can_bound_without_id<T, when<is_same<
-    decltype(declval<T&>().bounds(declval<position&>(), declval<position&>())), status>>> = true;
+    decltype(declval<T&>().bounds(declval<position&>(),
+                                  declval<position&>())), status>>> = true;
+// Out parameters by value or const would never be filled in.
+template<class T, class = void> inline constexpr bool bounds_values = false;
+template<class T> inline constexpr bool bounds_values<
+    T, void_t<decltype(declval<T&>().bounds(position{}, position{}))>> = true;
+template<class T, class = void> inline constexpr bool bounds_values_and_id = false;
+template<class T> inline constexpr bool bounds_values_and_id<
+    T, void_t<decltype(declval<T&>().bounds(position{}, position{}, uint64_t{}))>> = true;
+template<class T, class = void> inline constexpr bool loads_value = false;
+template<class T> inline constexpr bool loads_value<
+    T, void_t<decltype(declval<T&>().load(text(), checkpoint{}))>> = true;
 template<class T, class = void> inline constexpr bool names_bounds = false;
 template<class T> inline constexpr bool names_bounds<T, void_t<decltype(&T::bounds)>> = true;
 template<class T, class = void> inline constexpr bool can_load = false;
@@ -2819,6 +2842,9 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
             return static_cast<log_type*>(object)->read(after, visit);
         };
     }
+    static_assert(!detail::bounds_values<log_type> && !detail::bounds_values_and_id<log_type>,
+                  "projections: bounds() of this store fills nothing in; it must be "
+                  "`pj::status bounds(pj::position& trimmed, pj::position& newest[, uint64_t& log_id])`");
     if constexpr (detail::can_bound<log_type>) {
         bounds = [](void* object, position& trimmed, position& newest, uint64_t& log_id) -> status {
             return static_cast<log_type*>(object)->bounds(trimmed, newest, log_id);
@@ -2858,7 +2884,7 @@ constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_o
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a checkpoint store is kept: name "
                   "it first, and let it outlive the engine");
-    static_assert(detail::can_load<store_type>, "projections: a checkpoint store needs "
+    static_assert(detail::can_load<store_type> && !detail::loads_value<store_type>, "projections: a checkpoint store needs "
                   "`pj::status load(pj::text key, pj::checkpoint& out)`");
     static_assert(detail::can_save<store_type>, "projections: a checkpoint store needs "
                   "`pj::status save(pj::text key, const pj::checkpoint& next)`");
@@ -2923,7 +2949,7 @@ inline void waker::wake() const { if (engine_ != nullptr) engine_->wake(); }
 inline status engine::start() {
     if (ticking_) return status::reentered;
     if (running()) return status::already_started;
-    const status fault = check();
+    const status fault = validate();
     if (fault != status::ok) return fault;
     static_cast<void>(stop_.take());
     static_cast<void>(pause_.take());
@@ -2976,7 +3002,7 @@ inline bool is_reserved(text name) {
 }
 } // namespace detail
 
-inline status engine::check() const {
+inline status engine::validate() const {
     using end = error_policy::end;
     const projection& p = *what_;
     const error_policy& replaying =
@@ -3201,6 +3227,7 @@ inline void engine::settle_conflict(const checkpoint& found) {
         return saved(found);
     }
     halt(status::checkpoint_conflict);
+    end_reason_ = status::checkpoint_conflict;      // whatever else it was ending for
 }
 
 /// Compares the log as it is now with where we stand. False: not now, or not at all.
@@ -3779,7 +3806,7 @@ inline bool memory_log_core::make_room(const storage& in, uint32_t size) {
     if (size > in.byte_count) return false;
     for (;;) {
         const bool is_empty = first_ == next_;
-        const uint32_t begin = is_empty ? 0 : in.slots[first_ % in.slot_count].begin;
+        const uint32_t begin = is_empty ? 0 : in.cells[first_ % in.slot_count].begin;
         if (is_empty) end_ = 0;
         // What is used lies in [begin, end_), or wraps around: then [end_, begin) is free.
         const bool is_wrapped = !is_empty && end_ <= begin;
@@ -3803,7 +3830,7 @@ inline position memory_log_core::append(const storage& in, const stored_event& e
     const uint32_t size =
         static_cast<uint32_t>(name.size() + aggregate.size() + event.payload.size()) + 1;
     if (!make_room(in, size)) return before_first;
-    in.slots[next_ % in.slot_count] = {end_,
+    in.cells[next_ % in.slot_count] = {end_,
                                        event.type.number(),
                                        event.version,
                                        static_cast<uint16_t>(name.size()),
@@ -3823,7 +3850,7 @@ inline status memory_log_core::read(const storage& in, position after, visitor& 
     if (after + 1 < static_cast<position>(first_)) return status::trimmed;
     reading_ = true;
     for (uint64_t at = static_cast<uint64_t>(after + 1); at < next_; ++at) {
-        const log_slot& slot = in.slots[at % in.slot_count];
+        const log_slot& slot = in.cells[at % in.slot_count];
         const unsigned char* const name = in.bytes + slot.begin;
         const unsigned char* const aggregate = name + slot.name;
         stored_event event;
@@ -3846,26 +3873,26 @@ inline status memory_log_core::bounds(position& trimmed, position& newest) const
     return status::ok;
 }
 
-inline status load_from(const checkpoint_slot* slots, const char* names, size_t count, size_t width,
+inline status load_from(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
                         text key, checkpoint& out) {
     for (size_t i = 0; i < count; ++i) {
-        if (slots[i].used && text(names + i * width, slots[i].name_size) == key)
-            out = slots[i].record;
+        if (cells[i].used && text(names + i * width, cells[i].name_size) == key)
+            out = cells[i].record;
     }
     return status::ok;
 }
 
-inline status save_to(checkpoint_slot* slots, char* names, size_t count, size_t width, text key,
+inline status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width, text key,
                       const checkpoint& next) {
     size_t at = count;
     for (size_t i = count; i-- > 0;) {
-        if (!slots[i].used) at = i;
+        if (!cells[i].used) at = i;
     }
     for (size_t i = 0; i < count; ++i) {
-        if (slots[i].used && text(names + i * width, slots[i].name_size) == key) at = i;
+        if (cells[i].used && text(names + i * width, cells[i].name_size) == key) at = i;
     }
     if (at == count || key.size() > width) return status::failed;
-    checkpoint_slot& slot = slots[at];
+    checkpoint_slot& slot = cells[at];
     if (next.revision != (slot.used ? slot.record.revision : 0) + 1) return status::conflict;
     for (size_t i = 0; i < key.size(); ++i) names[at * width + i] = key.data()[i];
     slot = {next, static_cast<uint16_t>(key.size()), true};

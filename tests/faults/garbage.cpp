@@ -27,7 +27,7 @@ struct storm {
     bool rages = false;
     pj::engine* inside = nullptr;       // asked from inside callbacks now and then
     pj::checkpoint record;
-    std::set<std::pair<std::string, pj::position>> open;    // (handler, event): tried, and no outcome
+    std::set<std::pair<std::string, pj::position>> open;    // (handler, event) without an outcome
     std::set<pj::position> named{pj::before_first};         // by the store or by a command
     std::map<std::string, int> problems;
 
@@ -36,8 +36,8 @@ struct storm {
     void expect(bool is_so, const char* what) { if (!is_so) ++problems[what]; }
 
     pj::position any_position() {
-        const pj::position few[] = {INT64_MIN, -2, -1, 0, 1, last, last + 1, INT64_MAX - 1, INT64_MAX};
-        return below(3) != 0 ? static_cast<pj::position>(below(last + 2)) : few[below(9)];
+        const pj::position few[] = {INT64_MIN, -2, -1, 0, last, last + 1, INT64_MAX - 1, INT64_MAX};
+        return below(3) != 0 ? static_cast<pj::position>(below(last + 2)) : few[below(8)];
     }
     pj::status any_status() {
         if (one_in(2)) return static_cast<pj::status>(below(7));
@@ -57,7 +57,8 @@ struct storm {
 
     pj::stored_event shown(pj::position at) {
         named.insert(at);
-        return {at, at % 7 == 3 ? "C" : at % 2 == 0 ? "A" : "B", {one_in(40) ? "xx" : "x", one_in(20) ? 2u : 1u}};
+        const char* const type = at % 7 == 3 ? "C" : at % 2 == 0 ? "A" : "B";
+        return {at, type, {one_in(40) ? "xx" : "x", one_in(20) ? 2u : 1u}};
     }
     pj::status read(pj::position after, pj::visitor& visit) {
         meddle();
@@ -127,7 +128,9 @@ struct storm {
     }
     void observe(const pj::notice& n) {
         using kind = pj::notice_kind;
-        const auto settled = [&](pj::text who) { open.erase({std::string(who.begin(), who.end()), n.at}); };
+        const auto settled = [&](pj::text who) {
+            open.erase({std::string(who.begin(), who.end()), n.at});
+        };
         if (n.kind == kind::event_skipped || n.kind == kind::event_lettered) {
             const bool is_all = n.cause == nullptr || n.cause->handler.empty() ||
                                 n.cause->kind == pj::failure_kind::decode;
@@ -160,7 +163,8 @@ const pj::error_policy policies[] = {
     pj::error_policy::skip(), pj::error_policy::retry(2), pj::error_policy::retry_then_skip(1),
     pj::error_policy::dead_letter(), pj::error_policy::retry_then_dead_letter(1),
     pj::error_policy::custom([](const pj::failure& f) {
-        return f.code % 4 == 0 ? pj::decision::skip() : f.code % 4 == 1 ? pj::decision::dead_letter()
+        return f.code % 4 == 0 ? pj::decision::skip()
+             : f.code % 4 == 1 ? pj::decision::dead_letter()
              : f.attempts < 5 ? pj::decision::retry_after(f.code % 100) : pj::decision::halt();
     })};
 
@@ -177,7 +181,8 @@ struct ship {
     ship(uint32_t seed, const pj::error_policy& policy) : weather(seed) {
         weather.inside = &worker;
         what.dead_letters = weather;
-        what.observe = {[](void* s, const pj::notice& n) { static_cast<storm*>(s)->observe(n); }, &weather};
+        what.observe = {[](void* s, const pj::notice& n) { static_cast<storm*>(s)->observe(n); },
+                        &weather};
         what.filter = {[](void* s, const pj::stored_event& e) {
             return static_cast<storm*>(s)->filter(e.at); }, &weather};
         what.on_error = policy;
@@ -197,7 +202,9 @@ struct ship {
         case 4: worker.wake(); break;
         case 5: case 6: static_cast<void>(worker.start()); break;
         case 7: case 8: if (worker.retry_failed() == pj::status::ok) weather.open.clear(); break;
-        case 9: if (worker.skip_failed(worker.last_failure().at) == pj::status::ok) weather.open.clear(); break;
+        case 9:
+            if (worker.skip_failed(worker.last_failure().at) == pj::status::ok) weather.open.clear();
+            break;
         case 10: moved(at, worker.set_position(worker.scanned(), at)); break;
         default: moved(at, worker.reset(at)); break;
         }
@@ -211,7 +218,8 @@ struct ship {
         const pj::tick_result r = worker.tick(now);
         weather.expect(r.scanned <= batch + 1, "more events than the budget");
         const bool may_wait_for_ever = !worker.running() || r.state == pj::run_state::paused;
-        weather.expect(r.wait_ms <= 5000 || (r.wait_ms == pj::never && may_wait_for_ever), "oversleeps");
+        weather.expect(r.wait_ms <= 5000 || (r.wait_ms == pj::never && may_wait_for_ever),
+                       "oversleeps");
         weather.expect(*pj::to_string(r.reason) != '?', "a reason without a name");
         weather.expect(*pj::to_string(r.state) != '?', "a state without a name");
         weather.expect(worker.lag() >= -1, "lag()");
@@ -231,13 +239,13 @@ struct ship {
     /// Everybody behaves again: a person clears what is halted, and the engine reaches the end.
     void calm_down() {
         weather.rages = false;
-        if (weather.record.at > last || weather.record.at < pj::before_first) {
-            weather.record.at = pj::before_first;
-        }
-        weather.record.log_id = 9;
         for (int ticks = 0; ticks < 400; ++ticks) {
             worker.resume();
-            if (!worker.running() && worker.start() == pj::status::ok) weather.open.clear();
+            if (!worker.running()) {
+                if (weather.record.at > last) weather.record.at = pj::before_first;
+                weather.record.log_id = 9;
+                if (worker.start() == pj::status::ok) weather.open.clear();
+            }
             const uint32_t wait_ms = tick().wait_ms;
             if (worker.running() && worker.caught_up() && worker.checkpointed() == last) return;
             now += pj::sooner(wait_ms, 1000);

@@ -108,6 +108,20 @@ TEST_CASE("G14 a conflict after a failed attempt with another record is somebody
     CHECK(s.w.calls.size() == 5);
 }
 
+TEST_CASE("G14 the same position under another revision is somebody else's work, too") {
+    for (const uint32_t revision : {2u, 3u, 9u}) {
+        setup s;
+        s.log.append(5, "Beta");
+        s.store.saves.then(status::failed);
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        s.store.put("p", 4, revision);
+        s.run_for(5000);
+        CHECK(s.worker.reason() == status::checkpoint_conflict);
+        CHECK(s.stored().revision == revision);
+    }
+}
+
 TEST_CASE("G14 retry_failed after a conflict goes on from the record, not from what was in hand") {
     setup s;
     s.log.append(5, "Beta");

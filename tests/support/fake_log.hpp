@@ -68,6 +68,7 @@ public:
     std::vector<row> rows;              // shown in this order
     size_t slice = 0;                   // 0: one by one; else slices of so many
     bool uses_limit = true;             // false: streams until it is told to stop
+    bool says_trimmed = true;           // false: as SQL, it only shows what is there
     bool ignores_stop = false;          // a bug of the store
     bool ignores_after = false;         // another: shows rows at and below `after`, too
     pj::position trimmed = pj::before_first;
@@ -133,7 +134,7 @@ public:
             limit = shows.front();
             shows.pop_front();
         }
-        if (after < trimmed && s.answer == pj::status::ok) return pj::status::trimmed;
+        if (says_trimmed && after < trimmed && s.answer == pj::status::ok) return pj::status::trimmed;
         const bool stops_short = show(after, visit, limit);
         throw_if(s);
         if (scanned_to > pj::before_first) visit.scanned_to(scanned_to);
