@@ -227,6 +227,12 @@ template<class T> constexpr void* address_of_named(T& object) {
 template<class S> using range_of = void_t<decltype(declval<const S&>().data()),
                                           decltype(declval<const S&>().size())>;
 
+/// False in constant evaluation, where a comparison of some addresses is an error under g++'s
+/// -fsanitize=undefined (GCC bug 71962), and where a null pointer would not compile anyway.
+template<class T> constexpr bool is_null(T* pointer) {
+    return !__builtin_is_constant_evaluated() && pointer == nullptr;
+}
+
 constexpr size_t length_of(const char* terminated) {
     size_t length = 0;
     while (terminated[length] != '\0') ++length;
@@ -265,7 +271,8 @@ class text {
 public:
     constexpr text() = default;
     constexpr text(const char* terminated)
-        : data_(terminated), size_(terminated == nullptr ? 0 : detail::length_of(terminated)) {}
+        : data_(terminated),
+          size_(detail::is_null(terminated) ? 0 : detail::length_of(terminated)) {}
     constexpr text(const char* data, size_t size) : data_(data), size_(size) {}
     text(const void* data, size_t size) : data_(static_cast<const char*>(data)), size_(size) {}
     template<class S, class = detail::range_of<S>>
@@ -952,9 +959,12 @@ template<class Signature> class callback;
 template<class R, class... A> class callback<R(A...)> {
 public:
     constexpr callback() = default;
+    constexpr callback(decltype(nullptr)) {}
     constexpr callback(R (*function)(void*, A...), void* object)
-        : call_(function == nullptr ? nullptr : &by_hand), by_hand_(function), self_(object) {}
-    template<class F, detail::require<detail::is_function_of<F, R (*)(A...)>> = 0>
+        : call_(detail::is_null(function) ? nullptr : &by_hand), by_hand_(function),
+          self_(object) {}
+    template<class F, detail::require<detail::is_function_of<F, R (*)(A...)> &&
+                                      !detail::is_same<detail::plain<F>, decltype(nullptr)>> = 0>
     constexpr callback(F&& function)
         : callback(as_function{}, static_cast<R (*)(A...)>(function)) {}
     template<class F, detail::require<!detail::is_function_of<F, R (*)(A...)> &&
@@ -971,7 +981,7 @@ public:
 private:
     struct as_function {};
     constexpr callback(as_function, R (*function)(A...))
-        : call_(function == nullptr ? nullptr : &plainly), plain_(function) {}
+        : call_(detail::is_null(function) ? nullptr : &plainly), plain_(function) {}
     static R by_hand(const callback& me, A... arguments) {
         return me.by_hand_(me.self_, arguments...);
     }
@@ -2114,7 +2124,7 @@ private:
     constexpr keys name_keys(uint8_t first, uint8_t second) const {
         keys result{};
         for (size_t i = 0; i < N; ++i) {
-            if (routes[i].name != nullptr) {
+            if (routes[i].name_size != 0) {
                 result.at[i] = name_key(routes[i].name, routes[i].name_size, first, second);
             }
         }
@@ -2126,7 +2136,7 @@ private:
                            uint16_t* cells) const {
         size_t looks = 0;
         for (size_t i = 0; i < N; ++i) {
-            if (names && routes[i].name == nullptr) { ++looks; continue; }
+            if (names && routes[i].name_size == 0) { ++looks; continue; }
             uint32_t slot = all.at[i] * multiplier >> shift;
             for (++looks; cells[slot] != 0; ++looks) slot = (slot + 1) & (~0u >> shift);
             cells[slot] = static_cast<uint16_t>(i + 1);
@@ -2193,7 +2203,7 @@ private:
                 const size_t other = by_number[slot] - size_t{1};
                 duplicates = duplicates || (other != i && routes[other].number == routes[i].number);
             }
-            if (routes[i].name == nullptr) continue;
+            if (routes[i].name_size == 0) continue;
             slot = names.at[i] * name_multiplier >> shift;
             for (; by_name[slot] != 0; slot = (slot + 1) & (~0u >> shift)) {
                 const size_t other = by_name[slot] - size_t{1};
@@ -2844,7 +2854,8 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
     }
     static_assert(!detail::bounds_values<log_type> && !detail::bounds_values_and_id<log_type>,
                   "projections: bounds() of this store fills nothing in; it must be "
-                  "`pj::status bounds(pj::position& trimmed, pj::position& newest[, uint64_t& log_id])`");
+                  "`pj::status bounds(pj::position& trimmed, pj::position& newest[, "
+                  "uint64_t& log_id])`");
     if constexpr (detail::can_bound<log_type>) {
         bounds = [](void* object, position& trimmed, position& newest, uint64_t& log_id) -> status {
             return static_cast<log_type*>(object)->bounds(trimmed, newest, log_id);
@@ -2884,7 +2895,8 @@ constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_o
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a checkpoint store is kept: name "
                   "it first, and let it outlive the engine");
-    static_assert(detail::can_load<store_type> && !detail::loads_value<store_type>, "projections: a checkpoint store needs "
+    static_assert(detail::can_load<store_type> && !detail::loads_value<store_type>,
+                  "projections: a checkpoint store needs "
                   "`pj::status load(pj::text key, pj::checkpoint& out)`");
     static_assert(detail::can_save<store_type>, "projections: a checkpoint store needs "
                   "`pj::status save(pj::text key, const pj::checkpoint& next)`");

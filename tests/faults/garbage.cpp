@@ -1,6 +1,7 @@
-// A store, handlers, a sink and commands that do anything at all: nothing breaks, nothing is overslept,
-// the checkpoint never passes an event that somebody still has to handle. Between the storms everybody
-// behaves, and the engine must come to the end of the log. One seed replays a whole run.
+// A store, handlers, a sink and commands that do anything at all: nothing breaks, nothing is
+// overslept, the checkpoint never passes an event that somebody still has to handle. Between the
+// storms everybody behaves, and the engine must come to the end of the log. One seed replays a
+// whole run.
 #include "projections.hpp"
 #include <doctest/doctest.h>
 #include <stdint.h>
@@ -203,7 +204,8 @@ struct ship {
         case 5: case 6: static_cast<void>(worker.start()); break;
         case 7: case 8: if (worker.retry_failed() == pj::status::ok) weather.open.clear(); break;
         case 9:
-            if (worker.skip_failed(worker.last_failure().at) == pj::status::ok) weather.open.clear();
+            if (worker.skip_failed(worker.last_failure().at) != pj::status::ok) break;
+            weather.open.clear();
             break;
         case 10: moved(at, worker.set_position(worker.scanned(), at)); break;
         default: moved(at, worker.reset(at)); break;
@@ -267,7 +269,8 @@ TEST_CASE("garbage from every port and random commands, 400 000 steps") {
                 s.calm_down();
                 for (const auto& problem : s.weather.problems) {
                     told.emplace(problem.first, "seed " + std::to_string(seed) + ", policy " +
-                                 std::to_string(&policy - policies) + ", storm " + std::to_string(i));
+                                 std::to_string(&policy - policies) + ", storm " +
+                                 std::to_string(i));
                 }
             }
         }

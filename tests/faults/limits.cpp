@@ -1,5 +1,5 @@
-// Everything at its limit: the clock wraps, tables are full, many handlers owe letters, a record is lost
-// to somebody else; and afterwards the work goes on.
+// Everything at its limit: the clock wraps, tables are full, many handlers owe letters, a record is
+// lost to somebody else; and afterwards the work goes on.
 #include "projections.hpp"
 #include <doctest/doctest.h>
 #include <initializer_list>
@@ -159,7 +159,8 @@ template<int I> struct slow {
     }
 };
 template<size_t... I> struct crowd : slow<static_cast<int>(I)>... {
-    pj::registry<slow<static_cast<int>(I)>...> all{static_cast<slow<static_cast<int>(I)>&>(*this)...};
+    pj::registry<slow<static_cast<int>(I)>...> all{
+        static_cast<slow<static_cast<int>(I)>&>(*this)...};
     void pend(int every) { (..., (slow<static_cast<int>(I)>::pends = I % 3 == 0 ? every : 0)); }
     int calls() const { return (0 + ... + slow<static_cast<int>(I)>::calls); }
 };

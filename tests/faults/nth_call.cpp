@@ -1,6 +1,7 @@
-// For every callback: the Nth call of a run fails, throws, pends, or answers what it may not, for N = 1,
-// 2, ... until the run completes; then two such calls; then a crash at every call. The run must always
-// come to the same end: no event lost, none handled twice, the checkpoint never ahead of an outcome.
+// For every callback: the Nth call of a run fails, throws, pends, or answers what it may not, for N
+// = 1, 2, ... until the run completes; then two such calls; then a crash at every call. The run
+// must always come to the same end: no event lost, none handled twice, the checkpoint never ahead
+// of an outcome.
 #include "projections.hpp"
 #include <doctest/doctest.h>
 #include <initializer_list>
@@ -13,7 +14,9 @@ namespace pj = projections;
 
 namespace {
 
-enum class fault : uint8_t { none, failed, lost, pending, illegal, wrong, thrown, crash, late_crash };
+enum class fault : uint8_t {
+    none, failed, lost, pending, illegal, wrong, thrown, crash, late_crash
+};
 const std::string fault_names[] = {"none", "failed", "lost answer", "pending", "illegal", "wrong",
                                    "thrown", "crash", "crash after"};
 constexpr fault every_fault[] = {fault::failed, fault::lost, fault::pending, fault::illegal,
@@ -25,7 +28,7 @@ struct fault_at { unsigned call = 0; fault what = fault::none; };
 enum class then : uint8_t { halts, skips, letters };
 struct named_policy { std::string name; pj::error_policy policy; then end; };
 
-constexpr pj::position poisoned = 2;    // the event that handler 1 always rejects, unless that halts
+constexpr pj::position poisoned = 2;    // handler 1 always rejects it, unless that halts
 constexpr int handler_count = 3;
 
 class trial;
@@ -43,7 +46,8 @@ public:
         what_.handlers = handlers_;
         what_.checkpoints = *this;
         what_.dead_letters = *this;
-        what_.observe = {[](void* me, const pj::notice&) { static_cast<trial*>(me)->plain_call(); }, this};
+        what_.observe = {[](void* me, const pj::notice&) {
+            static_cast<trial*>(me)->plain_call(); }, this};
         what_.clock = {[](void* me) { return static_cast<trial*>(me)->clock(); }, this};
         what_.filter = {[](void* me, const pj::stored_event& e) {
             return static_cast<trial*>(me)->filter(e.at); }, this};
@@ -173,22 +177,33 @@ public:
     }
 
 private:
-    struct a { static constexpr pj::event_type type{"A"};
-               static bool decode(const pj::stored_event& in, a&) { current->decoding_ = in.at;
-                                                                    return current->decode(); } };
-    struct b { static constexpr pj::event_type type{"B"};
-               static bool decode(const pj::stored_event& in, b&) { return a::decode(in, current->a_); } };
-    struct first { using handles = pj::events<a>;
-                   static constexpr char handler_name[] = "0";
-                   pj::verdict on(const a&, const pj::context& c) { return current->handle(0, c); } };
-    struct second { using handles = pj::events<a, b>;
-                    static constexpr char handler_name[] = "1";
-                    pj::verdict on(const a&, const pj::context& c) { return current->handle(1, c); }
-                    pj::verdict on(const b&, const pj::context& c) { return current->handle(1, c); } };
-    struct third { using handles = pj::every_event;
-                   static constexpr char handler_name[] = "2";
-                   pj::verdict on(const pj::stored_event&, const pj::context& c) {
-                       return current->handle(2, c); } };
+    struct a {
+        static constexpr pj::event_type type{"A"};
+        static bool decode(const pj::stored_event& in, a&) {
+            current->decoding_ = in.at;
+            return current->decode();
+        }
+    };
+    struct b : a {
+        static constexpr pj::event_type type{"B"};
+    };
+    template<int H> struct numbered {
+        static constexpr char handler_name[] = {'0' + H, '\0'};
+    };
+    struct first : numbered<0> {
+        using handles = pj::events<a>;
+        pj::verdict on(const a&, const pj::context& c) { return current->handle(0, c); }
+    };
+    struct second : numbered<1> {
+        using handles = pj::matching<pj::events<a, b>>;
+        pj::verdict on(const a&, const pj::context& c) { return current->handle(1, c); }
+    };
+    struct third : numbered<2> {
+        using handles = pj::every_event;
+        pj::verdict on(const pj::stored_event&, const pj::context& c) {
+            return current->handle(2, c);
+        }
+    };
 
     /// A new engine, from what is durable.
     void begin() {
@@ -235,9 +250,15 @@ private:
     // ---- what is to be expected
 
     static bool is_filtered(pj::position at) { return at % 5 == 4; }
-    bool is_poison(int h, pj::position at) const { return end_ != then::halts && h == 1 && at == poisoned; }
-    static bool wants(int h, pj::position at) { return !is_filtered(at) && !(h == 0 && at % 3 == 1); }
-    static size_t index(int h, pj::position at) { return static_cast<size_t>(at * handler_count + h); }
+    bool is_poison(int h, pj::position at) const {
+        return end_ != then::halts && h == 1 && at == poisoned;
+    }
+    static bool wants(int h, pj::position at) {
+        return !is_filtered(at) && !(h == 0 && at % 3 == 1);
+    }
+    static size_t index(int h, pj::position at) {
+        return static_cast<size_t>(at * handler_count + h);
+    }
     void excuse(pj::position at) {
         for (int h = 0; h < handler_count; ++h) {
             excused_[index(h, at)] = true;
@@ -264,7 +285,8 @@ private:
         const pj::event_count sum = c.handled + c.unhandled + c.unknown + c.filtered + c.skipped +
                                     c.lettered + c.vanished;
         if (c.scanned != sum) note("the counters do not reconcile");
-        if (crashes_ == 0 && c.scanned != static_cast<pj::event_count>(last_ + 1)) note("miscounted");
+        const pj::event_count events = static_cast<pj::event_count>(last_ + 1);
+        if (crashes_ == 0 && c.scanned != events) note("miscounted");
     }
     void note(const std::string& what) {
         if (problem_.find(what) == std::string::npos) problem_ += what + "; ";
@@ -274,7 +296,6 @@ private:
     then end_;
     pj::position last_;
     pj::position decoding_ = 0;
-    a a_;
     std::vector<int> done_;
     std::vector<bool> excused_, was_pending_;
     std::set<std::pair<std::string, pj::position>> letters_;
@@ -305,7 +326,7 @@ const named_policy every_policy[] = {
     {"custom", pj::error_policy::custom(decide), then::skips},
 };
 
-/// Runs one trial; says what went wrong, if that was not said too often already. How many calls it made.
+/// Runs one trial and says what went wrong, up to 20 times. How many calls it made.
 unsigned attempt(const named_policy& policy, pj::position events, fault_at one, fault_at two = {}) {
     static int told = 0;
     trial t(policy, events, one, two);

@@ -62,7 +62,7 @@ TEST_CASE("G5 every combination of checkpoint, bounds and first start") {
                     CHECK(is_halted == (e.reason != status::ok));
                     const size_t count = is_halted ? 0 : static_cast<size_t>(newest - e.first);
                     CHECK(s.w.calls.size() == count);
-                    if (count != 0) CHECK(s.w.calls.front().at == e.first + 1);
+                    if (!s.w.calls.empty()) CHECK(s.w.calls.front().at == e.first + 1);
                     if (is_halted) CHECK(s.store.tried.empty());
                 }
             }

@@ -1,5 +1,5 @@
-// A handler that answers pending while a request is under way. The client is a fake: it answers some
-// milliseconds later, sometimes 429 or 503; its completion wakes the worker, nobody polls.
+// A handler that answers pending while a request is under way. The client is a fake: it answers
+// some milliseconds later, sometimes 429 or 503; its completion wakes the worker, nobody polls.
 #include "projections.hpp"
 #include <stdio.h>
 namespace pj = projections;
@@ -18,7 +18,7 @@ struct http_client {
 
     void put(uint32_t order, uint32_t now_ms, pj::waker when_done) {
         static const int answers[] = {200, 503, 200, 429, 200, 404};
-        status = answers[(sent + order) % 6];
+        status = answers[sent % 6];
         ++sent;
         done_at_ms = now_ms + 30 + order;
         is_busy = true;
@@ -41,7 +41,7 @@ struct search_index {
     uint32_t indexed = 0;
 
     pj::verdict on(const order_created& e, const pj::context& ctx) {
-        if (!ctx.resumed) {                 // a new event, a new attempt, or we were stopped in between
+        if (!ctx.resumed) {                 // a new event or attempt, or we were stopped
             http->cancel();
             http->put(e.order, ctx.now_ms, ctx.waker);
         }

@@ -101,8 +101,9 @@ int main()
     }
     worker.stop();
     while (worker.running()) now += worker.tick(now).wait_ms;
-    printf("%u created, %u shipped, %u failures, %u letters of \"%s\", checkpoint %d\n", model.created,
-           model.shipped, failures, sink.letters, sink.handler, static_cast<int>(slot.saved.at));
+    printf("%u created, %u shipped, %u failures, %u letters of \"%s\", checkpoint %d\n",
+           model.created, model.shipped, failures, sink.letters, sink.handler,
+           static_cast<int>(slot.saved.at));
     return model.created == 2 && model.shipped == 1 && failures == 2 && sink.letters == 1 &&
            strcmp(sink.handler, "ship") == 0 && slot.saved.at == 4 ? 0 : 2;
 }

@@ -1,6 +1,7 @@
-// An edge logger whose power fails at random: a ring of records and two checkpoint pages in flash (here
-// in RAM; a page written half is half written), a model in RAM that is rebuilt from the log's events.
-// After every power loss the counts are those of the events since the checkpoint, each exactly once.
+// An edge logger whose power fails at random: a ring of records and two checkpoint pages in flash
+// (here in RAM; a page written half is half written), a model in RAM that is rebuilt from the log's
+// events. After every power loss the counts are those of the events since the checkpoint, each
+// exactly once.
 #include "projections.hpp"
 #include <stdio.h>
 #include <string.h>
@@ -109,7 +110,7 @@ int main() {
             ++memory.next;                  // an interrupt came
             worker.wake();
             const uint32_t wait_ms = worker.tick(now).wait_ms;
-            if (now == 0) {                 // where it began is what was saved last, or later by one
+            if (now == 0) {     // it began at what was saved last, or a save later
                 begun = worker.scanned() - pj::position{counts.sum};
                 if (begun < durable) return 2;
             }

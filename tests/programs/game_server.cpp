@@ -1,5 +1,5 @@
-// A game server: three projections over one ring of events, a little of every frame; what is done when a
-// trade is impossible is a policy chosen by its name in the settings.
+// A game server: three projections over one ring of events, a little of every frame; what is done
+// when a trade is impossible is a policy chosen by its name in the settings.
 #include "projections.hpp"
 #include <stdint.h>
 #include <initializer_list>
@@ -53,8 +53,8 @@ static pj::decision page_and_halt(const pj::failure&) {
     ++pages;
     return pj::decision::halt();
 }
-static uint32_t now_ms = 0;
-static uint32_t clock_ms() { return now_ms++ / 8; }     // time passes while handlers work
+static uint32_t frame_ms = 0, looks = 0;
+static uint32_t clock_ms() { return frame_ms + looks++ / 8; }   // time passes while handlers work
 
 int main() {
     pj::memory_log<512, 32768> ring;
@@ -70,6 +70,7 @@ int main() {
         p.batch = 64;
         p.clock = clock_ms;
         p.tick_ms_max = 2;                              // whichever budget ends first
+        p.poll_ms = 10;                                 // looks in every frame
         return p;
     };
     const pj::projection on_kills = within_frame("leaderboard", kills);
@@ -91,9 +92,10 @@ int main() {
         ring.append(item_traded{frame % 2, 7, frame % 10 == 0 ? 1000u : 0u});
         impossible += frame % 10 == 0;
         if (frame % 3 == 0) ring.append(chat_line{1, {frame % 6 == 0 ? '!' : 'h', 'i'}});
-        pj::tick_all(now_ms, leaderboard_, moderation_, economy_);
+        looks = 0;
+        pj::tick_all(frame_ms += 16, leaderboard_, moderation_, economy_);
     }
-    while (pj::tick_all(now_ms, leaderboard_, moderation_, economy_) == 0) {}
+    while (pj::tick_all(frame_ms, leaderboard_, moderation_, economy_) == 0) looks = 0;
 
     uint32_t sum_kills = 0, sum_gold = 0;
     for (int i = 0; i < 8; ++i) {

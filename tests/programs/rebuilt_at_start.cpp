@@ -1,5 +1,5 @@
-// The smallest program, run three times: totals with a checkpoint saved beside them. A later run handles
-// only what is new; a cleared store means from the beginning.
+// The smallest program, run three times: totals with a checkpoint saved beside them. A later run
+// handles only what is new; a cleared store means from the beginning.
 #include "projections.hpp"
 #include <stdio.h>
 namespace pj = projections;

@@ -1,5 +1,5 @@
-// Two workers of different pace over one log: totals are quick, invoices go through a mail server that is
-// down for a while; the one falls behind, halts, is told to go on; the other does not care.
+// Two workers of different pace over one log: totals are quick, invoices go through a mail server
+// that is down for a while; the one falls behind, halts, is told to go on; the other does not care.
 #include "projections.hpp"
 #include <stdio.h>
 namespace pj = projections;

@@ -1,5 +1,5 @@
-// Ten years of a shop's log: three versions of one event, a renamed one, numbers instead of names, one
-// codec for a namespace, a struct from a generated header, a handler for the parent of all.
+// Ten years of a shop's log: three versions of one event, a renamed one, numbers instead of names,
+// one codec for a namespace, a struct from a generated header, a handler for the parent of all.
 #include "projections.hpp"
 #include <stdio.h>
 #include <string.h>
@@ -16,7 +16,9 @@ static bool two(const pj::stored_event& in, unsigned& a, unsigned& b) {
 
 struct created_v1 : order_event {
     unsigned marks = 0;
-    static bool decode(const pj::stored_event& in, created_v1& out) { return two(in, out.order, out.marks); }
+    static bool decode(const pj::stored_event& in, created_v1& out) {
+        return two(in, out.order, out.marks);
+    }
 };
 struct created_v2 : order_event {
     using previous = created_v1;
@@ -25,7 +27,9 @@ struct created_v2 : order_event {
         order = old.order;
         euros = old.marks / 2;
     }
-    static bool decode(const pj::stored_event& in, created_v2& out) { return two(in, out.order, out.euros); }
+    static bool decode(const pj::stored_event& in, created_v2& out) {
+        return two(in, out.order, out.euros);
+    }
 };
 struct order_created : order_event {
     static constexpr pj::event_type type{"OrderCreated", pj::schema{3}};
@@ -35,7 +39,9 @@ struct order_created : order_event {
         order = old.order;
         cents = old.euros * 100;
     }
-    static bool decode(const pj::stored_event& in, order_created& out) { return two(in, out.order, out.cents); }
+    static bool decode(const pj::stored_event& in, order_created& out) {
+        return two(in, out.order, out.cents);
+    }
 };
 struct order_shipped : order_event {            // the old log says OrderSent
     static constexpr pj::event_type type{"OrderShipped"};
@@ -67,7 +73,9 @@ template<class E> bool decode_event(const pj::stored_event& in, E& out) { return
 namespace generated { struct Refund { unsigned order, cents; }; }
 template<> struct projections::event_traits<generated::Refund> {
     static constexpr event_type type{"Refund"};
-    static bool decode(const stored_event& in, generated::Refund& out) { return in.payload.copy_to(out); }
+    static bool decode(const stored_event& in, generated::Refund& out) {
+        return in.payload.copy_to(out);
+    }
 };
 
 struct activity {

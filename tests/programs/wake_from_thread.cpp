@@ -1,5 +1,5 @@
-// Requests from another thread: none is lost. Every wake() is waited for, so a lost one would hang and is
-// noticed by the clock. Also to be run under -fsanitize=thread.
+// Requests from another thread: none is lost. Every wake() is waited for, so a lost one would hang
+// and is noticed by the clock. Also to be run under -fsanitize=thread.
 #include "projections.hpp"
 #include <atomic>
 #include <chrono>
@@ -29,8 +29,8 @@ struct counter_log {
 template<class Done> static bool wait_until(Done&& is_done) {
     const auto begun = std::chrono::steady_clock::now();
     for (unsigned i = 0; !is_done(); ++i) {
-        if (i % 64 != 63) continue;
         std::this_thread::yield();
+        if (i % 1024 != 1023) continue;
         if (std::chrono::steady_clock::now() - begun > std::chrono::seconds(10)) return false;
     }
     return true;
@@ -63,7 +63,7 @@ int main() {
     if (worker.start() != pj::status::ok) return 1;
     std::thread engine(serve, std::ref(worker));
 
-    const int wakes = 250000, every = 5000;
+    const int wakes = 200000, every = 5000;
     int lost = 0;
     for (int i = 1; i <= wakes && lost == 0; ++i) {
         if (i % every == 0) {               // rest, during which nothing is handled; then go on

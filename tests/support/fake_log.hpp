@@ -134,7 +134,8 @@ public:
             limit = shows.front();
             shows.pop_front();
         }
-        if (says_trimmed && after < trimmed && s.answer == pj::status::ok) return pj::status::trimmed;
+        const bool is_trimmed = says_trimmed && after < trimmed;
+        if (is_trimmed && s.answer == pj::status::ok) return pj::status::trimmed;
         const bool stops_short = show(after, visit, limit);
         throw_if(s);
         if (scanned_to > pj::before_first) visit.scanned_to(scanned_to);

@@ -101,7 +101,7 @@ TEST_CASE("handler_map: everything that can be added, called in the order of add
     CHECK(traced() == list{"drawing circle", "member", "member with", "parent", "object",
                            "object with", "free", "free with", "lambda", "lambda with", "hand",
                            "area"});
-    CHECK(circle::decoded == 2);        // once before and once after the one that takes it undecoded
+    CHECK(circle::decoded == 2);        // before and after the one that takes it undecoded
     CHECK(pj::deliver(map, a_square, true) == pj::handled);
     CHECK(traced() == list{"drawing square again", "area"});
     CHECK(pj::deliver(map, {3, "Quadrat", {"s", 1}}) == pj::handled);

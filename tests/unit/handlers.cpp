@@ -143,7 +143,8 @@ TEST_CASE("answers: nothing, a status, a verdict") {
     CHECK(give(p, shipped{}) == pj::pending);
     p.next_status = pj::status::conflict;
     CHECK(give(p, shipped{}) == pj::fail(static_cast<uint32_t>(pj::status::conflict)));
-    for (const pj::verdict v : {pj::handled, pj::pending, pj::pending_for(7), pj::fail(3), pj::reject(4)}) {
+    for (const pj::verdict v :
+         {pj::handled, pj::pending, pj::pending_for(7), pj::fail(3), pj::reject(4)}) {
         p.next = v;
         CHECK(give(p, packed{}) == v);
     }
@@ -216,8 +217,8 @@ TEST_CASE("every_event: unknown and undecodable ones too") {
 TEST_CASE("an event keeps the names it once had") {
     forecast p;
     const weather w{21};
-    for (const pj::type_key key : {pj::type_key("Weather"), pj::type_key("Meteo"), pj::type_key("Wx"),
-                                   pj::type_key(pj::id{77})}) {
+    for (const pj::type_key key : {pj::type_key("Weather"), pj::type_key("Meteo"),
+                                   pj::type_key("Wx"), pj::type_key(pj::id{77})}) {
         p.degrees = 0;
         CHECK(pj::deliver(p, {0, key, {&w, sizeof w}}) == pj::handled);
         CHECK(p.degrees == 21);

@@ -154,7 +154,7 @@ TEST_CASE("production(): retried, then lettered; unknown types are another versi
     CHECK(s.worker.checkpointed() == 1);
 }
 
-TEST_CASE("development(): the first failure and the first unknown type halt; every event is saved") {
+TEST_CASE("development(): the first failure and the first unknown type halt; saves each event") {
     setup s;
     s.what = pj::development("shop", s.log, s.handler, s.checkpoints);
     s.log.append(job{1});

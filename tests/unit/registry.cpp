@@ -187,7 +187,10 @@ template<size_t... I> crowd<I...> crowd_of(std::index_sequence<I...>);
 template<size_t N> using crowd_to = decltype(crowd_of(std::make_index_sequence<N>()));
 
 /// Forty classes, each with an event of its own and all with every fifth.
-template<int I> struct own { static constexpr pj::event_type type{pj::id{1000 + I}, pj::raw}; char c; };
+template<int I> struct own {
+    static constexpr pj::event_type type{pj::id{1000 + I}, pj::raw};
+    char c;
+};
 template<int I> struct one_of_forty {
     using handles = pj::events<own<I>, own<100 + I % 5>>;
     int mine = 0, ours = 0;

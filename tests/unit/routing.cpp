@@ -253,7 +253,7 @@ TEST_CASE("routing: a name in the log is matched as a name, a number as a number
     CHECK(pj::routes(p).find("1").known() == false);
     CHECK(pj::routes(p).find(pj::id{1}).size() == 1);
     const pj::event_type other_name{"Other", pj::id{1}};
-    CHECK_FALSE(pj::routes(p).find(other_name).known());    // it has a name: the number is not looked at
+    CHECK_FALSE(pj::routes(p).find(other_name).known());    // by its name
     CHECK(pj::deliver(p, {0, other_name, {&c, 1}}) == pj::handled);
     CHECK(p.parcels == 0);
     CHECK_FALSE(pj::routes(p).find(pj::id{0}).known());

@@ -61,7 +61,8 @@ TEST_CASE("memory_log: positions from 0, every field kept, bounds of an empty on
     CHECK(log.append(pj::id{42}, {}) == 2);
     CHECK(log.append({99, std::string("Full"), {"yz", 2}, "agg", 4, -12345678901, nullptr}) == 3);
     CHECK(read_all(log, -1) == std::vector<std::string>{
-        "0 Ticket t seat-1 3 0", "1 Named x id 7 0", "2 #42   1 0", "3 Full yz agg 4 -12345678901"});
+        "0 Ticket t seat-1 3 0", "1 Named x id 7 0", "2 #42   1 0",
+        "3 Full yz agg 4 -12345678901"});
     CHECK(read_all(log, 2).size() == 1);
     CHECK(read_all(log, 3).empty());
     CHECK(limits_of(log).trimmed == pj::before_first);
@@ -70,7 +71,7 @@ TEST_CASE("memory_log: positions from 0, every field kept, bounds of an empty on
 
 TEST_CASE("memory_log: too large for the ring is refused, exactly as large is not") {
     pj::memory_log<4, 16> log;
-    const std::string most(14, 'm');                    // and the name's one, and one of the ring's own
+    const std::string most(14, 'm');        // and the name's one, and one of the ring's own
     CHECK(log.append("N", pj::text(most)) == 0);
     CHECK(log.append("N", pj::text(most + "m")) == pj::before_first);
     CHECK(log.append("N", pj::text(std::string(1000, 'm'))) == pj::before_first);
@@ -133,7 +134,7 @@ TEST_CASE("memory_log: append() inside a handler never takes away what is being 
     pj::worker worker{what};
     REQUIRE(worker.start() == pj::status::ok);
     static_cast<void>(worker.tick(0));
-    CHECK(handler.handled == 6);                        // what was appended is read in the same pass
+    CHECK(handler.handled == 6);        // what was appended is read in the same pass
     CHECK(handler.refused == 2);
     CHECK(log.append("After", x) == 6);
     CHECK(limits_of(log).trimmed == 0);
@@ -147,7 +148,8 @@ TEST_CASE("memory_log: a random life, compared with a deque") {
     std::mt19937 random(11);
     for (int i = 0; i < 30000; ++i) {
         const std::string name = std::string("Name").substr(0, 1 + random() % 4);
-        const std::string payload(random() % (random() % 50 == 0 ? 230 : 40), static_cast<char>('a' + i % 26));
+        const unsigned longest = random() % 50 == 0 ? 230 : 40;
+        const std::string payload(random() % longest, static_cast<char>('a' + i % 26));
         const std::string id(random() % 6, 'i');
         const size_t bytes = name.size() + payload.size() + id.size() + 1;
         const pj::position at = log.append({0, name, payload, id, 2, i, nullptr});
