@@ -1548,7 +1548,11 @@ private:
 namespace detail {
 
 /// All of a memory_checkpoint_store but its capacity.
-struct checkpoint_slot { checkpoint record; uint16_t name_size; bool used; };
+struct checkpoint_slot {
+    unsigned char record[sizeof(checkpoint)];   // its bytes, so that an empty store is all zero
+    uint16_t name_size;
+    bool used;
+};
 
 inline status load_from(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
                         text key, checkpoint& out);
@@ -3888,8 +3892,9 @@ inline status memory_log_core::bounds(position& trimmed, position& newest) const
 inline status load_from(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
                         text key, checkpoint& out) {
     for (size_t i = 0; i < count; ++i) {
-        if (cells[i].used && text(names + i * width, cells[i].name_size) == key)
-            out = cells[i].record;
+        if (cells[i].used && text(names + i * width, cells[i].name_size) == key) {
+            __builtin_memcpy(&out, cells[i].record, sizeof out);
+        }
     }
     return status::ok;
 }
@@ -3905,9 +3910,13 @@ inline status save_to(checkpoint_slot* cells, char* names, size_t count, size_t 
     }
     if (at == count || key.size() > width) return status::failed;
     checkpoint_slot& slot = cells[at];
-    if (next.revision != (slot.used ? slot.record.revision : 0) + 1) return status::conflict;
+    checkpoint before;
+    if (slot.used) __builtin_memcpy(&before, slot.record, sizeof before);
+    if (next.revision != before.revision + 1) return status::conflict;
     for (size_t i = 0; i < key.size(); ++i) names[at * width + i] = key.data()[i];
-    slot = {next, static_cast<uint16_t>(key.size()), true};
+    __builtin_memcpy(slot.record, &next, sizeof next);
+    slot.name_size = static_cast<uint16_t>(key.size());
+    slot.used = true;
     return status::ok;
 }
 
