@@ -3726,7 +3726,8 @@ inline status worker::skip_failed(position at) {
 
 inline status worker::set_position(position expected, position next) {
     if (ticking_) return status::reentered;
-    if (loaded_ && at_ != expected) return status::conflict;
+    const bool is_at_work = stage_ != stage::stopped && stage_ != stage::ending && loaded_;
+    if (is_at_work && at_ != expected) return status::conflict;
     return reset(next);
 }
 
