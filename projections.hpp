@@ -1942,7 +1942,8 @@ template<class T> struct name_of_type {
     struct characters { char at[size]; };
     static constexpr characters copy() {
         characters result{};
-        for (size_t i = 0; i < size; ++i) result.at[i] = spelled<T>().data()[i];
+        constexpr text name = spelled<T>();
+        for (size_t i = 0; i < size; ++i) result.at[i] = name.data()[i];
         return result;
     }
     static constexpr characters value = copy();

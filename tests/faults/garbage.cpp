@@ -65,7 +65,7 @@ struct storm {
         meddle();
         if (one_in(6)) return any_status();
         expect(visit.wanted() > 0 && visit.wanted() <= batch, "wanted()");
-        for (pj::position at = after + 1; at <= last && after < last; ++at) {
+        for (pj::position at = after < last ? after + 1 : last + 1; at <= last; ++at) {
             pj::stored_event slice[3] = {shown(at), shown(at), shown(at)};
             if (one_in(30)) slice[0] = shown(any_position());
             if (one_in(30)) visit.scanned_to(claimed(at - 1));

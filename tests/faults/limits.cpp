@@ -291,3 +291,61 @@ TEST_CASE("a halt that finds somebody else's record does not save over it, nor l
     CHECK(b.checkpoints.saves < 3);
     CHECK(b.now < 100);
 }
+
+namespace {
+
+enum class sick : uint8_t { none, read, bounds, load, save, put };
+
+/// Every port in one; the sick one always answers the same.
+struct hospital {
+    sick who;
+    pj::status answer;
+    int calls = 0;
+    pj::status of(sick me) {
+        if (me != who) return pj::status::ok;
+        ++calls;
+        return answer;
+    }
+    pj::status read(pj::position after, pj::visitor& visit) {
+        for (pj::position at = after + 1; at < 3; ++at) {
+            static const job j{1};
+            if (who != sick::read && !visit(pj::raw_event(at, j))) break;
+        }
+        return of(sick::read);
+    }
+    pj::status bounds(pj::position&, pj::position& newest, uint64_t&) {
+        newest = 2;
+        return of(sick::bounds);
+    }
+    pj::status load(pj::text, pj::checkpoint&) { return of(sick::load); }
+    pj::status save(pj::text, const pj::checkpoint&) { return of(sick::save); }
+    pj::status put(const pj::dead_letter&) { return of(sick::put); }
+};
+
+} // namespace
+
+TEST_CASE("a port that never gets well is asked now and then, never in a busy loop") {
+    for (const sick who : {sick::read, sick::bounds, sick::load, sick::save, sick::put}) {
+        for (const pj::status answer : {pj::status::pending, pj::status::failed}) {
+            hospital ports{who, answer};
+            slow<0> rejects;
+            slow<1> pends;
+            pends.pends = who == sick::put ? 1000000 : 0;       // looked at every 10 ms
+            pj::registry handlers{rejects, pends};
+            pj::projection what{"hospital", ports, handlers, ports};
+            what.dead_letters = ports;
+            what.on_error = pj::error_policy::dead_letter();
+            what.save = {1, 0, true};
+            pj::worker worker{what};
+            REQUIRE(worker.start() == pj::status::ok);
+            uint32_t now = 0;
+            int ticks = 0;
+            for (; now < 2000 && ticks < 1000; ++ticks) now += worker.tick(now).wait_ms;
+            const int most = answer == pj::status::pending ? 202 : 8;
+            CHECK(ports.calls >= 4);
+            CHECK(ports.calls <= most);
+            CHECK(ticks <= (who == sick::put ? 215 : most + 8));
+            CHECK(worker.running());
+        }
+    }
+}

@@ -15,7 +15,7 @@ namespace support {
 
 /// The payload "!" cannot be decoded.
 template<int Which> struct sample_event {
-    static constexpr const char* names[] = {"Alpha", "Beta", "Gamma"};
+    static constexpr const char* names[3] = {"Alpha", "Beta", "Gamma"};
     static constexpr pj::event_type type{pj::text(names[Which])};
     std::string payload;
     static bool decode(const pj::stored_event& in, sample_event& out) {
