@@ -1837,6 +1837,17 @@ template<> struct handled_types<live_only<every_event>> : handled_types<every_ev
 };
 template<class P> using handled_by = handled_types<typename P::handles>;
 
+/// What is listed in events<...> needs an on() of its own; matching<...> asks for a parent's too.
+template<class P, class E> constexpr void demand_on() {
+    if constexpr (handled_by<P>::own) {
+        static_assert(has_on<P, E>, "projections: `handles` names an event for which there is no "
+                                    "on(const Event&)");
+        static_assert(!has_on<P, E> || has_own_on<P, E>,
+                      "projections: an event in `handles` would be swallowed by the on() of its "
+                      "parent; write an on() of its own or list it in pj::matching<...>");
+    }
+}
+
 // ---- one event on its way to its handlers
 
 struct delivery {
@@ -2267,15 +2278,7 @@ template<bool Alone, class... P> struct compiled_routes {
     template<class Q, class E>
     PROJECTIONS_INLINE_ static void step(cursor& at, delivery& d, [[maybe_unused]] const E& event) {
         if constexpr (calls<Q, E>()) {
-            if constexpr (handled_by<Q>::own) {
-                static_assert(has_on<Q, E>,
-                              "projections: `handles` names an event for which there is no "
-                              "on(const Event&)");
-                static_assert(
-                    !has_on<Q, E> || has_own_on<Q, E>,
-                    "projections: an event in `handles` would be swallowed by the on() of its "
-                    "parent; write an on() of its own or list it in pj::matching<...>");
-            }
+            demand_on<Q, E>();
             if ((d.mask & at.bit) != 0) {
                 Q& handler = *static_cast<Q*>(*at.handler);
                 const auto with = [&]() { return d.for_handler(at.bit); };
@@ -2634,7 +2637,6 @@ verdict call_with_stored(void* self, const stored_event& event, const context& w
     return call_on(*static_cast<P*>(self), event, [&]() -> const context& { return with; });
 }
 
-template<class F, class... A> inline constexpr bool is_callable_with = false;
 template<class Void, class F, class... A> inline constexpr bool is_callable_as = false;
 template<class F, class... A>
 inline constexpr bool is_callable_as<void_t<decltype(declval<F>()(declval<A>()...))>, F, A...> =
@@ -2701,15 +2703,7 @@ template<size_t N> template<class P, bool Live, class... E>
 void handler_map<N>::add_all(P& handler, events<E...>) {
     const auto one = [&](auto* type) {
         using event = detail::plain<decltype(*type)>;
-        if constexpr (detail::handled_by<P>::own) {
-            static_assert(detail::has_on<P, event>,
-                          "projections: `handles` names an event for which there is "
-                          "no on(const Event&)");
-            static_assert(
-                !detail::has_on<P, event> || detail::has_own_on<P, event>,
-                "projections: an event in `handles` would be swallowed by the on() of its parent; "
-                "write an on() of its own or list it in pj::matching<...>");
-        }
+        detail::demand_on<P, event>();
         detail::map_entry entry{};
         if constexpr (detail::has_on<P, event>) {
             entry.group = &detail::call_group<event>;
