@@ -103,9 +103,11 @@
 //   >>events         event_traits: how a C++ type is found in the log and decoded
 //   >>handlers       context, lists of events, registry, handler_map
 //   >>ports          event store, checkpoint store, dead letters, observer, plain callbacks
-//   >>policy         error policies, backoff
+//   >>policy         error policies, backoff, crash-loop guard
 //   >>projection     the description and its options
 //   >>worker         engine and worker
+//   >>sink           event_sink: the same projection, fed by a broker
+//   >>replay         replay_engine: the same projection, rebuilt
 //   >>stores         memory_log, memory_checkpoint_store
 //   >>helpers        run, tick_all, deliver, profiles
 //   >>detail         bodies: routing tables, the tick, encoding
@@ -445,6 +447,8 @@ enum class [[nodiscard]] status : uint8_t {
     checkpoint_corrupt,         ///< what is stored is no checkpoint; load() may answer this itself
     checkpoint_conflict,        ///< two engines of one name
     checkpoint_ahead,           ///< above the newest event of the log
+    rebuild_unfinished,         ///< the model is being rebuilt, or a replay_engine was interrupted
+    partial_record,             ///< the store does not keep all of what it was given
 
     // store
     store_failed = 4 << 5,
@@ -473,7 +477,8 @@ enum class [[nodiscard]] status : uint8_t {
     duplicate_handler,          ///< one handler name twice for one event type
     bad_batch,
     bad_save_rule,
-    bad_backoff
+    bad_backoff,
+    bad_key                     ///< the keys of a replay's partitions do not fit into its buffer
 };
 
 enum class status_group : uint8_t {
@@ -521,6 +526,8 @@ constexpr verdict fail(uint32_t code = 0) { return {verdict::kind::failed, code}
 constexpr verdict reject(uint32_t code = 0) { return {verdict::kind::rejected, code}; }
 /// The code of a failure that was an exception.
 inline constexpr uint32_t code_thrown = 0x0FFFFFFFu;
+/// The code of a failure that no handler stated: a crash_guard's, a message that cannot be opened.
+inline constexpr uint32_t code_crashed = 0x0FFFFFFEu;
 
 // ---------------------------------------------------------------------------------------- >>events
 
@@ -676,8 +683,6 @@ public:
     void* self = nullptr;
     const detail::route_table* table = nullptr;
 };
-
-namespace detail { template<class... P> struct registry_routes; }
 
 /// Several handlers behind one projection: every event reaches all that handle its type, in the
 /// order given here; each type is decoded once. Costs one pointer per handler; the routes are built
@@ -847,6 +852,7 @@ public:
 
 private:
     friend class engine;
+    friend class event_sink;
     inline bool take(const stored_event& event);
     bool close() {
         left_ = wanted();
@@ -877,11 +883,11 @@ struct checkpoint {
     uint64_t fencing_token = 0;                 ///< of the lease under which it was saved
     position replayed_through = before_first;   ///< events up to here are replayed, not new
     uint64_t log_id = 0;                        ///< 0: not recorded
-    position suspect = before_first;            ///< crash-loop guard: the event in work
+    position suspect = before_first;            ///< crash_guard: the event in work
     uint32_t rebuild = 0;                       ///< how often the model was rebuilt
-    uint16_t crashes = 0;                       ///< crash-loop guard: in a row, without progress
+    uint16_t crashes = 0;                       ///< crash_guard: in a row, without progress
     uint8_t hash_scheme = 0;                    ///< how partitions are computed; 0: not recorded
-    uint8_t replay_stage = 0;                   ///< 0: no rebuild under way
+    uint8_t replay_stage = 0;                   ///< 0: no rebuild under way; see replay_engine
 };
 
 /// The size of an encoded checkpoint.
@@ -1007,7 +1013,10 @@ enum class notice_kind : uint8_t {
     event_unknown,              ///< of no registered type
     handler_failed,             ///< one call; `cause` says more; a policy decides next
     letter_failed,              ///< the sink did not take it; offered again
-    checkpoint_saved, checkpoint_failed, store_failed
+    checkpoint_saved, checkpoint_failed, store_failed,
+    rebuild_began,              ///< its marker is about to be saved
+    rebuild_dropped,            ///< on_drop has succeeded
+    rebuild_finished
 };
 /// Valid during the call. `cause` is set where a failure led to it.
 struct notice {
@@ -1120,6 +1129,32 @@ struct save_rule {
     bool when_idle = true;          ///< as soon as the end of the log is reached
 };
 
+/// Keeps an event that crashes its handler (a fault, a watchdog) from crashing it at every start.
+///
+/// The host says of each start() whether it follows a crash. After one, and until as many events
+/// have passed as may have been in work, the checkpoint names each event before it is begun. After
+/// `crashes_max` crashes in a row, with no event completed and the log's end not reached, the event
+/// that was in work counts as failed for good (permanent, code_crashed), untried, and the error
+/// policy says what becomes of it. Name it in projection::crashes; one serves many engines.
+class crash_guard {
+public:
+    /// Pre: crashes_max > 0.
+    constexpr explicit crash_guard(uint16_t crashes_max = 3)
+        : loaded_(&loaded), allows_(&allows), crashes_max_(crashes_max) {}
+    constexpr uint16_t crashes_max() const { return crashes_max_; }
+
+private:
+    friend class engine;
+    inline static void loaded(engine& e);
+    inline static bool allows(engine& e, detail::delivery& d);
+    // Reached through pointers, so that the code is linked only where a guard is named.
+    void (*loaded_)(engine& e);
+    bool (*allows_)(engine& e, detail::delivery& d);
+    uint16_t crashes_max_;
+};
+/// What start() follows.
+enum class start_cause : uint8_t { clean, crash };
+
 enum class unknown_types : uint8_t { ignore, fail };
 /// Where a projection without a checkpoint begins. the_beginning refuses a log whose beginning is
 /// gone.
@@ -1146,6 +1181,7 @@ struct projection {
     const error_policy* on_error_replaying = nullptr;   ///< nullptr: as on_error
     unknown_types on_unknown = unknown_types::ignore;
     backoff delays{};
+    const crash_guard* crashes = nullptr;
 
     // pace
     uint32_t batch = 100;               ///< events at most in one tick
@@ -1159,6 +1195,15 @@ struct projection {
     // selection
     begin_at first_start = begin_at::the_beginning;
     callback<bool(const stored_event&)> filter{};       ///< false: not for this projection
+
+    // replayed events, which live_only handlers do not see
+    /// Events up to here were handled by another projection: for the one that takes its place,
+    /// where the old one stopped. Kept in the checkpoint; less than is kept changes nothing.
+    position replayed_through = before_first;
+    /// The model does not survive a restart (it lives in RAM): every run reads again from the
+    /// oldest event that is kept, silently up to the checkpoint, and saves nothing before it. For
+    /// workers.
+    bool volatile_model = false;
 };
 
 // ---------------------------------------------------------------------------------------- >>worker
@@ -1184,6 +1229,7 @@ struct tick_result {
 /// counts once, when it gets its outcome, under the worst of its handlers'.
 struct counters {
     event_count scanned, handled, unhandled, unknown, filtered, skipped, lettered, vanished;
+    event_count duplicate;      ///< a sink's: messages that were done already
     event_count failed_calls;   ///< every failed attempt of every handler
 };
 
@@ -1235,8 +1281,10 @@ private:
     uint8_t byte_ = 0;
 };
 
-enum class outcome : uint8_t { handled, unhandled, unknown, filtered, lettered, skipped, vanished };
-inline constexpr size_t outcome_count = 7;
+enum class outcome : uint8_t {
+    handled, unhandled, unknown, filtered, lettered, skipped, vanished, duplicate
+};
+inline constexpr size_t outcome_count = 8;
 
 /// Stands for a handler's index where no handler is to blame.
 inline constexpr uint8_t no_handler = 0xFF;
@@ -1249,6 +1297,23 @@ inline constexpr uint8_t owed_letters_max = 4;
 enum class saving : uint8_t { none, pending, failed, refused };
 /// Whether bounds() must be asked before the next read.
 enum class asking : uint8_t { none, again, first };
+
+/// What one kind of engine does in its own way. In read-only memory, one per kind, so that an
+/// engine pays one pointer, and only the kinds that are used are linked. nullptr: as the worker
+/// does.
+struct role {
+    status (*begin)(engine& e);             // at start(): forget the last run; what is wrong
+    text (*key)(const engine& e);           // of the checkpoint
+    uint32_t (*batch)(const engine& e);
+    bool (*prepare)(engine& e);             // before reading; false: not now
+    bool (*leave)(engine& e);               // before the last save; false: not yet
+    void (*reject)(engine& e);              // takes the letters if there is no sink for them
+    bool is_fed;                            // events are given to it, not read by it
+    bool is_rebuilding;                     // ends at replayed_through
+};
+inline constexpr role worker_role{};
+struct sink_hooks;
+struct replay_hooks;
 
 } // namespace detail
 
@@ -1263,7 +1328,8 @@ public:
     /// Pre: stopped or halted (a halted engine starts over from its checkpoint). Forgets stop(),
     /// pause() and resume() from before, keeps wake() and the counters' values at zero.
     /// Returns: ok, already_started, reentered, or one of the configuration group.
-    inline status start();
+    /// `cause` says whether the last run ended by a crash; only a crash_guard looks at it.
+    inline status start(start_cause cause = start_cause::clean);
 
     /// One bounded portion of work, in this order: requests; load; bounds; read and handle; save.
     /// Calls: load, save, read at most once each; bounds at most twice; decode, handlers, filter,
@@ -1309,24 +1375,35 @@ public:
     const failure_record& last_failure() const { return last_failure_; }
     const projection& described_by() const { return *what_; }
 
+    // Commands: never from inside a callback (they answer reentered).
+
+    /// Goes on after a halt: the event it halted before is tried again, as many times as at first.
+    /// Returns: ok; not_halted; reentered.
+    inline status retry_failed();
+    /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
+    /// last_failure().at.
+    /// Returns: ok; not_halted, also if the engine no longer stands before that event; reentered.
+    inline status skip_failed(position at);
+
 protected:
-    constexpr explicit engine(const projection& what) : what_(&what) {}
+    constexpr engine(const projection& what, const detail::role& as) : what_(&what), role_(&as) {}
     ~engine() = default;
+
+    inline status set_position(position expected, position next);
+    inline status reset(position to = before_first);
+
+private:
+    friend class visitor;
+    friend class event_sink;
+    friend class replay_engine;
+    friend class crash_guard;
+    friend struct detail::delivery;
+    friend struct detail::sink_hooks;
+    friend struct detail::replay_hooks;
 
     enum class stage : uint8_t { stopped, loading, working, ending, halted };
     static constexpr uint8_t pause_on = 1;
     static constexpr uint8_t pause_off = 2;
-
-    inline void forget_held();
-    inline void load_anew();
-    inline void go_on();
-    inline void give_up_held(detail::outcome how);
-    inline void notify(notice_kind kind, status reason, const failure* cause = nullptr);
-
-private:
-    friend class visitor;
-    friend class worker;
-    friend struct detail::delivery;
 
     inline status validate() const;
     inline void take_requests();
@@ -1335,7 +1412,9 @@ private:
     // the steps of a tick
     inline void advance();
     inline void load();
+    inline void adopt(const checkpoint& found);
     inline void settle_conflict(const checkpoint& found);
+    inline bool ask_bounds(position& trimmed);
     inline bool look_at_bounds();
     inline bool begin_somewhere(position trimmed, bool is_new);
     inline void read();
@@ -1346,8 +1425,18 @@ private:
     PROJECTIONS_COLD_ inline void end();
     inline uint32_t wait_ms() const;
 
+    inline void load_anew();
+    inline void go_on();
+    inline void go_to(position to);
+    inline void notify(notice_kind kind, status reason, const failure* cause = nullptr);
+
     // one event
     inline bool take_closely(visitor& from, const stored_event& event);
+    inline void count(const visitor& from, uint32_t taken);
+    inline void count_as(detail::outcome what);
+    inline event_count counted() const;
+    inline void give_up_held(detail::outcome how);
+    inline void forget_held();
     inline detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
     inline uint32_t next_in_round(detail::delivery& d);
     inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
@@ -1369,20 +1458,29 @@ private:
     PROJECTIONS_COLD_ inline bool halt(status why);
     bool is_holding() const { return held_at_ >= 0; }
     bool is_refused() const { return saving_ == detail::saving::refused; }
-    bool is_dirty() const { return save_first_ || at_ != record_.at; }
+    /// The checkpoint names an event in work, and there is none.
+    bool is_cleared() const {
+        return careful_ != 0 && caught_up_ && record_.suspect != before_first;
+    }
+    bool is_dirty() const { return save_first_ || at_ > record_.at || is_cleared(); }
     bool only_saves() const {
-        return saving_ == detail::saving::pending || save_first_ || unsaved_ >= unsaved_max();
+        return saving_ == detail::saving::pending || save_first_ || unsaved_ >= unsaved_max() ||
+               is_cleared();
     }
     /// The record is ours to replace.
     bool may_save() const {
         return end_reason_ != status::checkpoint_conflict &&
-               end_reason_ != status::checkpoint_corrupt;
+               end_reason_ != status::checkpoint_corrupt &&
+               end_reason_ != status::rebuild_unfinished;
     }
+    text key() const { return role_->key != nullptr ? role_->key(*this) : what_->name; }
+    uint32_t batch() const { return role_->batch != nullptr ? role_->batch(*this) : what_->batch; }
     uint32_t unsaved_max() const {
-        return what_->unsaved_max != 0 ? what_->unsaved_max : what_->batch * 10;
+        return what_->unsaved_max != 0 ? what_->unsaved_max : batch() * 10;
     }
 
     const projection* what_;
+    const detail::role* role_;
 
     // Bytes come first: a Cortex-M0 reaches only the first 32 of an object with one instruction.
     detail::request stop_{};
@@ -1412,7 +1510,9 @@ private:
     uint8_t owed_ = 0;                  // letters that the sink has not taken
     detail::outcome worst_ = detail::outcome::handled;
     status halt_with_ = status::ok;     // a policy wants to halt when the round ends
+    bool moved_back_ = false;           // the position to be saved is below the one that is kept
     uint16_t attempt_ = 0;
+    uint16_t careful_ = 0;              // so many events are named before they are begun
     uint32_t todo_ = 0;                 // handlers to call in this round
     uint32_t pending_ = 0;              // those of them that answered pending
     uint32_t retry_ = 0;                // handlers to call in the next round
@@ -1423,10 +1523,10 @@ private:
     // long.
     uint32_t now_ms_ = 0;
     uint32_t read_in_ = 0;              // no read or load before
-    uint32_t retry_in_ = 0;             // no next round of attempts before
+    uint32_t retry_in_ = 0;             // no next round of attempts before; while the run ends:
+                                        // no save after
     uint32_t letter_in_ = 0;            // no letter before
     uint32_t save_in_ = 0;
-    uint32_t stop_in_ = 0;
 
     uint32_t unsaved_ = 0;              // events since the last save
     uint32_t saving_events_ = 0;        // how many of them the save under way covers
@@ -1437,7 +1537,6 @@ private:
     uint32_t letters_[detail::owed_letters_max]{};      // code << 4 | failure_kind
     uint8_t letter_handlers_[detail::owed_letters_max]{};
     event_count counts_[detail::outcome_count]{};
-    event_count scanned_ = 0;
     event_count failed_calls_ = 0;
     failure_record last_failure_{};
 };
@@ -1446,25 +1545,169 @@ private:
 class worker : public engine {
 public:
     /// Keeps the address only, so members may be declared in any order and this may be constexpr.
-    constexpr explicit worker(const projection& what) : engine(what) {}
+    constexpr explicit worker(const projection& what) : engine(what, detail::worker_role) {}
     worker(const projection&&) = delete;
 
-    // Commands: never from inside a callback (they answer reentered).
-
-    /// Goes on after a halt: the event it halted before is tried again, as many times as at first.
-    /// Returns: ok; not_halted; reentered.
-    inline status retry_failed();
-    /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
-    /// last_failure().at.
-    /// Returns: ok; not_halted, also if the engine no longer stands before that event; reentered.
-    inline status skip_failed(position at);
     /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry
-    /// and a pending call.
+    /// and a pending call. Never from inside a callback.
     /// Returns: ok; conflict, the engine is not at `expected` (see scanned()); stopped; not_loaded;
     /// reentered.
-    inline status set_position(position expected, position next);
+    status set_position(position expected, position next) {
+        return engine::set_position(expected, next);
+    }
     /// The same without asking where it is.
-    inline status reset(position to = before_first);
+    status reset(position to = before_first) { return engine::reset(to); }
+};
+
+// ------------------------------------------------------------------------------------------ >>sink
+
+/// A broker's client, where a sink should subscribe and unsubscribe by itself.
+struct consumer {
+    /// Called by the first tick that has the checkpoint, and after a halt. Answers ok, pending or
+    /// failed; asked until it is ok.
+    status (*subscribe)(void* self, text topic, text queue) = nullptr;
+    /// Called when the run ends, before the last save. Answers ok or pending; a failure is reported
+    /// to the observer, and the run ends all the same.
+    status (*unsubscribe)(void* self, text topic, text queue) = nullptr;
+    void* self = nullptr;
+
+    constexpr consumer() = default;
+    /// From an object with `subscribe` and `unsubscribe`.
+    template<class T, detail::require<!detail::is_same<detail::plain<T>, consumer>> = 0>
+    constexpr consumer(T&& client);
+};
+
+struct sink_options {
+    consumer client{};
+    text topic{};
+    text queue{};
+    /// For a broker whose messages carry their type inside: fills in what the message as offered
+    /// does not say (type, payload, aggregate, version). False: not readable, a decode failure.
+    callback<bool(stored_event& message)> open{};
+    /// Messages without offsets are numbered and the number saved, as the Python package does. It
+    /// never tells a duplicate; without it nothing is saved for them.
+    bool count_messages = false;
+};
+
+/// What to tell the broker about the message that was offered.
+enum class receipt : uint8_t {
+    ack,                        ///< done and durable, and so are all before it: acknowledge
+    later,                      ///< done; acknowledge when checkpointed() reaches its offset
+    hold,                       ///< not done: keep it, offer it again after wait_ms
+    reject                      ///< never: a letter that the broker keeps (nack, term)
+};
+struct receive_result {
+    receipt answer;
+    uint32_t wait_ms;           ///< after hold: nothing changes before, except by wake()
+    status reason;              ///< after hold: why
+};
+
+/// Runs a projection on what a broker delivers: the same description, handlers, policies and
+/// checkpoints as a worker; the log is not read (but its bounds, if there are any, are looked at).
+/// One sink per source: a topic's partition, a queue. tick() flushes the checkpoint when that is
+/// due; `save.when_idle` means: no message between two ticks.
+class event_sink : public engine {
+public:
+    constexpr explicit event_sink(const projection& what, const sink_options& options = {});
+    event_sink(const projection&&, const sink_options& = {}) = delete;
+
+    /// Offers one message. `message.at` is the broker's offset, before_first if it has none.
+    /// Offsets increase, redeliveries included; a source that reorders is used without them. While
+    /// one message is held, any other is answered hold, untried. What was answered MUST have been
+    /// told to the broker before the next call.
+    ///
+    /// At or below the last one done it is a duplicate (ack or later) if the broker says
+    /// `redelivered`, if it was offered before in this run, if the log's identity is that of the
+    /// checkpoint, or at or below accept_up_to(). Otherwise the source has started over: hold,
+    /// log_replaced.
+    /// Calls: as tick(), for this one event.
+    /// Returns: hold also with reentered, stopped, what it halted for, paused, or while loading.
+    [[nodiscard]] inline receive_result receive(const stored_event& message, uint32_t now_ms,
+                                                bool redelivered = false);
+    /// Offsets up to here are duplicates: for taking over from a worker, its checkpoint.
+    void accept_up_to(position last) { accepted_ = last; }
+
+    /// As a worker's.
+    status set_position(position expected, position next) {
+        return engine::set_position(expected, next);
+    }
+    status reset(position to = before_first) { return engine::reset(to); }
+
+private:
+    friend struct detail::sink_hooks;
+    enum class place : uint8_t { fresh, duplicate, other_source };
+    inline place place_of(position offset, bool is_redelivered) const;
+    inline receive_result offer(const stored_event& message, bool has_offset);
+
+    sink_options options_;
+    position accepted_ = before_first;
+    position offered_from_ = before_first;      // in this run; before_first: none yet
+    position offered_through_ = before_first;
+    bool subscribed_ = false;
+    bool received_ = false;     // since the last tick
+    bool rejected_ = false;     // the letter of this message is the broker's
+};
+
+// ---------------------------------------------------------------------------------------- >>replay
+
+/// How far a rebuild is.
+struct progress {
+    event_count processed;      ///< events of this run
+    int64_t total;              ///< as told in the options
+    int percent;                ///< of the positions; 0 while the end is not known
+};
+
+struct replay_options {
+    /// Empties the read model. Called until it answers ok, and again after a crash before the reset
+    /// was saved: dropping twice must do no harm. None: the model is new, or handlers overwrite.
+    callback<status()> on_drop{};
+    callback<void(const progress&)> on_progress{};      ///< after each tick that moved on
+    position from = before_first;       ///< the events after this one are replayed
+    int64_t total = -1;                 ///< how many these are, if the host knows
+    uint32_t batch = 500;               ///< in place of the projection's
+    /// Not 0: the projection's partitions `{name}_p0` ... are rebuilt under this one drop. Their
+    /// records are set back to `from`, and their workers replay them, each up to where it had been.
+    uint32_t partitions = 0;
+};
+
+/// Rebuilds a read model from the log. In this order, each step saved before the next begins, so
+/// that a start() after a crash goes on where it was:
+///
+///   marker  (stage 1) no worker runs from here on: it answers rebuild_unfinished
+///   on_drop           the model is emptied
+///   reset   (stage 2) the position is `from`
+///   run               the events up to where the projection had been (`replayed_through`); for one
+///                     without a checkpoint up to the newest event at the start or, without
+///                     bounds(), up to the first end of the log
+///   finish  (stage 0) workers may run again, and go on from there
+///
+/// It ends where the projection had been and not at the newest event, so that live_only handlers
+/// miss nothing: what comes after is new to them and the worker's to handle.
+class replay_engine : public engine {
+public:
+    constexpr explicit replay_engine(const projection& what, const replay_options& options = {});
+    replay_engine(const projection&&, const replay_options& = {}) = delete;
+
+    /// The run has ended, and the model is rebuilt.
+    bool finished() const { return finished_ && !running(); }
+    inline progress how_far() const;
+
+private:
+    friend struct detail::replay_hooks;
+    inline bool begin();
+    inline bool confirm();
+    inline bool drop();
+    inline bool go_through();
+    inline bool finish();
+    inline bool visit_partitions(uint8_t to_stage);
+    inline text key_of(uint32_t partition);
+
+    replay_options options_;
+    position told_ = before_first - 1;  // where on_progress was told of last
+    uint32_t partition_ = 0;            // whose record is next
+    bool confirmed_ = false;            // the marker was read back
+    bool finished_ = false;
+    char key_[64]{};
 };
 
 // ---------------------------------------------------------------------------------------- >>stores
@@ -1654,6 +1897,8 @@ constexpr const char* to_string(status s) {
     case status::checkpoint_corrupt: return "checkpoint_corrupt";
     case status::checkpoint_conflict: return "checkpoint_conflict";
     case status::checkpoint_ahead: return "checkpoint_ahead";
+    case status::rebuild_unfinished: return "rebuild_unfinished";
+    case status::partial_record: return "partial_record";
     case status::store_failed: return "store_failed";
     case status::store_unordered: return "store_unordered";
     case status::log_trimmed: return "log_trimmed";
@@ -1677,6 +1922,7 @@ constexpr const char* to_string(status s) {
     case status::bad_batch: return "bad_batch";
     case status::bad_save_rule: return "bad_save_rule";
     case status::bad_backoff: return "bad_backoff";
+    case status::bad_key: return "bad_key";
     }
     return "?";
 }
@@ -1863,6 +2109,8 @@ struct delivery {
     verdict first_trouble = handled;
     bool replaying = false;
     bool trouble = false;           // somebody answered anything but handled
+    bool is_hopeless = false;       // no handler sees it: unreadable, or a crash_guard blames it
+    failure_kind why = failure_kind::decode;
 
     delivery() = default;
     explicit delivery(engine& sender) : from(&sender), now_ms(sender.now_ms_) {}
@@ -1872,7 +2120,7 @@ struct delivery {
         resumed = 0;
         attempt = 1;
         wait_ms = never;
-        trouble = replaying = false;
+        trouble = replaying = is_hopeless = false;
     }
     context for_handler(uint32_t bit) const {
         return {*event, now_ms, attempt, (resumed & bit) != 0, replaying, 0, 0, waker(from)};
@@ -2829,6 +3077,12 @@ template<class T> inline constexpr bool can_load<T, when<is_same<
 template<class T, class = void> inline constexpr bool can_save = false;
 template<class T> inline constexpr bool can_save<T, when<is_same<
     decltype(declval<T&>().save(text(), declval<const checkpoint&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_subscribe = false;
+template<class T> inline constexpr bool can_subscribe<T, when<is_same<
+    decltype(declval<T&>().subscribe(text(), text())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_unsubscribe = false;
+template<class T> inline constexpr bool can_unsubscribe<T, when<is_same<
+    decltype(declval<T&>().unsubscribe(text(), text())), status>>> = true;
 template<class T, class = void> inline constexpr bool can_put = false;
 template<class T> inline constexpr bool can_put<T, when<is_same<
     decltype(declval<T&>().put(declval<const dead_letter&>())), status>>> = true;
@@ -2941,6 +3195,8 @@ inline uint32_t handlers_mask(const route& r) {
     return r.handlers >= 32 ? ~0u : (1u << r.handlers) - 1u;
 }
 
+inline position later(position a, position b) { return a > b ? a : b; }
+
 /// The status that stands for a kind of failure.
 inline status status_of(failure_kind kind) {
     return kind == failure_kind::decode ? status::decode_failed
@@ -2957,18 +3213,20 @@ inline uint8_t increased(uint8_t failures) {
 
 inline void waker::wake() const { if (engine_ != nullptr) engine_->wake(); }
 
-inline status engine::start() {
+inline status engine::start(start_cause cause) {
     if (ticking_) return status::reentered;
     if (running()) return status::already_started;
-    const status fault = validate();
+    status fault = validate();
+    if (fault == status::ok && role_->begin != nullptr) fault = role_->begin(*this);
     if (fault != status::ok) return fault;
     static_cast<void>(stop_.take());
     static_cast<void>(pause_.take());
     paused_ = false;
     for (event_count& one : counts_) one = 0;
-    scanned_ = failed_calls_ = 0;
+    failed_calls_ = 0;
     last_failure_ = {};
     load_anew();
+    if (what_->crashes != nullptr && cause == start_cause::crash) careful_ = 1;
     ticking_ = true;
     notify(notice_kind::started, status::ok);
     ticking_ = false;
@@ -2977,7 +3235,8 @@ inline status engine::start() {
 
 /// Forgets all that a checkpoint store would know better.
 inline void engine::load_anew() {
-    loaded_ = save_first_ = save_doubtful_ = false;
+    loaded_ = save_first_ = moved_back_ = save_doubtful_ = false;
+    careful_ = 0;
     saving_ = detail::saving::none;
     read_failures_ = save_failures_ = 0;
     unsaved_ = saving_events_ = save_in_ = 0;
@@ -3024,7 +3283,7 @@ inline status engine::validate() const {
     constexpr uint32_t batch_max = never / 16;      // so that ten batches are still a number
     if (p.name.empty()) return status::no_name;
     if (detail::is_reserved(p.name)) return status::reserved_name;
-    if (p.log.read == nullptr) return status::no_read;
+    if (role_->is_fed ? p.volatile_model : p.log.read == nullptr) return status::no_read;
     if (p.checkpoints.load == nullptr) return status::no_load;
     if (p.checkpoints.save == nullptr) return status::no_save;
     if (p.handlers.table == nullptr) return status::no_handlers;
@@ -3034,7 +3293,8 @@ inline status engine::validate() const {
         return status::no_bounds;
     if (p.tick_ms_max != 0 && !p.clock) return status::no_clock;
     if (wants(end::unknown)) return status::unknown_policy;
-    if (wants(end::letter) && p.dead_letters.put == nullptr) return status::no_dead_letter_sink;
+    if (wants(end::letter) && p.dead_letters.put == nullptr && role_->reject == nullptr)
+        return status::no_dead_letter_sink;
     if (p.batch == 0 || p.batch > batch_max) return status::bad_batch;
     if (p.save.every_events == 0) return status::bad_save_rule;
     if (p.delays.multiplier == 0 || p.delays.jitter_percent > 100) return status::bad_backoff;
@@ -3056,7 +3316,7 @@ inline tick_result engine::tick(uint32_t now_ms) {
     ticking_ = true;
     age(now_ms - now_ms_);      // at the first tick of a run nothing waits yet
     now_ms_ = now_ms;
-    const event_count before = scanned_;
+    const event_count before = counted();
     take_requests();
     advance();
     const uint32_t wait = wait_ms();
@@ -3069,11 +3329,11 @@ inline tick_result engine::tick(uint32_t now_ms) {
                : reason_ != status::ok ? run_state::waiting : run_state::idle;
     }
     ticking_ = false;
-    return {state_, reason_, wait, static_cast<uint32_t>(scanned_ - before)};
+    return {state_, reason_, wait, static_cast<uint32_t>(counted() - before)};
 }
 
 inline void engine::age(uint32_t elapsed_ms) {
-    uint32_t* const waits[] = {&read_in_, &retry_in_, &letter_in_, &save_in_, &stop_in_};
+    uint32_t* const waits[] = {&read_in_, &retry_in_, &letter_in_, &save_in_};
     for (uint32_t* wait : waits) {
         if (*wait != never) *wait = *wait > elapsed_ms ? *wait - elapsed_ms : 0;
     }
@@ -3101,7 +3361,10 @@ inline void engine::advance() {
         if (saving_ != detail::saving::none && save_in_ == 0) save();
         if (!paused_ && !only_saves() && !is_refused() && read_in_ == 0) {
             why_ = status::ok;
-            if (look_at_bounds() && !save_first_) read();
+            if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds() &&
+                !save_first_ && !role_->is_fed) {
+                read();
+            }
         }
         if (stage_ == stage::working && !is_refused() && save_is_due()) save();
     }
@@ -3113,13 +3376,13 @@ inline uint32_t engine::wait_ms() const {
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
     if (loaded_ && !is_refused()) {
-        if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : 0;
+        if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
         else {
-            if (paused_ || only_saves()) ms = never;
+            if (paused_ || only_saves() || (role_->is_fed && ms == 0)) ms = never;
             if (is_dirty()) ms = sooner(ms, save_in_);
         }
     }
-    return is_ending ? sooner(ms, stop_in_) : ms;
+    return is_ending ? sooner(ms, retry_in_) : ms;
 }
 
 /// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
@@ -3161,8 +3424,9 @@ inline uint32_t engine::delay(uint32_t failures) const {
 inline bool engine::halt(status why) {
     if (stage_ != stage::ending) {
         end_reason_ = status::ok;
-        stop_in_ = what_->stop_ms;
+        retry_in_ = what_->stop_ms;
         if (saving_ != detail::saving::pending) save_in_ = 0;
+        read_in_ = 0;
     }
     if (end_reason_ == status::ok) end_reason_ = why;
     stage_ = stage::ending;
@@ -3171,7 +3435,9 @@ inline bool engine::halt(status why) {
 
 /// The last saves of a run; then it is stopped or halted, saved or not.
 inline void engine::end() {
-    if (loaded_ && may_save() && stop_in_ != 0) {
+    if (role_->leave != nullptr && retry_in_ != 0 && (read_in_ != 0 || !role_->leave(*this)))
+        return;
+    if (loaded_ && may_save() && retry_in_ != 0) {
         if (is_refused()) return;
         if (is_dirty() && (saving_ == detail::saving::none || save_in_ == 0)) save();
         if (is_dirty() && may_save()) return;
@@ -3195,7 +3461,7 @@ inline void engine::notify(notice_kind kind, status reason, const failure* cause
 inline counters engine::counts() const {
     using detail::outcome;
     const auto of = [&](outcome what) { return counts_[static_cast<size_t>(what)]; };
-    return {scanned_,
+    return {counted(),
             of(outcome::handled),
             of(outcome::unhandled),
             of(outcome::unknown),
@@ -3203,6 +3469,7 @@ inline counters engine::counts() const {
             of(outcome::skipped),
             of(outcome::lettered),
             of(outcome::vanished),
+            of(outcome::duplicate),
             failed_calls_};
 }
 
@@ -3220,13 +3487,29 @@ inline void engine::load() {
         read_failures_ = 0;
         why_ = status::ok;
         if (is_refused()) return settle_conflict(found);
-        record_ = found;
-        at_ = found.at;
-        loaded_ = true;
-        asking_ = detail::asking::first;
-        stage_ = stage::working;
+        adopt(found);
         notify(notice_kind::loaded, status::ok);
+        if (found.replay_stage != 0 && !role_->is_rebuilding) halt(status::rebuild_unfinished);
     }
+}
+
+/// Takes the record as the place to go on from.
+inline void engine::adopt(const checkpoint& found) {
+    const projection& p = *what_;
+    record_ = found;
+    at_ = found.at;
+    if (p.volatile_model && !role_->is_rebuilding) {
+        record_.replayed_through = detail::later(found.at, found.replayed_through);
+        at_ = before_first;
+    }
+    if (p.replayed_through > record_.replayed_through) {
+        record_.replayed_through = p.replayed_through;
+        save_first_ = true;         // or, after a crash, the host would have to say it again
+    }
+    if (p.crashes != nullptr) p.crashes->loaded_(*this);
+    loaded_ = true;
+    asking_ = detail::asking::first;
+    stage_ = stage::working;
 }
 
 /// A save was refused. Either an earlier attempt of the same save had arrived, its answer lost; or
@@ -3241,37 +3524,46 @@ inline void engine::settle_conflict(const checkpoint& found) {
     end_reason_ = status::checkpoint_conflict;      // whatever else it was ending for
 }
 
-/// Compares the log as it is now with where we stand. False: not now, or not at all.
-inline bool engine::look_at_bounds() {
+/// What the log holds now, and whether it is the same log. False: not now, or not at all.
+inline bool engine::ask_bounds(position& trimmed) {
     const event_store& log = what_->log;
-    if (asking_ == detail::asking::none || log.bounds == nullptr) return true;
-    position trimmed = before_first;
     position newest = before_first;
     uint64_t log_id = 0;
     status s = detail::ask([&]() { return log.bounds(log.self, trimmed, newest, log_id); });
     if (trimmed < before_first || newest < trimmed) s = status::failed;
     if (s != status::ok) return wait_after(s, status::store_failed);
     newest_ = newest; // (that bounds() works says nothing of read(): its failures stand)
-    const bool is_first = asking_ == detail::asking::first;
-    asking_ = detail::asking::none;
     if (log_id != 0 && record_.log_id != log_id) {
         if (record_.log_id != 0) return halt(status::log_replaced);
         record_.log_id = log_id;
     }
+    return true;
+}
+
+/// Compares the log as it is now with where we stand. False: not now, or not at all.
+inline bool engine::look_at_bounds() {
+    if (asking_ == detail::asking::none || what_->log.bounds == nullptr) return true;
+    position trimmed = before_first;
+    if (!ask_bounds(trimmed)) return false;
+    const bool is_first = asking_ == detail::asking::first;
+    asking_ = detail::asking::none;
     return begin_somewhere(trimmed, is_first && record_.revision == 0);
 }
 
 /// A projection without a checkpoint begins where it was told; then nothing after it may be gone.
 inline bool engine::begin_somewhere(position trimmed, bool is_new) {
     const begin_at first = what_->first_start;
-    if (at_ == before_first && ((first == begin_at::the_end && is_new) ||
-                                (first == begin_at::oldest_kept && trimmed > at_))) {
+    if (at_ == before_first && at_ < record_.at) {      // a volatile model: from the oldest kept
+        at_ = trimmed < record_.at ? trimmed : record_.at;
+    } else if (at_ == before_first && ((first == begin_at::the_end && is_new) ||
+                                       (first == begin_at::oldest_kept && trimmed > at_))) {
         at_ = first == begin_at::the_end ? newest_ : trimmed;
         save_first_ = true;         // or, after a crash, it would begin at a later place
         save_in_ = 0;
     }
     if (at_ < trimmed) return halt(status::log_trimmed);
-    if (at_ > newest_) return halt(status::checkpoint_ahead);
+    if ((save_first_ ? at_ : detail::later(at_, record_.at)) > newest_)
+        return halt(status::checkpoint_ahead);
     return true;
 }
 
@@ -3287,14 +3579,18 @@ inline bool engine::save_is_due() const {
 inline void engine::save() {
     using detail::saving;
     if (saving_ == saving::none) {
-        saving_at_ = at_;
+        saving_at_ = moved_back_ ? at_ : detail::later(at_, record_.at);
         saving_events_ = unsaved_;
     }
     checkpoint next = record_;
     next.at = saving_at_;
+    if (is_cleared()) {
+        next.suspect = before_first;
+        next.crashes = 0;
+    }
     ++next.revision;
     const checkpoint_store& store = what_->checkpoints;
-    const status s = detail::ask([&]() { return store.save(store.self, what_->name, next); });
+    const status s = detail::ask([&]() { return store.save(store.self, key(), next); });
     if (s == status::ok) return saved(next);
     if (s == status::pending) {
         saving_ = saving::pending;
@@ -3316,7 +3612,7 @@ inline void engine::saved(const checkpoint& now) {
     saving_ = detail::saving::none;
     save_doubtful_ = false;
     save_failures_ = 0;
-    if (at_ == now.at) save_first_ = false;
+    if (!moved_back_ || at_ == now.at) save_first_ = moved_back_ = false;
     unsaved_ -= saving_events_;
     save_in_ = what_->save.every_ms;
     notify(notice_kind::checkpoint_saved, status::ok);
@@ -3368,12 +3664,13 @@ inline void visitor::scanned_to(position at) {
 
 inline void engine::read() {
     const projection& p = *what_;
-    uint32_t wanted = sooner(p.batch, unsaved_max() - unsaved_);
+    if (!is_dirty()) unsaved_ = 0;      // replayed in memory only: nothing of it is to be saved
+    uint32_t wanted = sooner(batch(), unsaved_max() - unsaved_);
     if (saving_ == detail::saving::none && unsaved_ < p.save.every_events)
         wanted = sooner(wanted, p.save.every_events - unsaved_);
     if (is_holding()) wanted = 1;
     const bool closely = is_holding() || p.filter || p.tick_ms_max != 0 ||
-                         record_.replayed_through > at_ || p.observe_handled;
+                         record_.replayed_through > at_ || p.observe_handled || careful_ != 0;
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {
@@ -3386,12 +3683,24 @@ inline void engine::read() {
     const bool is_told_to_stop = v.closed_ || v.wanted() == 0;
     const uint32_t taken = wanted - v.wanted();
     v.closed_ = true;
-    counts_[static_cast<size_t>(detail::outcome::handled)] += taken - v.taken_apart_;
-    scanned_ += taken;
-    unsaved_ += taken;
+    count(v, taken);
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
     if (!was_dirty && saving_ == detail::saving::none) save_in_ = p.save.every_ms;
 }
+
+inline void engine::count(const visitor& from, uint32_t taken) {
+    counts_[static_cast<size_t>(detail::outcome::handled)] += taken - from.taken_apart_;
+    unsaved_ += taken;
+}
+
+/// All events that have an outcome.
+inline event_count engine::counted() const {
+    event_count sum = 0;
+    for (const event_count one : counts_) sum += one;
+    return sum;
+}
+
+inline void engine::count_as(detail::outcome what) { ++counts_[static_cast<size_t>(what)]; }
 
 /// What the store's answer says of the log.
 inline void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
@@ -3412,7 +3721,7 @@ inline void engine::after_read(status answer, bool is_told_to_stop, bool has_mov
     if (answer == status::ok) {
         if (is_holding()) give_up_held(detail::outcome::vanished);
         caught_up_ = true;
-        wait(what_->poll_ms, status::ok, true);
+        wait(role_->is_rebuilding ? 0 : what_->poll_ms, status::ok, true);
         if (!has_moved) {
             asking_ = detail::asking::again;
             look_at_bounds();
@@ -3444,6 +3753,10 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
         return from.close();
     }
     if (is_holding() && event.at > held_at_) give_up_held(outcome::vanished);
+    if (role_->is_rebuilding && event.at > record_.replayed_through) {
+        caught_up_ = true;
+        return from.close();
+    }
     if (is_holding() && print_ != 0 && detail::print_of(event) != print_) {
         halt(status::event_changed);
         return from.close();
@@ -3452,6 +3765,7 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
     const detail::route& route = detail::find(*p.handlers.table, event.type);
     d.event = &event;
     d.to = &route;
+    if (careful_ != 0 && !what_->crashes->allows_(*this, d)) return from.close();
     return settle(from, event, call_handlers(d, route));
 }
 
@@ -3459,7 +3773,13 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
 inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::route& route) {
     using detail::outcome;
     const projection& p = *what_;
+    const bool is_known = &route != &p.handlers.table->unknown;
     uint32_t wanted = is_holding() ? next_in_round(d) : ~0u;
+    d.replaying = d.event->at <= record_.replayed_through;
+    if (d.is_hopeless) {
+        if (wanted == ~0u) failed(d, wanted, detail::no_handler, d.why, code_crashed);
+        return outcome::handled;
+    }
     if (p.filter && wanted == ~0u) {        // a new event, or one at which the filter has thrown
         bool is_ours = true;
         PROJECTIONS_TRY_ { is_ours = p.filter(*d.event); }
@@ -3472,8 +3792,6 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
             return outcome::filtered;
         }
     }
-    const bool is_known = &route != &p.handlers.table->unknown;
-    d.replaying = d.event->at <= record_.replayed_through;
     d.mask = wanted & detail::handlers_mask(route);
     if (d.replaying) d.mask &= ~route.live_only;
     if (!is_known && p.on_unknown == unknown_types::fail &&
@@ -3513,7 +3831,7 @@ inline bool engine::settle(visitor& from, const stored_event& event, detail::out
     at_ = event.at;
     if (result != outcome::handled) {
         ++from.taken_apart_;
-        ++counts_[static_cast<size_t>(result)];
+        count_as(result);
         if (result == outcome::unknown) notify(notice_kind::event_unknown, status::unknown_type);
     } else if (what_->observe_handled) {
         notify(notice_kind::event_handled, status::ok);
@@ -3567,8 +3885,7 @@ inline void engine::give_up_held(detail::outcome how) {
     if (!is_dirty()) save_in_ = what_->save.every_ms;
     at_ = held_at_;
     forget_held();
-    ++scanned_;
-    ++counts_[static_cast<size_t>(how)];
+    count_as(how);
     ++unsaved_;
     notify(how == detail::outcome::vanished ? notice_kind::event_vanished
                                             : notice_kind::event_skipped,
@@ -3653,14 +3970,16 @@ inline decision engine::decide(const failure& f) const {
     } else if (policy.then_ != end::halt) {
         decided = decision::dead_letter();
     }
-    const bool has_sink = p.dead_letters.put != nullptr;
+    const bool has_sink = p.dead_letters.put != nullptr || role_->reject != nullptr;
     return decided.what() == decision::kind::letter && !has_sink ? decision::halt() : decided;
 }
 
 /// True: the sink has it, durably.
 inline bool engine::put_letter(const failure& f) {
     const dead_letter_sink& sink = what_->dead_letters;
-    const status s = detail::ask([&]() { return sink.put(sink.self, f); });
+    status s = status::ok;
+    if (sink.put == nullptr) role_->reject(*this);
+    else s = detail::ask([&]() { return sink.put(sink.self, f); });
     if (s == status::ok) {
         letter_failures_ = 0;
         if (worst_ == detail::outcome::handled) worst_ = detail::outcome::lettered;
@@ -3692,9 +4011,9 @@ inline void engine::offer_owed(detail::delivery& from) {
     }
 }
 
-// ---- the worker's commands
+// ---- commands
 
-inline status worker::retry_failed() {
+inline status engine::retry_failed() {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted) return status::not_halted;
     if (!loaded_ || !may_save()) {
@@ -3702,6 +4021,7 @@ inline status worker::retry_failed() {
         return status::ok;
     }
     if (group_of(end_reason_) == status_group::store) forget_held();
+    if (careful_ != 0) record_.crashes = 0;     // whoever asks for it knows what he does
     attempt_ = 0;
     halt_with_ = status::ok;
     retry_in_ = 0;
@@ -3709,7 +4029,7 @@ inline status worker::retry_failed() {
     return status::ok;
 }
 
-inline status worker::skip_failed(position at) {
+inline status engine::skip_failed(position at) {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted || !is_holding() || held_at_ != at) return status::not_halted;
     ticking_ = true;
@@ -3719,25 +4039,378 @@ inline status worker::skip_failed(position at) {
     return status::ok;
 }
 
-inline status worker::set_position(position expected, position next) {
+inline status engine::set_position(position expected, position next) {
     if (ticking_) return status::reentered;
     const bool is_at_work = stage_ != stage::stopped && stage_ != stage::ending && loaded_;
     if (is_at_work && at_ != expected) return status::conflict;
     return reset(next);
 }
 
-inline status worker::reset(position to) {
+inline status engine::reset(position to) {
     if (ticking_) return status::reentered;
     if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
     if (!loaded_) return status::not_loaded;
     if (is_refused() || !may_save() || to < before_first) return status::conflict;
-    forget_held();
-    at_ = to;
-    unsaved_ = saving_events_ = 0;
-    save_first_ = true;
-    if (saving_ == detail::saving::none) save_in_ = 0;
+    go_to(to);
     go_on();
     return status::ok;
+}
+
+/// Stands at another position, perhaps a lower one; saved before anything is read.
+inline void engine::go_to(position to) {
+    forget_held();
+    at_ = to;
+    if (record_.suspect > to) record_.suspect = before_first;
+    unsaved_ = saving_events_ = 0;
+    save_first_ = moved_back_ = true;
+    if (saving_ == detail::saving::none) save_in_ = 0;
+}
+
+// ---- the crash guard
+
+/// Called with a record just loaded; careful_ says that start() named a crash.
+inline void crash_guard::loaded(engine& e) {
+    checkpoint& r = e.record_;
+    const bool is_in_work = r.suspect > r.at;
+    if (!is_in_work && !e.what_->volatile_model) r.suspect = before_first;
+    if (e.careful_ != 0) {
+        if (r.crashes != 0xFFFF) ++r.crashes;
+        e.save_first_ = true;
+    }
+    const uint32_t in_work_max = sooner(e.unsaved_max(), 0xFFFE) + 1;
+    e.careful_ = r.crashes == 0 && !is_in_work ? uint16_t{0} : static_cast<uint16_t>(in_work_max);
+}
+
+/// False: the checkpoint has to name this event before it is begun. Once another event is named,
+/// the one before it has done no harm.
+inline bool crash_guard::allows(engine& e, detail::delivery& d) {
+    checkpoint& r = e.record_;
+    const position at = d.event->at;
+    if (at > r.suspect) {
+        if (r.suspect != before_first) r.crashes = 0;
+        r.suspect = --e.careful_ != 0 ? at : before_first;
+        e.save_first_ = true;
+        return false;
+    }
+    d.is_hopeless = at == r.suspect && r.crashes >= e.what_->crashes->crashes_max_;
+    d.why = failure_kind::permanent;
+    return true;
+}
+
+// ---- the sink
+
+template<class T, detail::require<!detail::is_same<detail::plain<T>, consumer>>>
+constexpr consumer::consumer(T&& client) : self(detail::address_of_named(client)) {
+    using client_type = detail::referred<T>;
+    static_assert(detail::is_lvalue<T>,
+                  "projections: only the address of a consumer is kept: name it first, and let it "
+                  "outlive the engine");
+    static_assert(detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>,
+                  "projections: a consumer needs `pj::status subscribe(pj::text topic, pj::text "
+                  "queue)` and `pj::status unsubscribe(pj::text topic, pj::text queue)`");
+    if constexpr (detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>) {
+        subscribe = [](void* object, text topic, text queue) -> status {
+            return static_cast<client_type*>(object)->subscribe(topic, queue);
+        };
+        unsubscribe = [](void* object, text topic, text queue) -> status {
+            return static_cast<client_type*>(object)->unsubscribe(topic, queue);
+        };
+    }
+}
+
+namespace detail {
+
+struct sink_hooks {
+    static event_sink& of(engine& e) { return static_cast<event_sink&>(e); }
+
+    static status begin(engine& e) {
+        event_sink& sink = of(e);
+        sink.offered_from_ = sink.offered_through_ = before_first;
+        sink.received_ = sink.rejected_ = false;
+        return status::ok;
+    }
+    /// Subscribes; and a tick that follows another without a message between them is idle.
+    static bool prepare(engine& e) {
+        event_sink& sink = of(e);
+        const sink_options& with = sink.options_;
+        sink.caught_up_ = !sink.received_;
+        sink.received_ = false;
+        if (sink.subscribed_ || with.client.subscribe == nullptr) return true;
+        const status s = ask(
+            [&]() { return with.client.subscribe(with.client.self, with.topic, with.queue); });
+        sink.subscribed_ = s == status::ok;
+        return s == status::ok || sink.wait_after(s, status::store_failed);
+    }
+    static bool leave(engine& e) {
+        event_sink& sink = of(e);
+        const sink_options& with = sink.options_;
+        if (!sink.subscribed_) return true;
+        const status s = ask(
+            [&]() { return with.client.unsubscribe(with.client.self, with.topic, with.queue); });
+        if (s == status::pending) return sink.wait(sink.what_->pending_ms, s, true);
+        if (s != status::ok) sink.notify(notice_kind::store_failed, status::store_failed);
+        sink.subscribed_ = false;
+        return true;
+    }
+    static void reject(engine& e) { of(e).rejected_ = true; }
+};
+inline constexpr role sink_role{&sink_hooks::begin,  nullptr, nullptr, &sink_hooks::prepare,
+                                &sink_hooks::leave, &sink_hooks::reject, true, false};
+
+} // namespace detail
+
+constexpr event_sink::event_sink(const projection& what, const sink_options& options)
+    : engine(what, detail::sink_role), options_(options) {}
+
+inline event_sink::place event_sink::place_of(position offset, bool is_redelivered) const {
+    if (offset > at_) return place::fresh;
+    const bool was_offered = offset >= offered_from_ && offset <= offered_through_;
+    const bool is_same_log = what_->log.bounds != nullptr && record_.log_id != 0;
+    return is_redelivered || was_offered || is_same_log || offset <= accepted_ ? place::duplicate
+                                                                              : place::other_source;
+}
+
+inline receive_result event_sink::receive(const stored_event& message, uint32_t now_ms,
+                                          bool redelivered) {
+    if (ticking_) return {receipt::hold, what_->pending_ms, status::reentered};
+    const bool has_offset = message.at >= 0;
+    received_ = true;
+    const tick_result now = tick(now_ms);
+    received_ = true;
+    if (stage_ != stage::working || paused_ || only_saves() || is_refused() || read_in_ != 0) {
+        const status why = now.reason != status::ok ? now.reason
+                         : !running()               ? status::stopped
+                         : paused_                  ? status::paused
+                         : !loaded_                 ? status::not_loaded
+                                                    : status::pending;
+        return {receipt::hold, now.wait_ms, why};
+    }
+    if (!has_offset) return offer(message, false);
+    if (is_holding()) {
+        return message.at == held_at_ ? offer(message, true)
+                                      : receive_result{receipt::hold, what_->pending_ms, why_};
+    }
+    const place where = place_of(message.at, redelivered);
+    if (where == place::duplicate) {
+        count_as(detail::outcome::duplicate);
+        return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
+    }
+    if (where == place::other_source) {
+        notify(notice_kind::store_failed, status::log_replaced);
+        return {receipt::hold, what_->poll_ms, status::log_replaced};
+    }
+    if (offered_from_ < 0) offered_from_ = message.at;
+    offered_through_ = message.at;
+    return offer(message, true);
+}
+
+/// Does with one message what a read does with one event.
+inline receive_result event_sink::offer(const stored_event& message, bool has_offset) {
+    stored_event event = message;
+    detail::delivery d(*this);
+    ticking_ = true;
+    if (options_.open) {
+        PROJECTIONS_TRY_ { d.is_hopeless = !options_.open(event); }
+        PROJECTIONS_CATCH_ { d.is_hopeless = true; }
+    }
+    event.at = has_offset ? message.at : at_ + 1;
+    if (!has_offset && is_holding() && print_ != 0 && detail::print_of(event) != print_) {
+        ticking_ = false;
+        return {receipt::hold, what_->pending_ms, why_};        // not the one that is held
+    }
+    if (!is_holding()) rejected_ = false;
+    const bool was_dirty = is_dirty();
+    visitor v(*this, d, 1, false);
+    why_ = status::ok;
+    take_closely(v, event);
+    const bool is_done = v.wanted() == 0;
+    count(v, is_done ? 1 : 0);
+    if (is_done && !has_offset && !options_.count_messages) {   // nothing that a save could keep
+        record_.at = at_;
+        unsaved_ = 0;
+    }
+    if (!was_dirty && saving_ == detail::saving::none) save_in_ = what_->save.every_ms;
+    // A letter that is the broker's is not passed by the checkpoint before the broker was told.
+    if (stage_ == stage::working && save_is_due() && !(is_done && rejected_)) save();
+    if (stage_ == stage::ending) end();
+    ticking_ = false;
+    if (!is_done) return {receipt::hold, wait_ms(), running() ? why_ : reason_};
+    return {rejected_ ? receipt::reject : at_ <= record_.at ? receipt::ack : receipt::later, 0,
+            status::ok};
+}
+
+// ---- the replay
+
+namespace detail {
+
+inline constexpr uint8_t stage_marked = 1;
+inline constexpr uint8_t stage_running = 2;
+inline constexpr position end_of_log = INT64_MAX;       // as replayed_through: not known yet
+
+struct replay_hooks {
+    static replay_engine& of(engine& e) { return static_cast<replay_engine&>(e); }
+
+    static status begin(engine& e) {
+        replay_engine& r = of(e);
+        r.finished_ = false;
+        r.told_ = before_first - 1;
+        if (r.options_.batch == 0) return status::bad_batch;
+        if (r.options_.partitions == 0) return status::ok;
+        return r.key_of(r.options_.partitions).empty() ? status::bad_key : status::ok;
+    }
+    static text key(const engine& e) {
+        const replay_engine& r = static_cast<const replay_engine&>(e);
+        const size_t size = r.what_->name.size();
+        return r.options_.partitions == 0 ? r.what_->name : text(r.key_, size + 3);
+    }
+    static uint32_t batch(const engine& e) {
+        return static_cast<const replay_engine&>(e).options_.batch;
+    }
+    static bool prepare(engine& e) {
+        replay_engine& r = of(e);
+        switch (r.record_.replay_stage) {
+        case stage_marked: return r.confirm() && r.visit_partitions(stage_marked) && r.drop();
+        case stage_running: return r.go_through();
+        default: return r.finished_ ? r.halt(status::ok) : r.begin();
+        }
+    }
+};
+inline constexpr role replay_role{&replay_hooks::begin, &replay_hooks::key, &replay_hooks::batch,
+                                  &replay_hooks::prepare, nullptr, nullptr, false, true};
+
+} // namespace detail
+
+constexpr replay_engine::replay_engine(const projection& what, const replay_options& options)
+    : engine(what, detail::replay_role), options_(options) {}
+
+/// Chooses the end and writes the marker; nothing is dropped that the log could not bring back.
+inline bool replay_engine::begin() {
+    const bool has_bounds = what_->log.bounds != nullptr;
+    position trimmed = before_first;
+    if (has_bounds && !ask_bounds(trimmed)) return false;
+    if (options_.from < trimmed && what_->first_start != begin_at::oldest_kept)
+        return halt(status::log_trimmed);
+    position& target = record_.replayed_through;
+    target = detail::later(record_.at, target);
+    if (target == before_first && options_.partitions == 0)
+        target = has_bounds ? newest_ : detail::end_of_log;
+    if (has_bounds && target > newest_) return halt(status::checkpoint_ahead);
+    record_.replay_stage = detail::stage_marked;
+    ++record_.rebuild;
+    save_first_ = true;
+    confirmed_ = false;
+    partition_ = 1;
+    notify(notice_kind::rebuild_began, status::ok);
+    return false;
+}
+
+/// Reads the marker back: a store that keeps less could not tell a worker to stay away.
+inline bool replay_engine::confirm() {
+    if (confirmed_) return true;
+    checkpoint found;
+    const checkpoint_store& store = what_->checkpoints;
+    const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
+    if (s != status::ok) return wait_after(s, status::checkpoint_failed);
+    if (found.replay_stage != record_.replay_stage || found.rebuild != record_.rebuild ||
+        found.replayed_through != record_.replayed_through || found.at != record_.at) {
+        return halt(status::partial_record);
+    }
+    confirmed_ = true;
+    return true;
+}
+
+inline bool replay_engine::drop() {
+    if (options_.on_drop) {
+        const status s = detail::ask([&]() { return options_.on_drop(); });
+        if (s != status::ok) return wait_after(s, status::store_failed);
+    }
+    read_failures_ = 0;
+    record_.replay_stage = detail::stage_running;
+    go_to(options_.from);
+    partition_ = 1;
+    notify(notice_kind::rebuild_dropped, status::ok);
+    return false;
+}
+
+/// True: there is more to read.
+inline bool replay_engine::go_through() {
+    if (options_.partitions != 0) return visit_partitions(0) && finish();
+    const bool is_through = at_ >= record_.replayed_through || (caught_up_ && !is_holding());
+    if (is_through) finish();
+    if (told_ != at_ && options_.on_progress) {
+        PROJECTIONS_TRY_ { options_.on_progress(how_far()); }
+        PROJECTIONS_CATCH_ { told_ = at_; }
+    }
+    told_ = at_;
+    return !is_through;
+}
+
+inline bool replay_engine::finish() {
+    position& target = record_.replayed_through;
+    if (target == detail::end_of_log) target = at_;
+    else if (options_.partitions == 0) at_ = detail::later(at_, target);
+    record_.replay_stage = 0;
+    save_first_ = true;
+    finished_ = true;
+    notify(notice_kind::rebuild_finished, status::ok);
+    return false;
+}
+
+/// Marks the records of the other partitions, or sets them back and releases them; one a tick. The
+/// record of partition 0 is this engine's own: it is marked first and released last.
+inline bool replay_engine::visit_partitions(uint8_t to_stage) {
+    if (partition_ >= options_.partitions) return true;
+    const checkpoint_store& store = what_->checkpoints;
+    checkpoint other;
+    const text key = key_of(partition_);
+    status s = detail::ask([&]() { return store.load(store.self, key, other); });
+    if (s == status::ok && other.replay_stage != to_stage) {
+        if (to_stage == 0) {
+            other.at = options_.from;
+        } else {
+            other.replayed_through = detail::later(other.at, other.replayed_through);
+            other.rebuild = record_.rebuild;
+        }
+        other.replay_stage = to_stage;
+        ++other.revision;
+        s = detail::ask([&]() { return store.save(store.self, key, other); });
+    }
+    key_of(0);
+    if (s == status::conflict) s = status::pending;     // its worker was quicker: look again
+    if (s != status::ok) return wait_after(s, status::checkpoint_failed);
+    read_failures_ = 0;
+    ++partition_;
+    return false;
+}
+
+/// Spells `{name}_p{index}`; empty if there is no room.
+inline text replay_engine::key_of(uint32_t partition) {
+    const text name = what_->name;
+    uint32_t digits = 1;
+    for (uint32_t rest = partition / 10; rest != 0; rest /= 10) ++digits;
+    const size_t size = name.size() + 2 + digits;
+    if (size > sizeof key_) return {};
+    for (size_t i = 0; i < name.size(); ++i) key_[i] = name.data()[i];
+    key_[name.size()] = '_';
+    key_[name.size() + 1] = 'p';
+    for (size_t i = size; digits != 0; --digits, partition /= 10)
+        key_[--i] = static_cast<char>('0' + partition % 10);
+    return {key_, size};
+}
+
+inline progress replay_engine::how_far() const {
+    int percent = 0;
+    const position target = record_.replayed_through;
+    if (finished_) percent = 100;
+    else if (record_.replay_stage == detail::stage_running && target != detail::end_of_log &&
+             at_ > options_.from && target > options_.from) {
+        uint64_t done = static_cast<uint64_t>(at_) - static_cast<uint64_t>(options_.from);
+        uint64_t all = static_cast<uint64_t>(target) - static_cast<uint64_t>(options_.from);
+        while (all > 0xFFFFFF) { all >>= 1; done >>= 1; }       // so that 32 bits are enough
+        percent = static_cast<int>(static_cast<uint32_t>(done) * 100u /
+                                   static_cast<uint32_t>(all));
+    }
+    return {counted(), options_.total, percent < 100 ? percent : 100};
 }
 
 // ---- the encoded checkpoint

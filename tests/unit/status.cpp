@@ -22,7 +22,8 @@ const named_status all[] = {
     NAMED(handler, handler_failed), NAMED(handler, decode_failed), NAMED(handler, unknown_type),
     NAMED(handler, dead_letter_failed),
     NAMED(checkpoint, checkpoint_failed), NAMED(checkpoint, checkpoint_corrupt),
-    NAMED(checkpoint, checkpoint_conflict), NAMED(checkpoint, checkpoint_ahead),
+    NAMED(checkpoint, checkpoint_conflict), NAMED(checkpoint, checkpoint_ahead), NAMED(checkpoint, rebuild_unfinished),
+    NAMED(checkpoint, partial_record),
     NAMED(store, store_failed), NAMED(store, store_unordered), NAMED(store, log_trimmed),
     NAMED(store, log_replaced), NAMED(store, event_changed),
     NAMED(lease, lease_lost),
@@ -34,7 +35,7 @@ const named_status all[] = {
     NAMED(configuration, bad_type), NAMED(configuration, duplicate_type),
     NAMED(configuration, duplicate_handler),
     NAMED(configuration, bad_batch), NAMED(configuration, bad_save_rule),
-    NAMED(configuration, bad_backoff),
+    NAMED(configuration, bad_backoff), NAMED(configuration, bad_key),
 };
 #undef NAMED
 
