@@ -66,6 +66,11 @@
 //                 `unsaved_max` events unsaved nothing but the save is tried.
 //             G15 `pending` is never an attempt, never busy-waits, never loses the event.
 //             G16 Counters reconcile: `scanned` is the sum of the outcomes.
+//   Replay    G23 A rebuild that is interrupted anywhere and started again ends in the same model and
+//                 checkpoint, if the model is saved with its checkpoint or handlers are idempotent.
+//             G24 With deterministic handlers, replaying twice equals replaying once equals live.
+//             G25 live_only handlers are not called at or below `replayed_through`; above it they
+//                 are like any other.
 //   Operation G26 A tick visits at most its budget of events, allocates nothing, throws nothing,
 //                 recurses never; called from inside a callback it does nothing (`reentered`).
 //             G27 wait_ms never oversleeps anything due; woken() shows a wake() after the tick.
@@ -75,9 +80,54 @@
 //             G30 Wrapping of the clock changes nothing.
 //             G31 reset(), set_position() and skip_failed() clear all retry and pending state, and
 //                 refuse when the state is no longer what the caller saw.
+//             G32 The crash guard acts after exactly as many crashes in a row as it was told, and
+//                 never after clean restarts.
 //
 //   Effects are applied at least once: after a crash the events since the last save are handled
 //   again. Make handlers idempotent, or save the model together with the checkpoint in save().
+//
+//
+// THE SAME DESCRIPTION, OTHER ENGINES
+//
+//   event_sink     is fed by a broker and says what to acknowledge.
+//   replay_engine  empties the model and rebuilds it from the log, resumable after a crash.
+//
+// Example:
+//
+//     #include "projections.hpp"
+//     namespace pj = projections;
+//
+//     struct sample {
+//         static constexpr pj::event_type type{"Sample", pj::raw};
+//         int32_t value;
+//     };
+//     struct latest {
+//         using handles = pj::events<sample>;
+//         int32_t value = 0;
+//         void on(const sample& e) { value = e.value; }
+//     };
+//
+//     void acknowledge(int64_t offset);
+//     void refuse(int64_t offset);
+//     bool on_message(pj::event_sink& sink, int64_t offset, pj::bytes payload, uint32_t now_ms) {
+//         pj::stored_event message;
+//         message.at = offset;
+//         message.type = "Sample";
+//         message.payload = payload;
+//         const pj::receive_result r = sink.receive(message, now_ms);
+//         if (r.answer == pj::receipt::ack) acknowledge(offset);
+//         if (r.answer == pj::receipt::reject) refuse(offset);
+//         return r.answer != pj::receipt::hold;   // false: offer it again after r.wait_ms
+//     }
+//
+//     pj::status rebuild(const pj::projection& described, latest& model, uint32_t (*now_ms)()) {
+//         const auto drop = [&] { model = {}; return pj::status::ok; };
+//         pj::replay_options options;
+//         options.on_drop = drop;
+//         pj::replay_engine replay{described, options};
+//         const pj::status s = replay.start();
+//         return s != pj::status::ok ? s : pj::run(replay, now_ms, [](uint32_t) {});
+//     }
 //
 //
 // WHAT A BARE TARGET MUST SUPPLY
@@ -1875,56 +1925,26 @@ inline projection development(text name, event_store log, routes handlers,
 
 // ---------------------------------------------------------------------------------------- >>detail
 
+/// The names of each group in the order of the enumerators, one after the other: on a controller half
+/// of what a switch takes.
 constexpr const char* to_string(status s) {
-    switch (s) {
-    case status::ok: return "ok";
-    case status::pending: return "pending";
-    case status::failed: return "failed";
-    case status::more: return "more";
-    case status::trimmed: return "trimmed";
-    case status::conflict: return "conflict";
-    case status::stopped: return "stopped";
-    case status::paused: return "paused";
-    case status::reentered: return "reentered";
-    case status::already_started: return "already_started";
-    case status::not_loaded: return "not_loaded";
-    case status::not_halted: return "not_halted";
-    case status::handler_failed: return "handler_failed";
-    case status::decode_failed: return "decode_failed";
-    case status::unknown_type: return "unknown_type";
-    case status::dead_letter_failed: return "dead_letter_failed";
-    case status::checkpoint_failed: return "checkpoint_failed";
-    case status::checkpoint_corrupt: return "checkpoint_corrupt";
-    case status::checkpoint_conflict: return "checkpoint_conflict";
-    case status::checkpoint_ahead: return "checkpoint_ahead";
-    case status::rebuild_unfinished: return "rebuild_unfinished";
-    case status::partial_record: return "partial_record";
-    case status::store_failed: return "store_failed";
-    case status::store_unordered: return "store_unordered";
-    case status::log_trimmed: return "log_trimmed";
-    case status::log_replaced: return "log_replaced";
-    case status::event_changed: return "event_changed";
-    case status::lease_lost: return "lease_lost";
-    case status::no_name: return "no_name";
-    case status::reserved_name: return "reserved_name";
-    case status::no_read: return "no_read";
-    case status::no_bounds: return "no_bounds";
-    case status::no_load: return "no_load";
-    case status::no_save: return "no_save";
-    case status::no_handlers: return "no_handlers";
-    case status::no_clock: return "no_clock";
-    case status::no_dead_letter_sink: return "no_dead_letter_sink";
-    case status::unknown_policy: return "unknown_policy";
-    case status::table_full: return "table_full";
-    case status::bad_type: return "bad_type";
-    case status::duplicate_type: return "duplicate_type";
-    case status::duplicate_handler: return "duplicate_handler";
-    case status::bad_batch: return "bad_batch";
-    case status::bad_save_rule: return "bad_save_rule";
-    case status::bad_backoff: return "bad_backoff";
-    case status::bad_key: return "bad_key";
-    }
-    return "?";
+    const char* const groups[] = {
+        "ok\0pending\0failed\0more\0trimmed\0conflict\0",
+        "stopped\0paused\0reentered\0already_started\0not_loaded\0not_halted\0",
+        "handler_failed\0decode_failed\0unknown_type\0dead_letter_failed\0",
+        "checkpoint_failed\0checkpoint_corrupt\0checkpoint_conflict\0checkpoint_ahead\0"
+        "rebuild_unfinished\0partial_record\0",
+        "store_failed\0store_unordered\0log_trimmed\0log_replaced\0event_changed\0",
+        "lease_lost\0",
+        "no_name\0reserved_name\0no_read\0no_bounds\0no_load\0no_save\0no_handlers\0no_clock\0"
+        "no_dead_letter_sink\0unknown_policy\0table_full\0bad_type\0duplicate_type\0"
+        "duplicate_handler\0bad_batch\0bad_save_rule\0bad_backoff\0bad_key\0"};
+    const size_t group = static_cast<size_t>(group_of(s));
+    if (group >= sizeof groups / sizeof *groups) return "?";
+    const char* name = groups[group];
+    for (size_t before = static_cast<uint8_t>(s) & 31u; before != 0 && *name != '\0'; --before)
+        name += detail::length_of(name) + 1;
+    return *name != '\0' ? name : "?";
 }
 
 constexpr const char* to_string(run_state s) {

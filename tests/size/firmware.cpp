@@ -68,6 +68,10 @@ pj::error_policy size_replaying = pj::error_policy::skip();
 constexpr pj::error_policy size_replaying = pj::error_policy::custom(&user_policy);
 #endif
 
+#if defined(FEATURE_crash_guard)
+constexpr pj::crash_guard size_guard{3};
+#endif
+
 constexpr pj::projection described(pj::text name) {
     pj::projection p{name, size_log, size_registry, size_checkpoints};
     p.dead_letters = size_letters;
@@ -83,6 +87,12 @@ constexpr pj::projection described(pj::text name) {
 #if defined(FEATURE_filter)
     p.filter = &user_filter;
 #endif
+#if defined(FEATURE_volatile_model)
+    p.volatile_model = true;
+#endif
+#if defined(FEATURE_crash_guard)
+    p.crashes = &size_guard;
+#endif
     return p;
 }
 
@@ -91,6 +101,21 @@ pj::worker size_worker{size_projection};
 #if defined(FEATURE_second_worker)
 constexpr pj::projection size_projection_2 = described("others");
 pj::worker size_worker_2{size_projection_2};
+#endif
+#if defined(FEATURE_sink) || defined(FEATURE_replay)
+constexpr pj::projection described_otherwise(pj::text name) {
+    pj::projection p = described(name);
+    p.volatile_model = false;
+    return p;
+}
+#endif
+#if defined(FEATURE_sink)
+constexpr pj::projection size_received = described_otherwise("received");
+pj::event_sink size_sink{size_received};
+#endif
+#if defined(FEATURE_replay)
+constexpr pj::projection size_rebuilt = described_otherwise("rebuilt");
+pj::replay_engine size_replay{size_rebuilt};
 #endif
 
 } // namespace
@@ -126,9 +151,27 @@ int main() {
     if (!pj::decode({image, sizeof image}, saved)) return 2;
     user_output(image);
 #endif
+#if defined(FEATURE_crash_guard)
+    if (size_worker.start(pj::start_cause::crash) != pj::status::ok) return 1;
+#else
     if (size_worker.start() != pj::status::ok) return 1;
+#endif
 #if defined(FEATURE_second_worker)
     if (size_worker_2.start() != pj::status::ok) return 1;
+#endif
+#if defined(FEATURE_sink)
+    user_record record;
+    pj::stored_event message;
+    if (size_sink.start() != pj::status::ok || !user_fetch(0, record)) return 1;
+    message.at = record.pin;
+    message.type = pj::text(record.name, record.name_size);
+    message.payload = pj::bytes(&record.pin, 2 * sizeof(uint32_t));
+    if (size_sink.receive(message, user_clock()).answer != pj::receipt::ack) return 5;
+#endif
+#if defined(FEATURE_replay)
+    if (size_replay.start() != pj::status::ok) return 1;
+    while (size_replay.running()) user_sleep(size_replay.tick(user_clock()).wait_ms);
+    if (!size_replay.finished()) return 6;
 #endif
 #if defined(FEATURE_commands)
     size_worker.pause();
