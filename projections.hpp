@@ -2063,13 +2063,61 @@ inline constexpr bool takes<P, A, void_t<decltype(declval<P&>().on(declval<A>())
 template<class P, class A, class = void> inline constexpr bool takes_with_context = false;
 template<class P, class A> inline constexpr bool takes_with_context<
     P, A, void_t<decltype(declval<P&>().on(declval<A>(), declval<const context&>()))>> = true;
+template<class Member> void name_as(Member);
+template<class P, class Member, class = void> inline constexpr bool names_on = false;
+template<class P, class Member>
+inline constexpr bool names_on<P, Member, void_t<decltype(name_as<Member>(&P::on))>> = true;
+
+/// The on() of exactly this form, as a pointer to member, or what `next` finds. To ask for a member
+/// by its type costs a compiler a tenth of resolving a call among the on() of a thousand events.
+template<class P, class Member, class Next> constexpr auto on_or(Next next) {
+    if constexpr (names_on<P, Member>) {
+        constexpr Member found = &P::on;
+        return found;
+    } else {
+        return next();
+    }
+}
+struct no_plain_on {};
+/// With two that fit, the one that wants to know more. no_plain_on for what only a call can tell: a
+/// const or inherited on(), a parent's, one that takes a copy.
+template<class P, class E> constexpr auto plain_on() {
+    using with = const context&;
+    if constexpr (!is_same<P, plain<P>>) {
+        return no_plain_on{};
+    } else {
+        return on_or<P, void (P::*)(const E&, with)>([] {
+            return on_or<P, verdict (P::*)(const E&, with)>([] {
+                return on_or<P, status (P::*)(const E&, with)>([] {
+                    return on_or<P, void (P::*)(const E&)>([] {
+                        return on_or<P, verdict (P::*)(const E&)>([] {
+                            return on_or<P, status (P::*)(const E&)>(
+                                [] { return no_plain_on{}; });
+                        });
+                    });
+                });
+            });
+        });
+    }
+}
 template<class P, class E>
-inline constexpr bool has_own_on = takes<P, only<E>> || takes_with_context<P, only<E>>;
-template<class P, class E>
-inline constexpr bool has_on = takes<P, const E&> || takes_with_context<P, const E&>;
-/// With two that fit, the one that takes exactly E; of those, the one that wants to know more.
+inline constexpr bool has_plain_on = !is_same<decltype(plain_on<P, E>()), no_plain_on>;
+
+template<class P, class E> constexpr bool has_own_on() {
+    if constexpr (has_plain_on<P, E>) return true;
+    else return takes<P, only<E>> || takes_with_context<P, only<E>>;
+}
+template<class P, class E> constexpr bool has_on() {
+    if constexpr (has_plain_on<P, E>) return true;
+    else return takes<P, const E&> || takes_with_context<P, const E&>;
+}
+/// The one that takes exactly E comes before a parent's.
 template<class P, class E> inline constexpr bool wants_context =
     takes_with_context<P, only<E>> || (!takes<P, only<E>> && takes_with_context<P, const E&>);
+template<class P, class E, class R>
+constexpr bool takes_context(R (P::*)(const E&)) { return false; }
+template<class P, class E, class R>
+constexpr bool takes_context(R (P::*)(const E&, const context&)) { return true; }
 
 /// `handles`, taken apart.
 template<class H> struct handled_types {
@@ -2106,9 +2154,9 @@ template<class P> using handled_by = handled_types<typename P::handles>;
 /// What is listed in events<...> needs an on() of its own; matching<...> asks for a parent's too.
 template<class P, class E> constexpr void demand_on() {
     if constexpr (handled_by<P>::own) {
-        static_assert(has_on<P, E>, "projections: `handles` names an event for which there is no "
+        static_assert(has_on<P, E>(), "projections: `handles` names an event for which there is no "
                                     "on(const Event&)");
-        static_assert(!has_on<P, E> || has_own_on<P, E>,
+        static_assert(!has_on<P, E>() || has_own_on<P, E>(),
                       "projections: an event in `handles` would be swallowed by the on() of its "
                       "parent; write an on() of its own or list it in pj::matching<...>");
     }
@@ -2182,9 +2230,16 @@ template<class F> PROJECTIONS_INLINE_ verdict verdict_of(F&& call) {
 /// `with()` makes the context, for handlers that want one.
 template<class P, class E, class With>
 PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]] With&& with) {
-    if constexpr (wants_context<P, E>)
+    if constexpr (has_plain_on<P, E>) {
+        constexpr auto on = plain_on<P, E>();
+        if constexpr (takes_context(on))
+            return verdict_of([&]() { return (handler.*on)(event, with()); });
+        else return verdict_of([&]() { return (handler.*on)(event); });
+    } else if constexpr (wants_context<P, E>) {
         return verdict_of([&]() { return handler.on(event, with()); });
-    else return verdict_of([&]() { return handler.on(event); });
+    } else {
+        return verdict_of([&]() { return handler.on(event); });
+    }
 }
 
 // ---- the name of a handler
@@ -2513,7 +2568,7 @@ template<bool Alone, class... P> struct compiled_routes {
         else if constexpr (is_same<E, every_event>) return false;
         else if constexpr (!lists<Q, E>()) return false;
         else if constexpr (handled_by<Q>::own) return true;
-        else return has_on<Q, E>;
+        else return has_on<Q, E>();
     }
 
     /// Who handles E, and what engines need to know of them.
@@ -2632,7 +2687,7 @@ template<bool Alone, class... P> struct compiled_routes {
     }
     template<class Q, class... E> static constexpr bool any_on() {
         if constexpr (handled_by<Q>::own) return true;
-        const bool each[] = {false, has_on<Q, E>...};
+        const bool each[] = {false, has_on<Q, E>()...};
         for (const bool one : each) {
             if (one) return true;
         }
@@ -2973,7 +3028,7 @@ void handler_map<N>::add_all(P& handler, events<E...>) {
         using event = detail::plain<decltype(*type)>;
         detail::demand_on<P, event>();
         detail::map_entry entry{};
-        if constexpr (detail::has_on<P, event>) {
+        if constexpr (detail::has_on<P, event>()) {
             entry.group = &detail::call_group<event>;
             entry.invoke = &detail::call_handler<P, event>;
             entry.self = detail::address_of_named(handler);
