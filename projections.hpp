@@ -66,8 +66,8 @@
 //                 `unsaved_max` events unsaved nothing but the save is tried.
 //             G15 `pending` is never an attempt, never busy-waits, never loses the event.
 //             G16 Counters reconcile: `scanned` is the sum of the outcomes.
-//   Replay    G23 A rebuild that is interrupted anywhere and started again ends in the same model and
-//                 checkpoint, if the model is saved with its checkpoint or handlers are idempotent.
+//   Replay    G23 A rebuild that is interrupted anywhere and started again ends in the same model
+//                 and checkpoint, if the model is saved with it or handlers are idempotent.
 //             G24 With deterministic handlers, replaying twice equals replaying once equals live.
 //             G25 live_only handlers are not called at or below `replayed_through`; above it they
 //                 are like any other.
@@ -1184,8 +1184,9 @@ struct save_rule {
 /// The host says of each start() whether it follows a crash. After one, and until as many events
 /// have passed as may have been in work, the checkpoint names each event before it is begun. After
 /// `crashes_max` crashes in a row, with no event completed and the log's end not reached, the event
-/// that was in work counts as failed for good (permanent, code_crashed), untried, and the error
-/// policy says what becomes of it. Name it in projection::crashes; one serves many engines.
+/// that was named at the last of them counts as failed for good (permanent, code_crashed), untried,
+/// and the error policy says what becomes of it. (The first crash names nothing: with 1 it takes
+/// two.) Name the guard in projection::crashes; one serves many engines.
 class crash_guard {
 public:
     /// Pre: crashes_max > 0.
@@ -1436,7 +1437,8 @@ public:
     inline status skip_failed(position at);
 
 protected:
-    constexpr engine(const projection& what, const detail::role& as) : what_(&what), role_(&as) {}
+    constexpr engine(const projection& what, const detail::role& as)
+        : what_(&what), role_(&as), careful_(0), blames_(0) {}
     ~engine() = default;
 
     inline status set_position(position expected, position next);
@@ -1562,7 +1564,8 @@ private:
     status halt_with_ = status::ok;     // a policy wants to halt when the round ends
     bool moved_back_ = false;           // the position to be saved is below the one that is kept
     uint16_t attempt_ = 0;
-    uint16_t careful_ = 0;              // so many events are named before they are begun
+    uint16_t careful_ : 15;             // so many events are named before they are begun
+    uint16_t blames_ : 1;               // the one that is named has crashed too often
     uint32_t todo_ = 0;                 // handlers to call in this round
     uint32_t pending_ = 0;              // those of them that answered pending
     uint32_t retry_ = 0;                // handlers to call in the next round
@@ -1754,7 +1757,7 @@ private:
 
     replay_options options_;
     position told_ = before_first - 1;  // where on_progress was told of last
-    uint32_t partition_ = 0;            // whose record is next
+    uint32_t partition_ = 1;            // whose record is next
     bool confirmed_ = false;            // the marker was read back
     bool finished_ = false;
     char key_[64]{};
@@ -1925,8 +1928,8 @@ inline projection development(text name, event_store log, routes handlers,
 
 // ---------------------------------------------------------------------------------------- >>detail
 
-/// The names of each group in the order of the enumerators, one after the other: on a controller half
-/// of what a switch takes.
+/// The names of each group in the order of the enumerators, one after the other: half of the flash
+/// that a switch takes.
 constexpr const char* to_string(status s) {
     const char* const groups[] = {
         "ok\0pending\0failed\0more\0trimmed\0conflict\0",
@@ -3553,7 +3556,7 @@ inline counters engine::counts() const {
 inline void engine::load() {
     checkpoint found;
     const checkpoint_store& store = what_->checkpoints;
-    const status s = detail::ask([&]() { return store.load(store.self, what_->name, found); });
+    const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
     if (s == status::checkpoint_corrupt || (s == status::ok && found.at < before_first)) {
         halt(status::checkpoint_corrupt);
     } else if (s != status::ok) {
@@ -4096,7 +4099,10 @@ inline status engine::retry_failed() {
         return status::ok;
     }
     if (group_of(end_reason_) == status_group::store) forget_held();
-    if (careful_ != 0) record_.crashes = 0;     // whoever asks for it knows what he does
+    if (blames_ != 0) {                 // whoever asks for it knows what he does
+        record_.crashes = 0;
+        blames_ = 0;
+    }
     attempt_ = 0;
     halt_with_ = status::ok;
     retry_in_ = 0;
@@ -4146,14 +4152,16 @@ inline void engine::go_to(position to) {
 /// Called with a record just loaded; careful_ says that start() named a crash.
 inline void crash_guard::loaded(engine& e) {
     checkpoint& r = e.record_;
-    const bool is_in_work = r.suspect > r.at;
-    if (!is_in_work && !e.what_->volatile_model) r.suspect = before_first;
-    if (e.careful_ != 0) {
+    const bool is_crash = e.careful_ != 0;
+    if (r.suspect <= r.at && !e.what_->volatile_model) r.suspect = before_first;    // it was done
+    const bool is_in_work = r.suspect != before_first;
+    if (is_crash) {
         if (r.crashes != 0xFFFF) ++r.crashes;
         e.save_first_ = true;
     }
-    const uint32_t in_work_max = sooner(e.unsaved_max(), 0xFFFE) + 1;
-    e.careful_ = r.crashes == 0 && !is_in_work ? uint16_t{0} : static_cast<uint16_t>(in_work_max);
+    const bool is_enough = r.crashes >= e.what_->crashes->crashes_max_;
+    e.blames_ = is_crash && is_in_work && is_enough ? 1 : 0;
+    e.careful_ = r.crashes == 0 && !is_in_work ? 0 : (sooner(e.unsaved_max(), 0x7FFE) + 1) & 0x7FFF;
 }
 
 /// False: the checkpoint has to name this event before it is begun. Once another event is named,
@@ -4164,10 +4172,11 @@ inline bool crash_guard::allows(engine& e, detail::delivery& d) {
     if (at > r.suspect) {
         if (r.suspect != before_first) r.crashes = 0;
         r.suspect = --e.careful_ != 0 ? at : before_first;
+        e.blames_ = 0;
         e.save_first_ = true;
         return false;
     }
-    d.is_hopeless = at == r.suspect && r.crashes >= e.what_->crashes->crashes_max_;
+    d.is_hopeless = e.blames_ != 0 && at == r.suspect;
     d.why = failure_kind::permanent;
     return true;
 }
@@ -4327,11 +4336,13 @@ struct replay_hooks {
 
     static status begin(engine& e) {
         replay_engine& r = of(e);
-        r.finished_ = false;
+        r.finished_ = r.confirmed_ = false;
+        r.partition_ = 1;
         r.told_ = before_first - 1;
         if (r.options_.batch == 0) return status::bad_batch;
         if (r.options_.partitions == 0) return status::ok;
-        return r.key_of(r.options_.partitions).empty() ? status::bad_key : status::ok;
+        const bool has_room = !r.key_of(r.options_.partitions).empty();
+        return has_room && !r.key_of(0).empty() ? status::ok : status::bad_key;
     }
     static text key(const engine& e) {
         const replay_engine& r = static_cast<const replay_engine&>(e);

@@ -114,7 +114,7 @@ inline const char* name_of(pj::notice_kind kind) {
         "started",       "loaded",         "paused",        "resumed",          "stopped",
         "halted",        "event_handled",  "event_skipped", "event_lettered",   "event_vanished",
         "event_unknown", "handler_failed", "letter_failed", "checkpoint_saved", "checkpoint_failed",
-        "store_failed"};
+        "store_failed",  "rebuild_began",  "rebuild_dropped", "rebuild_finished"};
     return names[static_cast<size_t>(kind)];
 }
 
@@ -248,7 +248,7 @@ struct setup {
     void check_sums() const {
         const pj::counters& n = worker.counts();
         CHECK(n.scanned == n.handled + n.unhandled + n.unknown + n.filtered + n.skipped +
-                               n.lettered + n.vanished);
+                               n.lettered + n.vanished + n.duplicate);
     }
 };
 

@@ -1,0 +1,602 @@
+// The broker's side: what event_sink answers, and that no message is lost or done twice past the
+// checkpoint, whatever the broker, the stores and the power do.
+#include "support/device.hpp"
+#include "support/setup.hpp"
+
+#include <functional>
+#include <set>
+
+namespace pj = projections;
+using pj::receipt;
+
+namespace {
+
+struct fed : support::setup {
+    pj::sink_options options;
+    std::unique_ptr<pj::event_sink> fed_by;
+    pj::receive_result last_answer{};
+
+    explicit fed(bool loads = true) {
+        what.save = {1, 1000, true};
+        what.poll_ms = 700;
+        what.log = {};
+        if (loads) open();
+    }
+    pj::event_sink& open() {
+        fed_by.reset(new pj::event_sink(what, options));
+        REQUIRE(fed_by->start() == pj::status::ok);
+        static_cast<void>(fed_by->tick(now_ms));
+        return *fed_by;
+    }
+    receipt offer(pj::position at, const char* type = "Alpha", bool again = false) {
+        support::row row{at, type, std::string(4, 'x')};
+        const support::shown_rows memory(&row, 1);
+        w.feeding = true;
+        last_answer = fed_by->receive(memory.events()[0], now_ms, again);
+        w.feeding = false;
+        const pj::counters n = fed_by->counts();
+        CHECK(n.scanned == n.handled + n.unhandled + n.unknown + n.filtered + n.skipped +
+                               n.lettered + n.vanished + n.duplicate);
+        return last_answer.answer;
+    }
+    pj::tick_result sink_tick(uint32_t after_ms = 0) {
+        now_ms += after_ms;
+        return fed_by->tick(now_ms);
+    }
+};
+
+} // namespace
+
+TEST_CASE("G1 a message is acknowledged when it is done and saved, later when only done") {
+    fed s(false);
+    s.what.save = {3, 1000, true};
+    s.open();
+    CHECK(s.offer(0) == receipt::later);
+    CHECK(s.offer(5) == receipt::later);
+    CHECK(s.stored().at == pj::before_first);
+    CHECK(s.offer(6) == receipt::ack);
+    CHECK(s.stored().at == 6);
+    CHECK(s.fed_by->checkpointed() == 6);
+    CHECK(s.w.called() == "a0 b0 c0 a5 b5 c5 a6 b6 c6");
+    CHECK(s.offer(9) == receipt::later);
+    CHECK(s.sink_tick().wait_ms == 1000); // a message came since the last tick: not idle yet
+    CHECK(s.stored().at == 6);
+    static_cast<void>(s.sink_tick()); // nothing since: idle, saved
+    CHECK(s.stored().at == 9);
+}
+
+TEST_CASE("G27 an idle sink waits for ever, an unsaved one no longer than its save is due") {
+    fed s(false);
+    s.what.save = {100, 400, false};
+    s.open();
+    CHECK(s.sink_tick().wait_ms == pj::never);
+    CHECK(s.fed_by->state() == pj::run_state::idle);
+    CHECK(s.offer(1) == receipt::later);
+    CHECK(s.sink_tick().wait_ms == 400);
+    CHECK(s.sink_tick(399).wait_ms == 1);
+    CHECK(s.stored().at == pj::before_first);
+    CHECK(s.sink_tick(1).wait_ms == pj::never);
+    CHECK(s.stored().at == 1);
+}
+
+TEST_CASE("G3 unhandled, unknown and filtered messages are done") {
+    fed s(false);
+    s.what.filter = {[](void*, const pj::stored_event& e) { return e.at != 2; }, nullptr};
+    s.open();
+    CHECK(s.offer(0, "Gamma") == receipt::ack);
+    CHECK(s.offer(1, "Nobody") == receipt::ack);
+    CHECK(s.offer(2) == receipt::ack);
+    CHECK(s.stored().at == 2);
+    const pj::counters n = s.fed_by->counts();
+    CHECK(n.unhandled == 1);
+    CHECK(n.unknown == 1);
+    CHECK(n.filtered == 1);
+    CHECK(s.w.calls.empty());
+}
+
+TEST_CASE("defect 13: offsets tell duplicates, in a run and after a restart") {
+    fed s;
+    CHECK(s.offer(3) == receipt::ack);
+    CHECK(s.offer(4) == receipt::ack);
+    CHECK(s.offer(3) == receipt::ack); // offered before in this run
+    CHECK(s.offer(4, "Alpha", true) == receipt::ack);
+    CHECK(s.fed_by->counts().duplicate == 2);
+    CHECK(s.w.called() == "a3 b3 c3 a4 b4 c4");
+    s.open();
+    CHECK(s.offer(4, "Alpha", true) == receipt::ack); // the broker says so
+    CHECK(s.offer(3, "Alpha", true) == receipt::ack);
+    CHECK(s.offer(7) == receipt::ack);
+    CHECK(s.w.called() == "a3 b3 c3 a4 b4 c4 a7 b7 c7");
+}
+
+TEST_CASE("G5 a source that started over is not taken for duplicates") {
+    fed s;
+    CHECK(s.offer(50) == receipt::ack);
+    s.open();
+    for (int i = 0; i < 3; ++i) {
+        CHECK(s.offer(0) == receipt::hold);
+        CHECK(s.last_answer.reason == pj::status::log_replaced);
+        CHECK(s.last_answer.wait_ms == 700);
+    }
+    CHECK(s.stored().at == 50);
+    s.fed_by->accept_up_to(50); // the host knows that they are
+    CHECK(s.offer(0) == receipt::ack);
+    CHECK(s.fed_by->counts().duplicate == 1);
+    CHECK(s.offer(51) == receipt::ack);
+    CHECK(s.w.called() == "a50 b50 c50 a51 b51 c51");
+}
+
+TEST_CASE("G5 a jump back below what this run has seen is another source, too") {
+    fed s;
+    s.store.put("p", 100, 1);
+    s.open();
+    CHECK(s.offer(101) == receipt::ack);
+    CHECK(s.offer(5) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::log_replaced);
+}
+
+TEST_CASE("G5 the log's identity tells duplicates from another log") {
+    fed s(false);
+    s.what.log = s.log;
+    s.log.log_id = 77;
+    s.log.newest = 100;
+    s.open();
+    CHECK(s.offer(50) == receipt::ack);
+    CHECK(s.stored().log_id == 77);
+    s.open();
+    CHECK(s.offer(20) == receipt::ack); // the same log: a duplicate
+    CHECK(s.fed_by->counts().duplicate == 1);
+    s.log.log_id = 78;
+    s.open();
+    CHECK(s.offer(20) == receipt::hold);
+    CHECK(s.fed_by->state() == pj::run_state::halted);
+    CHECK(s.fed_by->reason() == pj::status::log_replaced);
+    CHECK(s.w.called() == "a50 b50 c50");
+}
+
+TEST_CASE("G7 while one message is held, any other is held untried") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::retry(2);
+    s.open();
+    s.b.says.at(3, pj::fail(9), 2);
+    CHECK(s.offer(3) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::handler_failed);
+    CHECK(s.last_answer.wait_ms == 100);
+    CHECK(s.offer(4) == receipt::hold);
+    s.now_ms += 100;
+    CHECK(s.offer(4) == receipt::hold); // due, but not the one
+    CHECK(s.last_answer.wait_ms != 0);
+    CHECK(s.offer(3) == receipt::hold); // the second attempt fails, too
+    CHECK(s.last_answer.wait_ms == 200);
+    CHECK(s.sink_tick(200).wait_ms == pj::never); // it is the host's turn
+    CHECK(s.offer(3) == receipt::ack);
+    CHECK(s.offer(4) == receipt::ack);
+    CHECK(s.w.called() == "a3 b3 c3 b3 b3 a4 b4 c4"); // G10: only who has failed
+    CHECK(s.w.calls[4].attempt == 3);                 // G9
+}
+
+TEST_CASE("G7 without offsets, too") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::retry(1);
+    s.open();
+    s.a.says.at(0, pj::fail());
+    CHECK(s.offer(pj::before_first, "Alpha") == receipt::hold);
+    s.now_ms += 100;
+    CHECK(s.offer(pj::before_first, "Beta") == receipt::hold);
+    CHECK(s.w.times("a", 0) == 1);
+    CHECK(s.offer(pj::before_first, "Alpha") == receipt::ack);
+    CHECK(s.offer(pj::before_first, "Beta") == receipt::ack);
+}
+
+TEST_CASE("G15 a pending message is resumed, after pending_ms or wake()") {
+    fed s;
+    s.a.says.at(0, pj::pending).at(0, pj::pending_for(70));
+    CHECK(s.offer(0) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::pending);
+    CHECK(s.last_answer.wait_ms == 10);
+    s.now_ms += 10;
+    CHECK(s.offer(0) == receipt::hold);
+    CHECK(s.last_answer.wait_ms == 70);
+    CHECK(s.offer(0) == receipt::hold); // too early: not called
+    s.a.last_waker.wake();
+    CHECK(s.fed_by->woken());
+    CHECK(s.offer(0) == receipt::ack);
+    CHECK(s.w.calls.back().resumed);
+    CHECK(s.w.calls.back().attempt == 1);
+    CHECK(s.w.times("b", 0) == 1);
+}
+
+TEST_CASE("G11 G12 every policy ends a failing message once") {
+    {
+        fed s(false);
+        s.letters();
+        s.open();
+        s.a.says.always(1, pj::reject(4));
+        CHECK(s.offer(1) == receipt::ack);
+        CHECK(s.sink.letters.size() == 1);
+        CHECK(s.fed_by->counts().lettered == 1);
+    }
+    {
+        fed s(false); // a sink of letters that fails holds the message
+        s.letters();
+        s.sink.puts.then(pj::status::failed, 2);
+        s.open();
+        s.a.says.always(1, pj::reject(4));
+        CHECK(s.offer(1) == receipt::hold);
+        CHECK(s.last_answer.reason == pj::status::dead_letter_failed);
+        s.now_ms += s.last_answer.wait_ms;
+        CHECK(s.offer(1) == receipt::hold);
+        s.now_ms += s.last_answer.wait_ms;
+        CHECK(s.offer(1) == receipt::ack);
+        CHECK(s.w.times("a", 1) == 1);
+        CHECK(s.sink.letters.size() == 1);
+    }
+    {
+        fed s(false);
+        s.what.on_error = pj::error_policy::retry(0);
+        s.open();
+        s.a.says.at(1, pj::reject(4));
+        CHECK(s.offer(1) == receipt::hold);
+        CHECK(s.fed_by->state() == pj::run_state::halted);
+        CHECK(s.offer(1) == receipt::hold);
+        CHECK(s.last_answer.reason == pj::status::handler_failed);
+        REQUIRE(s.fed_by->retry_failed() == pj::status::ok);
+        CHECK(s.offer(1) == receipt::ack);
+    }
+    {
+        fed s(false);
+        s.what.on_error = pj::error_policy::retry(0);
+        s.open();
+        s.a.says.always(1, pj::reject(4));
+        CHECK(s.offer(1) == receipt::hold);
+        REQUIRE(s.fed_by->skip_failed(1) == pj::status::ok);
+        CHECK(s.offer(1) == receipt::ack); // done: a duplicate now
+        CHECK(s.fed_by->counts().skipped == 1);
+        CHECK(s.offer(2) == receipt::ack);
+    }
+}
+
+TEST_CASE("G12 a letter without a sink is the broker's, and not passed before it was told") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.open();
+    s.b.says.always(4, pj::fail(1));
+    CHECK(s.offer(3) == receipt::ack);
+    CHECK(s.offer(4) == receipt::reject);
+    CHECK(s.stored().at == 3); // a crash here: it is delivered again
+    CHECK(s.w.times("c", 4) == 1);
+    CHECK(s.offer(5) == receipt::ack);
+    CHECK(s.stored().at == 5);
+    CHECK(s.fed_by->counts().lettered == 1);
+}
+
+TEST_CASE("G12 the rejection waits for a handler that is pending") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.open();
+    s.a.says.always(4, pj::fail(1));
+    s.b.says.at(4, pj::pending);
+    CHECK(s.offer(4) == receipt::hold);
+    s.now_ms += 10;
+    CHECK(s.offer(4) == receipt::reject);
+    CHECK(s.w.times("a", 4) == 1);
+    CHECK(s.offer(5) == receipt::ack);
+}
+
+TEST_CASE("G1 without offsets a message is acknowledged at once and nothing is saved") {
+    fed s;
+    for (int i = 0; i < 50; ++i) CHECK(s.offer(pj::before_first) == receipt::ack);
+    static_cast<void>(s.sink_tick(5000));
+    CHECK(s.store.saved.empty());
+    CHECK(s.fed_by->counts().handled == 50);
+    s.fed_by->stop();
+    static_cast<void>(s.sink_tick());
+    CHECK(s.fed_by->reason() == pj::status::ok);
+    CHECK(s.store.saved.empty());
+    fed counting(false);
+    counting.options.count_messages = true;
+    counting.open();
+    for (int i = 0; i < 5; ++i) CHECK(counting.offer(pj::before_first) == receipt::ack);
+    CHECK(counting.stored().at == 4);
+    counting.open();
+    CHECK(counting.offer(pj::before_first) == receipt::ack);
+    CHECK(counting.stored().at == 5);
+}
+
+TEST_CASE("G14 a save that fails answers later, and is tried again") {
+    fed s;
+    s.store.saves.then(pj::status::failed, 2);
+    CHECK(s.offer(1) == receipt::later);
+    CHECK(s.offer(2) == receipt::later); // work goes on meanwhile
+    CHECK(s.sink_tick(100).reason == pj::status::checkpoint_failed);
+    static_cast<void>(s.sink_tick(200));
+    static_cast<void>(s.sink_tick(200));
+    CHECK(s.stored().at == 2);
+    CHECK(s.offer(2) == receipt::ack);
+}
+
+TEST_CASE("G14 with unsaved_max messages unsaved the next is held") {
+    fed s(false);
+    s.what.unsaved_max = 2;
+    s.store.saves.always(pj::status::failed);
+    s.open();
+    CHECK(s.offer(1) == receipt::later);
+    CHECK(s.offer(2) == receipt::later);
+    CHECK(s.offer(3) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::checkpoint_failed);
+    CHECK(s.last_answer.wait_ms != 0);
+    CHECK(s.last_answer.wait_ms != pj::never);
+    s.store.saves.clear();
+    for (int i = 0; i < 20 && s.offer(3) == receipt::hold; ++i) s.now_ms += s.last_answer.wait_ms;
+    CHECK(s.w.times("a", 3) == 1);
+}
+
+TEST_CASE("G28 stop() saves, unsubscribes, and ends") {
+    struct client {
+        std::vector<std::string> calls;
+        std::deque<pj::status> answers;
+        pj::status answer() {
+            if (answers.empty()) return pj::status::ok;
+            const pj::status s = answers.front();
+            answers.pop_front();
+            return s;
+        }
+        pj::status subscribe(pj::text topic, pj::text queue) {
+            calls.push_back("+" + std::string(topic.data(), topic.size()) + "/" +
+                            std::string(queue.data(), queue.size()));
+            return answer();
+        }
+        pj::status unsubscribe(pj::text topic, pj::text) {
+            calls.push_back("-" + std::string(topic.data(), topic.size()));
+            return answer();
+        }
+    } broker;
+    fed s(false);
+    s.what.save = {100, 1000, false};
+    s.options.client = broker;
+    s.options.topic = "orders";
+    s.options.queue = "q";
+    broker.answers = {pj::status::pending, pj::status::failed, pj::status::ok, pj::status::pending};
+    s.open();
+    CHECK(broker.calls.size() == 1);
+    CHECK(s.sink_tick(10).wait_ms == 100);
+    CHECK(s.sink_tick(100).wait_ms == pj::never);
+    CHECK(broker.calls == std::vector<std::string>{"+orders/q", "+orders/q", "+orders/q"});
+    CHECK(s.offer(8) == receipt::later);
+    s.fed_by->stop();
+    CHECK(s.sink_tick().wait_ms == 10); // unsubscribing is pending; nothing is saved yet
+    CHECK(s.offer(9) == receipt::hold);
+    CHECK(s.stored().at == pj::before_first);
+    static_cast<void>(s.sink_tick(10));
+    CHECK_FALSE(s.fed_by->running());
+    CHECK(s.fed_by->reason() == pj::status::ok);
+    CHECK(s.stored().at == 8);
+    CHECK(broker.calls.size() == 5);
+    CHECK(s.offer(9) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::stopped);
+    REQUIRE(s.fed_by->start() == pj::status::ok); // and again
+    static_cast<void>(s.sink_tick());
+    CHECK(broker.calls.back() == "+orders/q");
+    CHECK(s.offer(9) == receipt::later);
+}
+
+TEST_CASE("G28 a stop whose save and client fail ends within stop_ms and says so") {
+    fed s(false);
+    s.what.stop_ms = 500;
+    s.what.save = {100, 1000, false};
+    s.open();
+    CHECK(s.offer(1) == receipt::later);
+    s.store.saves.always(pj::status::failed);
+    s.fed_by->stop();
+    for (uint32_t left = 501; s.fed_by->running() && left != 0;) {
+        const uint32_t wait = std::min(s.fed_by->tick(s.now_ms).wait_ms, left);
+        s.now_ms += wait;
+        left -= wait;
+    }
+    static_cast<void>(s.sink_tick());
+    CHECK_FALSE(s.fed_by->running());
+    CHECK(s.fed_by->reason() == pj::status::checkpoint_failed);
+}
+
+TEST_CASE(
+    "messages that carry their type inside are opened; what cannot be read goes to the policy") {
+    struct envelope {
+        static bool open(pj::stored_event& m) {
+            const pj::text all = m.payload.text();
+            if (all.size() == 0 || *all.data() == '?') return false;
+#if PROJECTIONS_EXCEPTIONS
+            if (*all.data() == '!') throw 1;
+#else
+            if (*all.data() == '!') return false;
+#endif
+            m.type = pj::text("Alpha");
+            m.payload = pj::bytes("abcd", 4);
+            return true;
+        }
+    };
+    fed s(false);
+    s.letters();
+    s.options.open = &envelope::open;
+    s.open();
+    s.w.feeding = true;
+    pj::stored_event m;
+    m.at = 1;
+    m.payload = pj::bytes("ok", 2);
+    CHECK(s.fed_by->receive(m, s.now_ms).answer == receipt::ack);
+    CHECK(s.w.called() == "a1 b1 c1");
+    m.at = 2;
+    m.payload = pj::bytes("?", 1);
+    CHECK(s.fed_by->receive(m, s.now_ms).answer == receipt::ack);
+    m.at = 3;
+    m.payload = pj::bytes("!", 1);
+    CHECK(s.fed_by->receive(m, s.now_ms).answer == receipt::ack);
+    CHECK(s.sink.letters.size() == 2);
+    CHECK(s.fed_by->counts().lettered == 2);
+    CHECK(s.fed_by->last_failure().kind == pj::failure_kind::decode);
+    CHECK(s.w.calls.size() == 3);
+}
+
+TEST_CASE("unknown messages fail where that is wanted") {
+    fed s(false);
+    s.what.on_unknown = pj::unknown_types::fail;
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.open();
+    CHECK(s.offer(1, "Nobody") == receipt::reject);
+}
+
+TEST_CASE("G26 receive() from inside a callback does nothing") {
+    fed s(false);
+    pj::receive_result inside{};
+    s.a.says.before = [&] {
+        pj::stored_event m;
+        m.at = 9;
+        m.type = pj::text("Alpha");
+        inside = s.fed_by->receive(m, s.now_ms);
+    };
+    s.open();
+    CHECK(s.offer(1) == receipt::ack);
+    CHECK(inside.answer == receipt::hold);
+    CHECK(inside.reason == pj::status::reentered);
+    CHECK(s.w.times("a", 9) == 0);
+    CHECK(s.fed_by->counts().scanned == 1);
+}
+
+TEST_CASE("G29 a sink needs no log, but a right description") {
+    fed s(false);
+    s.what.volatile_model = true;
+    pj::event_sink no_log{s.what};
+    CHECK(no_log.start() == pj::status::no_read);
+    s.what.volatile_model = false;
+    s.what.name = "";
+    pj::event_sink no_name{s.what};
+    CHECK(no_name.start() == pj::status::no_name);
+    pj::stored_event m;
+    CHECK(no_name.receive(m, 0).answer == receipt::hold);
+    CHECK(s.w.trace.empty());
+}
+
+TEST_CASE("G30 a clock that wraps changes nothing for a sink") {
+    fed s(false);
+    s.now_ms = 0xFFFFFFF0u;
+    s.what.on_error = pj::error_policy::retry(1);
+    s.open();
+    s.a.says.at(1, pj::fail());
+    CHECK(s.offer(1) == receipt::hold);
+    CHECK(s.last_answer.wait_ms == 100);
+    s.now_ms += 99;
+    CHECK(s.offer(1) == receipt::hold);
+    CHECK(s.last_answer.wait_ms == 1);
+    s.now_ms += 1;
+    CHECK(s.offer(1) == receipt::ack);
+}
+
+TEST_CASE("G31 reset of a sink lets every message in again") {
+    fed s;
+    CHECK(s.offer(5) == receipt::ack);
+    CHECK(s.fed_by->set_position(4, 0) == pj::status::conflict);
+    CHECK(s.fed_by->reset() == pj::status::ok);
+    CHECK(s.offer(2) == receipt::ack);
+    CHECK(s.w.times("a", 2) == 1);
+    CHECK(s.stored().at == 2);
+}
+
+TEST_CASE("G1 paused: messages are held until resume()") {
+    fed s;
+    CHECK(s.offer(1) == receipt::ack);
+    s.fed_by->pause();
+    CHECK(s.offer(2) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::paused);
+    CHECK(s.last_answer.wait_ms == pj::never);
+    s.fed_by->resume();
+    CHECK(s.offer(2) == receipt::ack);
+}
+
+TEST_CASE("G4 a worker catches up and hands over without a gap or a repeat") {
+    support::setup s;
+    s.what.save = {4, 1000, true};
+    s.log.append(23, "Alpha", "xxxx");
+    REQUIRE(s.start() == pj::status::ok);
+    s.drain();
+    CHECK(s.worker.caught_up());
+    CHECK(s.stop() == pj::status::ok);
+    s.log.append(7, "Alpha", "xxxx");
+    pj::projection described = s.what;
+    described.log = {};
+    pj::event_sink sink{described};
+    REQUIRE(sink.start() == pj::status::ok);
+    sink.accept_up_to(s.worker.checkpointed());
+    s.w.feeding = true;
+    for (const support::row& row : s.log.rows) { // the broker has all of them
+        const support::shown_rows memory(&row, 1);
+        for (;;) {
+            const pj::receive_result r = sink.receive(memory.events()[0], s.now_ms);
+            if (r.answer != receipt::hold) break;
+            s.now_ms += r.wait_ms;
+        }
+    }
+    for (pj::position at = 0; at < 30; ++at) CHECK(s.w.times("b", at) == 1);
+    CHECK(sink.counts().duplicate == 23);
+}
+
+namespace {
+
+/// A broker of numbered messages with redelivery: what is not acknowledged comes again after every
+/// restart, from the oldest on. Acknowledging one acknowledges all before it.
+struct broker {
+    pj::position acked = pj::before_first;
+    std::set<pj::position> refused;
+};
+
+} // namespace
+
+TEST_CASE("G1 G2 G12 no message is lost, whatever callback the power fails at") {
+    for (uint32_t every = 1; every <= 3; ++every) {
+        for (uint32_t cut = 1; cut < 80; ++cut) {
+            CAPTURE(every);
+            CAPTURE(cut);
+            support::device d;
+            d.append(12);
+            d.what.log = {};
+            d.what.save = {every, 1000, true};
+            d.what.on_error = pj::error_policy::dead_letter();
+            d.answers[14] = {pj::reject(1)};
+            broker b;
+            for (int boots = 0; boots < 3; ++boots) {
+                d.boot();
+                if (boots == 0) {
+                    d.dies_at = cut;
+                    d.dies_after = cut % 2 == 0;
+                }
+                pj::event_sink sink{d.what};
+                REQUIRE(sink.start() == pj::status::ok);
+                for (auto m = d.events.upper_bound(b.acked); m != d.events.end() && !d.dead;) {
+                    const support::ping a{m->second};
+                    const support::pong z{m->second};
+                    const pj::stored_event e = m->second % 2 == 0 ? pj::raw_event(m->first, a)
+                                                                  : pj::raw_event(m->first, z);
+                    const pj::receive_result r = sink.receive(e, d.now_ms, boots != 0);
+                    if (d.dead) break;
+                    if (r.answer == receipt::hold) {
+                        REQUIRE(r.wait_ms != pj::never);
+                        d.now_ms += r.wait_ms;
+                        continue;
+                    }
+                    if (r.answer == receipt::reject) b.refused.insert(m->first);
+                    if (r.answer == receipt::ack) b.acked = m->first;
+                    CHECK(d.record().at >= b.acked); // acknowledged means durable
+                    ++m;
+                }
+                if (!d.dead) {
+                    sink.stop();
+                    CHECK(d.run(sink) == pj::status::ok);
+                    b.acked = std::max(b.acked, sink.checkpointed());
+                }
+            }
+            std::map<pj::position, uint32_t> all = d.folded(d.newest());
+            for (const pj::position at : b.refused) all.erase(at);
+            CHECK(b.acked == d.newest());
+            for (const auto& [at, value] : all) CHECK(d.model.count(at) == 1);
+            CHECK((b.refused.count(14) == 1 || d.model.count(14) == 1));
+        }
+    }
+}
