@@ -1272,7 +1272,8 @@ constexpr const char* to_string(run_state s);
 struct tick_result {
     run_state state;
     status reason;              ///< why it waits or has halted; ok otherwise
-    uint32_t wait_ms; ///< nothing is due before; 0: more is waiting; `never`: until wake()
+    uint32_t wait_ms; ///< nothing is due before; 0: more is waiting, or the run has just ended;
+                      ///< `never`: until wake(), or no run
     uint32_t scanned;           ///< events that got their outcome in this tick
 };
 
@@ -3397,7 +3398,7 @@ inline tick_result engine::tick(uint32_t now_ms) {
     const event_count before = counted();
     take_requests();
     advance();
-    const uint32_t wait = wait_ms();
+    const uint32_t wait = running() ? wait_ms() : 0;    // nobody may sleep over the end of a run
     if (wait != 0 && asking_ == detail::asking::none) asking_ = detail::asking::again;
     if (running()) {
         reason_ = why_ != status::ok ? why_ : save_doubtful_ ? status::checkpoint_failed
@@ -3450,7 +3451,6 @@ inline void engine::advance() {
 }
 
 inline uint32_t engine::wait_ms() const {
-    if (!running()) return never;
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
     if (loaded_ && !is_refused()) {
@@ -4318,7 +4318,9 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
     if (stage_ == stage::working && save_is_due() && !(is_done && rejected_)) save();
     if (stage_ == stage::ending) end();
     ticking_ = false;
-    if (!is_done) return {receipt::hold, wait_ms(), running() ? why_ : reason_};
+    if (!is_done)
+        return running() ? receive_result{receipt::hold, wait_ms(), why_}
+                         : receive_result{receipt::hold, never, reason_};
     return {rejected_ ? receipt::reject : at_ <= record_.at ? receipt::ack : receipt::later, 0,
             status::ok};
 }

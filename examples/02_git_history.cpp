@@ -5,6 +5,8 @@
 //   run     ./git_history REPO STATE_DIR             read what is new, project it, print a summary
 //           ./git_history REPO STATE_DIR --check     compare the read model with git itself
 //           ./git_history REPO STATE_DIR --files     print it: LINES<TAB>PATH<NUL>, `-` if binary
+//           ./git_history REPO STATE_DIR --rebuild   rebuild the read models from the log
+//           ./git_history REPO STATE_DIR --rebuild --beside     the same beside those in use
 //           ./git_history REPO STATE_DIR --max-events N     die once N events were visited
 //
 // What it shows:
@@ -15,6 +17,8 @@
 //     They see an event's bytes, nothing else; only the reader above them runs git.
 //   - Read models and checkpoint in one file, STATE_DIR/state, replaced as a whole by save().
 //     Hence no event is ever applied twice, wherever the process dies: try --max-events.
+//   - A replay_engine that rebuilds them from the log, and goes on where it was after a crash; or
+//     builds new ones in STATE_DIR/state.next while the worker works, and then takes its place.
 //   - What git calls binary depends on .gitattributes outside the history, so those are an input
 //     like any other: the ones in force are logged, and a change of them is one more event.
 //
@@ -982,7 +986,36 @@ void read_history(repository& repo, event_log& log, const fs::path& work_tree) {
 
 struct options {
     string repo, state_dir;
-    bool check = false, files = false;
+    bool check = false, files = false, rebuild = false, beside = false;
+};
+
+/// Both read models, their file, and the projection that fills them.
+struct model {
+    model(pj::text name, event_log& log) : setup{name, log, handlers, state} {
+        setup.on_error = pj::error_policy::halt();
+        setup.on_unknown = pj::unknown_types::fail;
+        setup.batch = 1000;
+    }
+    void open(const fs::path& path) {
+        state.use(path);
+        if (state.load({}, saved) != pj::status::ok) fail(state.trouble());
+    }
+    /// A save writes everything: the more there is, the more events are worth one.
+    void choose_save_rule() {
+        setup.save = {64 + static_cast<uint32_t>(by_path.lines.size() / 8), 1000, true};
+    }
+    pj::status drop() {
+        by_path = {};
+        by_author = {};
+        return pj::status::ok;
+    }
+
+    files by_path;
+    authors by_author;
+    state_file state{by_path, by_author};
+    pj::registry<files, authors> handlers{by_path, by_author};
+    pj::projection setup;
+    pj::checkpoint saved;                                   // as it was at the start
 };
 
 /// The five heaviest rows.
@@ -1004,13 +1037,10 @@ struct program {
     fs::path folder;
     file lock;
     event_log log;
-    files by_path;
-    authors by_author;
-    state_file state{by_path, by_author};
-    pj::registry<files, authors> handlers{by_path, by_author};
-    pj::projection setup{"git_history", log, handlers, state};
-    pj::worker worker{setup};
-    pj::checkpoint saved;                                   // as it was at the start
+    model live{"git_history", log};
+    files& by_path = live.by_path;
+    authors& by_author = live.by_author;
+    pj::worker worker{live.setup};
     double seconds = 0;
 
     int run() {
@@ -1018,7 +1048,12 @@ struct program {
         const bool query = wanted.check || wanted.files;
         if (!query || crash.armed || log.newest() == pj::before_first) {
             read();
-            project();
+            const auto begun = now_ms();
+            // A rebuild that was interrupted is finished first: no worker would run before.
+            if (wanted.beside) build_beside();
+            else if (wanted.rebuild || live.saved.replay_stage != 0) rebuild();
+            drive(worker, live, "projecting");
+            seconds = (now_ms() - begun) / 1000.0;
             if (!query) return summary();
         }
         return wanted.files ? print_files() : check();
@@ -1032,13 +1067,12 @@ struct program {
         folder = fs::canonical(wanted.state_dir);
         if (::flock(lock.fd(), LOCK_EX | LOCK_NB) != 0)
             fail(folder.string() + " is in use by another process");
-        state.use(folder / "state");
-        if (state.load({}, saved) != pj::status::ok) fail(state.trouble());
+        live.open(folder / "state");
         if (!fs::exists(folder / "log")) {
-            if (saved.revision != 0) fail((folder / "log").string() + " is missing");
+            if (live.saved.revision != 0) fail((folder / "log").string() + " is missing");
             event_log::create(folder / "log");
         }
-        log.open(folder / "log", saved.at);
+        log.open(folder / "log", live.saved.at);
     }
     /// A folder for the attributes in force; STATE_DIR may lie inside REPO, so it must be empty.
     fs::path empty_work_tree() const {
@@ -1052,31 +1086,69 @@ struct program {
             log.rollback();
             throw;
         }
-        if (saved.at > log.newest() || log.commit_at(saved.at) != by_path.commit)
+        if (live.saved.at > log.newest() || log.commit_at(live.saved.at) != by_path.commit)
             fail((folder / "state").string() + " does not belong to this log");
     }
-    void project() {
-        progress_bar bar("projecting");
-        setup.on_error = pj::error_policy::halt();
-        setup.on_unknown = pj::unknown_types::fail;
-        setup.batch = 1000;
-        const uint32_t begun = now_ms();
-        pj::status answer = worker.start();
-        while (answer == pj::status::ok && worker.running() && state.trouble().empty()) {
-            // A save writes everything: the more there is, the more events are worth one.
-            setup.save = {64 + static_cast<uint32_t>(by_path.lines.size() / 8), 1000, true};
-            const pj::tick_result tick = worker.tick(now_ms());
-            bar.show(static_cast<uint64_t>(worker.scanned() - saved.at),
-                     static_cast<uint64_t>(log.newest() - saved.at));
-            if (worker.caught_up()) worker.stop();
-            else if (worker.running()) ::poll(nullptr, 0, pj::poll_timeout(tick.wait_ms));
+    /// Until the engine has ended; a worker is stopped once it has caught up.
+    void drive(pj::engine& engine, model& of, const char* doing, bool is_worker = true) {
+        progress_bar bar(doing);
+        pj::status answer = engine.start();
+        while (answer == pj::status::ok && engine.running() && of.state.trouble().empty()) {
+            of.choose_save_rule();
+            const pj::tick_result tick = engine.tick(now_ms());
+            bar.show(static_cast<uint64_t>(engine.scanned() - of.saved.at),
+                     static_cast<uint64_t>(log.newest() - of.saved.at));
+            if (is_worker && engine.caught_up()) engine.stop();
+            else if (engine.running()) ::poll(nullptr, 0, pj::poll_timeout(tick.wait_ms));
         }
-        seconds = (now_ms() - begun) / 1000.0;
-        if (!state.trouble().empty()) fail(state.trouble());
-        if (answer == pj::status::ok) answer = worker.reason();
+        ended(answer == pj::status::ok ? engine.reason() : answer, engine, of);
+    }
+    static void ended(pj::status answer, const pj::engine& engine, const model& of) {
+        if (!of.state.trouble().empty()) fail(of.state.trouble());
         if (answer != pj::status::ok)
-            fail("the projection stopped after event " + std::to_string(worker.scanned()) + ": " +
-                 pj::to_string(answer) + ", code " + std::to_string(worker.last_failure().code));
+            fail("the projection stopped after event " + std::to_string(engine.scanned()) + ": " +
+                 pj::to_string(answer) + ", code " + std::to_string(engine.last_failure().code));
+    }
+
+    void rebuild() {
+        const auto drop = [&] { return live.drop(); };
+        pj::replay_options options;
+        options.on_drop = drop;
+        options.batch = 1000;
+        pj::replay_engine replay{live.setup, options};
+        live.saved.at = pj::before_first;                   // where the bar begins
+        drive(replay, live, "rebuilding", false);
+    }
+    /// New models in a file of their own, while the worker goes on with the old ones; they take
+    /// their place when they have done all that those had done.
+    void build_beside() {
+        model next{"git_history_next", log};
+        next.open(folder / "state.next");
+        if (next.saved.revision == 0 || next.saved.replay_stage != 0) {
+            pj::replay_engine warm_up{next.setup};
+            pj::status answer = worker.start();
+            if (answer == pj::status::ok) answer = warm_up.start();
+            while (answer == pj::status::ok && warm_up.running() && next.state.trouble().empty()) {
+                live.choose_save_rule();
+                next.choose_save_rule();
+                ::poll(nullptr, 0, pj::poll_timeout(pj::tick_all(now_ms(), worker, warm_up)));
+            }
+            ended(answer == pj::status::ok ? warm_up.reason() : answer, warm_up, next);
+            worker.stop();
+            while (worker.running())
+                ::poll(nullptr, 0, pj::poll_timeout(worker.tick(now_ms()).wait_ms));
+            ended(worker.reason(), worker, live);
+        }
+        drive(worker, live, "projecting");                  // the last thing the old ones see
+        next.setup.replayed_through = worker.checkpointed();
+        pj::worker successor{next.setup};
+        drive(successor, next, "taking over");
+        if (!successor.has_processed(worker.checkpointed())) fail("the new models lag behind");
+        std::printf("new read models, caught up at event %lld\n",
+                    static_cast<long long>(successor.checkpointed()));
+        if (!replace(folder / "state.next", folder / "state"))
+            fail_errno("cannot replace " + (folder / "state").string());
+        live.open(folder / "state");
     }
 
     int print_files() const {
@@ -1114,7 +1186,7 @@ struct program {
         return differences == 0 ? 0 : 1;
     }
     int summary() const {
-        const auto fresh = static_cast<long long>(log.newest() - saved.at);
+        const auto fresh = static_cast<long long>(log.newest() - live.saved.at);
         std::printf("%lld events, %lld new", static_cast<long long>(log.newest() + 1), fresh);
         if (fresh > 0 && seconds > 0)
             std::printf(" in %.2f s: %.0f events/s", seconds, static_cast<double>(fresh) / seconds);
@@ -1145,6 +1217,8 @@ options parse(int argc, char** argv) {
         const string word = argv[i];
         if (word == "--check") out.check = true;
         else if (word == "--files") out.files = true;
+        else if (word == "--rebuild") out.rebuild = true;
+        else if (word == "--beside") out.beside = true;
         else if (word == "--max-events" && i + 1 < argc) {
             char* end = nullptr;
             crash.armed = true;
@@ -1152,8 +1226,10 @@ options parse(int argc, char** argv) {
             good = good && end != argv[i] && *end == '\0';
         } else names.push_back(word);
     }
-    if (!good || names.size() != 2 || (out.check && out.files))
-        fail("usage: git_history REPO STATE_DIR [--max-events N] [--check | --files]");
+    const int questions = (out.check ? 1 : 0) + (out.files ? 1 : 0) + (out.rebuild ? 1 : 0);
+    if (!good || names.size() != 2 || questions > 1 || (out.beside && !out.rebuild))
+        fail("usage: git_history REPO STATE_DIR [--max-events N] [--check | --files | --rebuild "
+             "[--beside]]");
     out.repo = names[0];
     out.state_dir = names[1];
     return out;

@@ -26,7 +26,7 @@ BINARY = ""
 TEMP = ""
 SEED = int(os.environ.get("SEED", "1"))
 counts = {"repositories": 0, "runs": 0, "interruptions": 0, "checks": 0, "errors": 0,
-          "killed": 0}
+          "killed": 0, "rebuilds": 0}
 
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
 CLEAN.update({
@@ -165,6 +165,31 @@ def interrupted(repo, name, ns, states=None):
         run(repo, where)
         check(repo, where)
         need(run(repo, where, "--files") == final, f"{name}: resumed after {n}: other files")
+
+
+def rebuilt(repo, name, ns, env=None):
+    """Rebuilds in place, then beside, each interrupted after N events for each N, checked, resumed."""
+    final = expected(repo, env=env)
+    known = {b""} | {expected(repo, c, env=env) for c in chain(repo)}
+    where = state(name)
+    run(repo, where, env=env)
+    for beside in ((), ("--beside",)):
+        for n in ns:
+            died = call(repo, where, "--rebuild", *beside, "--max-events", str(n), env=env)
+            need(died.returncode in (0, 3), f"{name}: --rebuild ended with {died.returncode}")
+            counts["interruptions"] += died.returncode == 3
+            check(repo, where, env=env)
+            files = run(repo, where, "--files", env=env)
+            need(files == final if beside else files in known,
+                 f"{name}: rebuilding {beside} died after {n}: other files")
+            if n % 2:                   # sometimes nobody asks for a rebuild again
+                run(repo, where, env=env)
+                need(run(repo, where, "--files", env=env) == final, f"{name}: after {n}: other files")
+        run(repo, where, "--rebuild", *beside, env=env)
+        check(repo, where, env=env)
+        need(run(repo, where, "--files", env=env) == final, f"{name}: rebuilt {beside}: other files")
+        counts["rebuilds"] += 1
+    need(not os.path.exists(os.path.join(where, "state.next")), "state.next was left behind")
 
 
 def stuttering(repo, name, rng, step, where=None):
@@ -341,8 +366,10 @@ def test_oddities():
         if name == "odd":
             interrupted(repo, name, list(range(1, 12)) + list(range(12, total + 8, 6)))
             stuttering(repo, name, rng, 90)
+            rebuilt(repo, name + "-rebuilt", list(range(1, 10)) + list(range(10, 2 * total, 13)))
         else:
             interrupted(repo, name, [1, total // 2, total - 3])
+            rebuilt(repo, name + "-rebuilt", [2, total + 4])
     work = os.path.join(TEMP, "odd-work")               # the same with a work tree
     subprocess.run(["git", "clone", "-q", "--no-checkout", os.path.join(TEMP, "odd"), work],
                    env=CLEAN, check=True)

@@ -271,3 +271,24 @@ TEST_CASE("G27 a wake between tick and sleep is seen by woken()") {
     s.tick();
     CHECK_FALSE(s.worker.woken());
 }
+
+TEST_CASE("G27 nobody who sleeps as he is told sleeps over the end of a run") {
+    for (const bool is_halt : {false, true}) {
+        setup s;
+        s.what.poll_ms = pj::never;
+        s.what.on_error = pj::error_policy::halt();
+        s.log.append(5, "Alpha");
+        if (is_halt) s.a.says.at(3, pj::reject());
+        REQUIRE(s.start() == pj::status::ok);
+        if (!is_halt) {
+            s.drain();
+            CHECK(s.last.wait_ms == pj::never);
+            s.worker.stop();
+        }
+        uint32_t slept = 0;
+        while (s.worker.running()) slept = s.tick().wait_ms;    // a host's loop, without looking
+        CHECK(slept == 0);
+        CHECK(s.worker.state() == (is_halt ? pj::run_state::halted : pj::run_state::stopped));
+        CHECK(s.tick().wait_ms == pj::never);
+    }
+}
