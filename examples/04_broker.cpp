@@ -95,7 +95,7 @@ static bool polled() {
     }
     sink.stop();                        // the last save; then everything can be acknowledged
     if (pj::run(sink, [] { return 0u; }, [](uint32_t) {}) != pj::status::ok) return false;
-    printf("polled: %lu duplicates, %d acknowledged later, committed %d, at the end %d, warmest %d\n",
+    printf("polled: %lu duplicates, %d acknowledged later, committed %d, at last %d, warmest %d\n",
            static_cast<unsigned long>(sink.counts().duplicate), later, committed,
            static_cast<int>(sink.checkpointed()), static_cast<int>(model.celsius));
     return model.seen == topic_size && sink.counts().duplicate == 2 && committed == 6 &&

@@ -185,7 +185,8 @@ static int registry_and_worker() {
     if (d.seen != 6 || dead.count != 1 || notices == 0) return 4;
     if (worker.checkpointed() != 5 || !worker.caught_up() || worker.lag() != 0) return 5;
     worker.stop();
-    if (pj::tick_all(9, worker) != pj::never || worker.running()) return 6;
+    if (pj::tick_all(9, worker) != 0 || worker.running()) return 6;
+    if (pj::tick_all(9, worker) != pj::never) return 6;
 
     // By policy name, in another engine on the same description with a name of its own.
     pj::projection second = projection;
@@ -240,10 +241,66 @@ static int handler_map_and_stores() {
     return 0;
 }
 
+struct client {
+    uint32_t calls = 0;
+    pj::status subscribe(pj::text, pj::text) { ++calls; return pj::status::ok; }
+    pj::status unsubscribe(pj::text, pj::text) { ++calls; return pj::status::ok; }
+};
+
+static int other_engines() {
+    pj::memory_log<8, 256> log;
+    for (uint32_t i = 1; i < 4; ++i) static_cast<void>(log.append(order_shipped{i}));
+    activity a;
+    pj::memory_checkpoint_store<4> checkpoints;
+    static constexpr pj::crash_guard guard{2};
+    pj::projection described{"others", log, a, checkpoints};
+    described.crashes = &guard;
+    const auto clock = [] { return 0u; };
+    const auto sleep = [](uint32_t) {};
+
+    const auto drop = [&] { a = {}; return pj::status::ok; };
+    int percent = 0;
+    const auto told = [&](const pj::progress& p) { percent = p.percent; };
+    pj::replay_options options;
+    options.on_drop = drop;
+    options.on_progress = told;
+    pj::replay_engine replay{described, options};
+    if (replay.start(pj::start_cause::crash) != pj::status::ok) return 1;
+    if (pj::run(replay, clock, sleep) != pj::status::ok || !replay.finished()) return 2;
+    if (percent != 100 || replay.how_far().processed != 3 || a.shipped != 3) return 3;
+    options.partitions = 2;
+    pj::replay_engine of_partitions{described, options};
+    if (of_partitions.start() != pj::status::ok) return 4;
+    if (pj::run(of_partitions, clock, sleep) != pj::status::ok || a.shipped != 0) return 5;
+
+    client broker;
+    pj::sink_options fed;
+    fed.client = broker;
+    fed.open = [](pj::stored_event& message) { return message.payload.size() != 0; };
+    fed.count_messages = true;
+    pj::projection received{"received", {}, a, checkpoints};
+    pj::event_sink sink{received, fed};
+    sink.accept_up_to(-1);
+    if (sink.start() != pj::status::ok) return 6;
+    const order_shipped one{1};
+    const pj::stored_event message = pj::raw_event(pj::before_first, one);
+    if (sink.receive(message, 0).answer != pj::receipt::later || a.shipped != 1) return 7;
+    sink.stop();
+    if (pj::run(sink, clock, sleep) != pj::status::ok || broker.calls != 2) return 8;
+    if (sink.checkpointed() != 0 || sink.set_position(0, 1) != pj::status::stopped) return 9;
+
+    described.volatile_model = true;
+    pj::worker again{described};
+    if (again.start() != pj::status::ok) return 10;
+    while (again.tick(0).wait_ms == 0) {}
+    return a.shipped == 4 ? 0 : 11;
+}
+
 } // namespace use_all
 
 int main() {
     if (const int line = use_all::registry_and_worker(); line != 0) return line;
     if (const int line = use_all::handler_map_and_stores(); line != 0) return 100 + line;
+    if (const int line = use_all::other_engines(); line != 0) return 200 + line;
     return 0;
 }
