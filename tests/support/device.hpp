@@ -60,7 +60,7 @@ public:
         device& of;
         pj::status read(pj::position after, pj::visitor& visit) {
             const uint32_t me = of.begins();
-            if (me == 0) return pj::status::failed;
+            if (me == 0) return of.refused();
             if (after < of.trimmed) return of.ends(me, pj::status::trimmed);
             for (const auto& [at, value] : of.events) {
                 if (at <= after) continue;
@@ -74,7 +74,7 @@ public:
         }
         pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
             const uint32_t me = of.begins();
-            if (me == 0) return pj::status::failed;
+            if (me == 0) return of.refused();
             trimmed = of.trimmed;
             newest = of.events.empty() ? of.trimmed : of.events.rbegin()->first;
             log_id = of.log_id;
@@ -94,6 +94,10 @@ public:
     // ---- what is to happen
     uint32_t dies_at = 0;             // the number of the callback; 0: never
     bool dies_after = false;          // its effect
+    uint32_t odd_at = 0;                // the callback that does not answer ok; 0: none
+    pj::status odd_answer = pj::status::failed;
+    bool odd_throws = false;            // where exceptions are
+    bool odd_works = false;             // but its effect is there: a lost answer
     bool keeps_position_only = false; // the checkpoint store
     std::map<pj::position, std::vector<pj::verdict>> answers; // of `reading`, one per call
     pj::position poison = pj::before_first;                   // `reading` crashes at this event
@@ -125,7 +129,7 @@ public:
     }
     void boot() {
         dead = false;
-        dies_at = 0;
+        dies_at = odd_at = 0;
         callbacks = 0;
         handled.clear();
     }
@@ -167,14 +171,14 @@ public:
     // ---- ports
     pj::status load(pj::text key, pj::checkpoint& out) {
         const uint32_t me = begins();
-        if (me == 0) return pj::status::failed;
+        if (me == 0) return refused();
         const auto found = records.find(std::string(key.data(), key.size()));
         if (found != records.end()) out = found->second;
         return ends(me, pj::status::ok);
     }
     pj::status save(pj::text key, const pj::checkpoint& next) {
         const uint32_t me = begins();
-        if (me == 0) return pj::status::failed;
+        if (me == 0) return refused();
         const std::string name(key.data(), key.size());
         if (next.revision != record(name).revision + 1 && !keeps_position_only)
             return ends(me, pj::status::conflict);
@@ -190,28 +194,37 @@ public:
     }
     pj::status drop() {
         const uint32_t me = begins();
-        if (me == 0) return pj::status::failed;
+        if (me == 0) return refused();
         ++drops;
         model.clear();
         return ends(me, pj::status::ok);
     }
 
-    /// A callback begins; answers its number, 0 if the power is gone before it did anything.
+    /// A callback begins; answers its number, 0 if it is not to have an effect.
     uint32_t begins() {
         if (dead) return 0;
         ++callbacks;
         if (callbacks == dies_at && !dies_after) dead = true;
-        return dead ? 0 : callbacks;
+        return dead || (callbacks == odd_at && !odd_works) ? 0 : callbacks;
     }
+    /// What it answers then.
+    pj::status refused() const { return dead ? pj::status::failed : odd(); }
     pj::status ends(uint32_t number, pj::status answer) {
         if (number == dies_at && dies_after) dead = true;
-        return dead ? pj::status::failed : answer;
+        if (dead) return pj::status::failed;
+        return number == odd_at ? odd() : answer;
     }
 
 private:
+    pj::status odd() const {
+#if PROJECTIONS_EXCEPTIONS
+        if (odd_throws) throw odd_answer;
+#endif
+        return odd_answer;
+    }
     pj::verdict handle(const pj::context& c, uint32_t value) {
         const uint32_t me = begins();
-        if (me == 0) return pj::fail();
+        if (me == 0) return refused();
         handled.push_back(c.event.at);
         if (c.event.at == poison) {
             dead = true;
@@ -225,14 +238,14 @@ private:
             return v;
         }
         model[c.event.at] = value;
-        return ends(me, pj::status::ok) == pj::status::ok ? pj::handled : pj::fail();
+        return ends(me, pj::status::ok);
     }
     pj::verdict mail(const pj::context& c) {
         const uint32_t me = begins();
-        if (me == 0) return pj::fail();
+        if (me == 0) return refused();
         CHECK_FALSE(c.replaying);
         ++mails[c.event.at];
-        return ends(me, pj::status::ok) == pj::status::ok ? pj::handled : pj::fail();
+        return ends(me, pj::status::ok);
     }
 };
 
