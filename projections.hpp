@@ -1384,8 +1384,9 @@ public:
     inline status start(start_cause cause = start_cause::clean);
 
     /// One bounded portion of work, in this order: requests; load; bounds; read and handle; save.
-    /// Calls: load, save, read at most once each; bounds at most twice; decode, handlers, filter,
-    /// policy, letters and observer for at most `batch` events. Never from inside a callback.
+    /// Calls: load, save, read at most once each (a replay_engine: load and save twice, for its
+    /// marker and the other partitions, and on_drop once); bounds at most twice; decode, handlers,
+    /// filter, policy, letters and observer for at most `batch` events. Not from inside a callback.
     /// Returns: the state, its reason, and when to call again. Calling earlier does no harm.
     /// Crash: what was saved stays; events after it are handled again.
     [[nodiscard]] inline tick_result tick(uint32_t now_ms);
@@ -1413,7 +1414,7 @@ public:
     bool loaded() const { return loaded_; }
     /// The last read reached the end of the log.
     bool caught_up() const { return caught_up_; }
-    /// Everything up to here is done and saved.
+    /// Everything up to here is done and saved (of a volatile model: by this run or one before).
     position checkpointed() const { return loaded_ ? record_.at : before_first; }
     /// Everything up to here is done.
     position scanned() const { return loaded_ ? at_ : before_first; }
@@ -4318,9 +4319,10 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
     if (stage_ == stage::working && save_is_due() && !(is_done && rejected_)) save();
     if (stage_ == stage::ending) end();
     ticking_ = false;
-    if (!is_done)
-        return running() ? receive_result{receipt::hold, wait_ms(), why_}
-                         : receive_result{receipt::hold, never, reason_};
+    if (!is_done) {
+        if (!running()) return {receipt::hold, never, reason_};
+        return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};
+    }
     return {rejected_ ? receipt::reject : at_ <= record_.at ? receipt::ack : receipt::later, 0,
             status::ok};
 }

@@ -667,3 +667,56 @@ TEST_CASE(
         }
     }
 }
+
+TEST_CASE("G27 a message that may be tried again at once is not slept on") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::custom({[](void*, const pj::failure& f) {
+                                                    return f.attempts < 4
+                                                               ? pj::decision::retry_after(0)
+                                                               : pj::decision::skip();
+                                                },
+                                                nullptr});
+    s.open();
+    s.a.says.always(1, pj::fail());
+    for (int i = 0; i < 3; ++i) {
+        CHECK(s.offer(1) == receipt::hold);
+        CHECK(s.last_answer.wait_ms == 0);
+    }
+    CHECK(s.offer(1) == receipt::ack);
+    CHECK(s.w.times("a", 1) == 4);
+}
+
+TEST_CASE("G32 a sink is guarded, too: each message is named before it is begun") {
+    support::device d;
+    const pj::crash_guard guard{2};
+    d.append(8);
+    d.what.log = {};
+    d.what.crashes = &guard;
+    d.poison = 11;
+    uint32_t crashes = 0;
+    for (;; ++crashes) {
+        REQUIRE(crashes < 10);
+        d.boot();
+        pj::event_sink sink{d.what};
+        const auto cause = crashes == 0 ? pj::start_cause::clean : pj::start_cause::crash;
+        REQUIRE(sink.start(cause) == pj::status::ok);
+        auto m = d.events.upper_bound(d.record().at);
+        for (uint32_t offers = 0; m != d.events.end() && !d.dead;) {
+            REQUIRE(++offers < 100);
+            const support::ping a{m->second};
+            const support::pong z{m->second};
+            const pj::stored_event message =
+                m->second % 2 == 0 ? pj::raw_event(m->first, a) : pj::raw_event(m->first, z);
+            const pj::receive_result r = sink.receive(message, d.now_ms, true);
+            if (r.answer != receipt::hold) ++m;
+            else if (!d.dead) REQUIRE(r.wait_ms != pj::never);
+        }
+        if (!d.dead) {
+            CHECK(sink.counts().skipped == 1);
+            break;
+        }
+    }
+    CHECK((crashes == 2 || crashes == 3));
+    CHECK(d.model.count(11) == 0);
+    CHECK(d.model.size() == 7);
+}
