@@ -858,6 +858,29 @@ private:
 
 class visitor;
 
+namespace detail {
+
+inline bool look_at_bounds(engine& e);
+
+/// A log's bounds(), and with it the code that asks for them: what no log has is not linked. Made
+/// from a function or a lambda without captures; calls and compares as the pointer it holds.
+class bounds_function {
+public:
+    using pointer = status (*)(void* self, position& trimmed, position& newest, uint64_t& log_id);
+    constexpr bounds_function() = default;
+    constexpr bounds_function(decltype(nullptr)) {}
+    template<class F, class = decltype(static_cast<pointer>(declval<F>()))>
+    constexpr bounds_function(F&& ask) : ask_(static_cast<pointer>(ask)), look_(&look_at_bounds) {}
+    constexpr operator pointer() const { return ask_; }
+
+private:
+    friend class projections::engine;
+    pointer ask_ = nullptr;
+    bool (*look_)(engine&) = nullptr;
+};
+
+} // namespace detail
+
 /// The event log.
 struct event_store {
     /// Shows the events with position > `after`, in increasing order, one by one or in slices,
@@ -872,7 +895,7 @@ struct event_store {
     /// number for each log created anew, 0 if it has none. All are preset to those. Answers ok,
     /// pending or failed. Asked after load, before the first read after any wait, and after an
     /// empty read.
-    status (*bounds)(void* self, position& trimmed, position& newest, uint64_t& log_id) = nullptr;
+    detail::bounds_function bounds{};   // status (*)(void* self, trimmed, newest, log_id)
     void* self = nullptr;
 
     constexpr event_store() = default;
@@ -1452,6 +1475,7 @@ private:
     friend class replay_engine;
     friend class crash_guard;
     friend struct detail::delivery;
+    friend bool detail::look_at_bounds(engine& e);
     friend struct detail::sink_hooks;
     friend struct detail::replay_hooks;
 
@@ -1470,6 +1494,7 @@ private:
     inline void settle_conflict(const checkpoint& found);
     inline bool ask_bounds(position& trimmed);
     inline bool look_at_bounds();
+    inline bool compare_bounds();
     inline bool begin_somewhere(position trimmed, bool is_new);
     inline void read();
     inline void after_read(status answer, bool is_told_to_stop, bool has_moved);
@@ -3619,9 +3644,15 @@ inline bool engine::ask_bounds(position& trimmed) {
     return true;
 }
 
-/// Compares the log as it is now with where we stand. False: not now, or not at all.
+inline bool detail::look_at_bounds(engine& e) { return e.compare_bounds(); }
+
 inline bool engine::look_at_bounds() {
-    if (asking_ == detail::asking::none || what_->log.bounds == nullptr) return true;
+    const detail::bounds_function& bounds = what_->log.bounds;
+    return asking_ == detail::asking::none || bounds == nullptr || bounds.look_(*this);
+}
+
+/// Compares the log as it is now with where we stand. False: not now, or not at all.
+inline bool engine::compare_bounds() {
     position trimmed = before_first;
     if (!ask_bounds(trimmed)) return false;
     const bool is_first = asking_ == detail::asking::first;
