@@ -72,12 +72,12 @@ public:
             }
             return of.ends(me, pj::status::ok);
         }
-        pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
+        pj::status bounds(pj::position& oldest_gone, pj::position& newest, uint64_t& id) {
             const uint32_t me = of.begins();
             if (me == 0) return of.refused();
-            trimmed = of.trimmed;
+            oldest_gone = of.trimmed;
             newest = of.events.empty() ? of.trimmed : of.events.rbegin()->first;
-            log_id = of.log_id;
+            id = of.log_id;
             return of.ends(me, pj::status::ok);
         }
     };
