@@ -1537,9 +1537,10 @@ private:
     PROJECTIONS_COLD_ inline bool halt(status why);
     bool is_holding() const { return held_at_ >= 0; }
     bool is_refused() const { return saving_ == detail::saving::refused; }
-    /// The checkpoint names an event in work, and there is none.
+    /// The checkpoint speaks of a crash, and there is nothing left that may have caused it.
     bool is_cleared() const {
-        return careful_ != 0 && caught_up_ && record_.suspect != before_first;
+        return careful_ != 0 && caught_up_ &&
+               (record_.suspect != before_first || record_.crashes != 0);
     }
     bool is_dirty() const { return save_first_ || at_ > record_.at || is_cleared(); }
     bool only_saves() const {

@@ -110,6 +110,29 @@ TEST_CASE("G32 crashes at the end of the log blame nobody") {
     CHECK(d.model == d.folded(d.newest()));
 }
 
+TEST_CASE("G32 crashes at the end of the log do not count against the next event") {
+    guarded d(3);
+    d.append(4);
+    REQUIRE_FALSE(d.crashes(pj::start_cause::clean));
+    for (int i = 0; i < 10; ++i) REQUIRE_FALSE(d.crashes(pj::start_cause::crash));
+    {
+        d.boot();                               // it comes while the engine is careful
+        pj::worker worker{d.what};
+        REQUIRE(worker.start(pj::start_cause::crash) == pj::status::ok);
+        d.run(worker, [&] { return worker.caught_up(); });
+        static_cast<void>(worker.tick(d.now_ms));
+        d.append(1);
+        d.poison = d.newest();
+        d.now_ms += 5000;
+        d.run(worker, [] { return false; });
+        REQUIRE(d.dead);
+    }
+    d.poison = pj::before_first;                // one crash, and it was not the event's fault
+    REQUIRE_FALSE(d.crashes(pj::start_cause::crash));
+    CHECK(d.given_up.empty());
+    CHECK(d.model == d.folded(d.newest()));
+}
+
 TEST_CASE("G32 progress starts the count again") {
     guarded d(2);
     d.append(12);
