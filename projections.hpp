@@ -4313,7 +4313,9 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     if (where == place::other_source) {
+        ticking_ = true;
         notify(notice_kind::store_failed, status::log_replaced);
+        ticking_ = false;
         return {receipt::hold, what_->poll_ms, status::log_replaced};
     }
     if (offered_from_ < 0) offered_from_ = message.at;

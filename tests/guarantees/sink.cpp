@@ -462,6 +462,20 @@ TEST_CASE("G26 receive() from inside a callback does nothing") {
     CHECK(s.fed_by->counts().scanned == 1);
 }
 
+TEST_CASE("G26 an observer that calls back does not recurse, at a source that started over either") {
+    fed s(false);
+    s.store.put("p", 100, 1);
+    s.open();
+    std::vector<pj::status> inside;
+    s.watch.also = [&](const pj::notice&) {
+        pj::stored_event m;
+        m.at = 5;
+        if (inside.size() < 9) inside.push_back(s.fed_by->receive(m, s.now_ms).reason);
+    };
+    CHECK(s.offer(5) == receipt::hold);
+    CHECK(inside == std::vector<pj::status>{pj::status::reentered});
+}
+
 TEST_CASE("G29 a sink needs no log, but a right description") {
     fed s(false);
     s.what.volatile_model = true;
