@@ -462,7 +462,7 @@ TEST_CASE("G26 receive() from inside a callback does nothing") {
     CHECK(s.fed_by->counts().scanned == 1);
 }
 
-TEST_CASE("G26 an observer that calls back does not recurse, at a source that started over either") {
+TEST_CASE("G26 an observer that calls back does not recurse when a source has started over") {
     fed s(false);
     s.store.put("p", 100, 1);
     s.open();
