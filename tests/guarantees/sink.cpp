@@ -667,9 +667,10 @@ TEST_CASE(
                 if (r.wait_ms != pj::never) d.now_ms += r.wait_ms;
                 continue;
             }
-            if (is_garbage) d.events.erase(next->first); // it never was one of these
-            if (r.answer == receipt::ack) acked = std::max(acked, offered->first);
-            if (offered == next || is_garbage) next = d.events.upper_bound(message.at);
+            if (r.answer == receipt::ack) acked = std::max(acked, message.at);
+            const bool is_next = offered == next;
+            if (is_garbage) d.events.erase(next);           // it never was one of these
+            if (is_next) next = d.events.upper_bound(message.at);
         }
         sink->stop();
         CHECK(d.run(*sink) == pj::status::ok);
