@@ -449,6 +449,9 @@ private:
     uint32_t number_ = 0;
 };
 
+/// No partition_key: partitions are told from the aggregate's id.
+inline constexpr uint32_t no_key = 0xFFFFFFFFu;
+
 /// One event as the log shows it. Owns nothing: what it points to need only live during its visit.
 struct stored_event {
     position at = before_first;
@@ -456,6 +459,7 @@ struct stored_event {
     bytes payload{};
     text aggregate_id{};
     uint32_t version = 1;           ///< of the payload's layout
+    uint32_t partition_key = no_key; ///< in place of a hash of the aggregate's id
     int64_t occurred_at = 0;        ///< in the user's unit; never looked at
     const void* extra = nullptr;    ///< whatever the store wants decode() to see (headers, a row)
 };
@@ -497,6 +501,7 @@ enum class [[nodiscard]] status : uint8_t {
     checkpoint_corrupt,         ///< what is stored is no checkpoint; load() may answer this itself
     checkpoint_conflict,        ///< two engines of one name
     checkpoint_ahead,           ///< above the newest event of the log
+    partition_count_changed,    ///< not the count or the hash that the records speak of
     rebuild_unfinished,         ///< the model is being rebuilt, or a replay_engine was interrupted
     partial_record,             ///< the store does not keep all of what it was given
 
@@ -508,7 +513,9 @@ enum class [[nodiscard]] status : uint8_t {
     event_changed,              ///< another event now stands at the position that is being retried
 
     // lease
-    lease_lost = 5 << 5,
+    lease_lost = 5 << 5,        ///< expired, or refused: everything in hand was dropped
+    lease_held,                 ///< by somebody else, or this host holds as many as it may
+    lease_failed,               ///< the lease store fails
 
     // configuration: start() names what is missing or wrong
     no_name = 6 << 5,
@@ -528,7 +535,10 @@ enum class [[nodiscard]] status : uint8_t {
     bad_batch,
     bad_save_rule,
     bad_backoff,
-    bad_key                     ///< the keys of a replay's partitions do not fit into its buffer
+    bad_key,                    ///< the keys of the partitions do not fit into the buffer
+    bad_partition,              ///< no such partition, or the counts do not divide
+    no_lease,                   ///< acquire(), extend() or release() is missing
+    bad_lease                   ///< ttl_ms not above 2 x margin_ms; or with a volatile_model
 };
 
 enum class status_group : uint8_t {
@@ -633,6 +643,7 @@ public:
     inline void wake() const;
 
 private:
+    friend struct context;
     engine* engine_ = nullptr;
 };
 
@@ -647,6 +658,11 @@ struct context {
     uint32_t partition;
     uint64_t fencing_token;     ///< 0 without a lease
     projections::waker waker;
+
+    /// For a handler that takes long: asks for the whole ttl again. Only during the call.
+    /// Returns: ok, also without a lease; lease_lost, it is over: do nothing more; pending or
+    /// lease_failed: it goes on as it was.
+    inline status extend_lease() const;
 };
 
 namespace detail {
@@ -858,6 +874,12 @@ private:
 
 class visitor;
 
+/// One of `count` parts of the aggregates.
+struct partition {
+    uint32_t index = 0;
+    uint32_t count = 1;
+};
+
 namespace detail {
 
 inline bool look_at_bounds(engine& e);
@@ -919,6 +941,9 @@ public:
     /// How many more events are wanted, exactly; good for a LIMIT. It says stop while taking the
     /// last of them, so that fewer rows than this mean the end of the log.
     uint32_t wanted() const { return fast_ + left_; }
+    /// For a store that selects the partition's events by itself, by the same hash; {0, 1} if there
+    /// are no partitions.
+    inline partition of() const;
 
     visitor(const visitor&) = delete;
     visitor& operator=(const visitor&) = delete;
@@ -948,7 +973,7 @@ private:
 };
 
 /// What is kept of a projection between two runs. A store may keep less: then the README says what
-/// is lost. Fields of later features are here so that the layout never changes.
+/// is lost.
 struct checkpoint {
     position at = before_first;                 ///< everything up to here has an outcome
     uint32_t revision = 0;                      ///< one more with every save; 0: never saved
@@ -959,7 +984,7 @@ struct checkpoint {
     position suspect = before_first;            ///< crash_guard: the event in work
     uint32_t rebuild = 0;                       ///< how often the model was rebuilt
     uint16_t crashes = 0;                       ///< crash_guard: in a row, without progress
-    uint8_t hash_scheme = 0;                    ///< how partitions are computed; 0: not recorded
+    uint8_t hash_scheme = 0;                    ///< see partition_options; 0: not recorded
     uint8_t replay_stage = 0;                   ///< 0: no rebuild under way; see replay_engine
 };
 
@@ -986,6 +1011,26 @@ struct checkpoint_store {
     /// From an object with `load` and `save`.
     template<class T, detail::require<!detail::is_same<detail::plain<T>, checkpoint_store>> = 0>
     constexpr checkpoint_store(T&& store);
+};
+
+/// Who may work on what: leases that end by themselves.
+struct lease_store {
+    /// Takes a lease on the resource for `ttl_ms` from now and fills in its token, which is larger
+    /// than any given out for the resource before, and not 0. Answers ok; conflict while any lease
+    /// on it is unexpired, the caller's own included; pending; failed (perhaps taken).
+    status (*acquire)(void* self, text resource, uint32_t ttl_ms, uint64_t& token) = nullptr;
+    /// Makes it last `ttl_ms` from now. Answers ok; conflict if the lease of this token is over;
+    /// pending; failed.
+    status (*extend)(void* self, text resource, uint32_t ttl_ms, uint64_t token) = nullptr;
+    /// Ends it, if it still is the lease of this token. Answers ok, pending or failed (it ends by
+    /// itself).
+    status (*release)(void* self, text resource, uint64_t token) = nullptr;
+    void* self = nullptr;
+
+    constexpr lease_store() = default;
+    /// From an object with `acquire`, `extend` and `release`.
+    template<class T, detail::require<!detail::is_same<detail::plain<T>, lease_store>> = 0>
+    constexpr lease_store(T&& store);
 };
 
 /// Why an event was not handled.
@@ -1089,7 +1134,11 @@ enum class notice_kind : uint8_t {
     checkpoint_saved, checkpoint_failed, store_failed,
     rebuild_began,              ///< its marker is about to be saved
     rebuild_dropped,            ///< on_drop has succeeded
-    rebuild_finished
+    rebuild_finished,
+    lease_gained,               ///< to be claimed in the checkpoint before work begins
+    lease_lost,
+    lease_released,
+    lease_failed                ///< the lease store failed; asked again
 };
 /// Valid during the call. `cause` is set where a failure led to it.
 struct notice {
@@ -1229,6 +1278,41 @@ private:
 /// What start() follows.
 enum class start_cause : uint8_t { clean, crash };
 
+namespace detail {
+struct lease_keeper;
+struct lease_hooks;
+}
+
+/// Lets one engine at a time work under a name, over all processes, and the next take over when it
+/// is gone. Name it in projection::lease, which then needs `clock`; one serves many engines, and
+/// must outlive them.
+///
+/// Acquire, load, claim (save the same position with the new token), work. It is renewed after a
+/// third of its time, by the clock and also inside long batches; `margin_ms` before its end nothing
+/// is begun any more. An engine that lost it drops all it has in hand and waits as a standby.
+/// The token protects what happens later still: a checkpoint store that compares revisions or
+/// tokens refuses what a former owner saves, and handlers find it in their context.
+struct lease {
+    constexpr explicit lease(lease_store from) : store(from) {}
+
+    lease_store store;
+    uint32_t ttl_ms = 30000;
+    /// More than any single callback takes, and than clocks drift within ttl_ms.
+    uint32_t margin_ms = 3000;
+    /// What the resource is called, from the checkpoint's key, to share a lock with another
+    /// implementation; valid until the next call. None: it is called as the key.
+    callback<text(text key)> resource{};
+
+private:
+    friend class engine;
+    friend class replay_engine;
+    friend struct context;
+    friend struct detail::lease_hooks;
+    static const detail::lease_keeper keeper;
+    // Reached through a pointer, so that the code is linked only where a lease is named.
+    const detail::lease_keeper* keeper_ = &keeper;
+};
+
 enum class unknown_types : uint8_t { ignore, fail };
 /// Where a projection without a checkpoint begins. the_beginning refuses a log whose beginning is
 /// gone.
@@ -1248,7 +1332,10 @@ struct projection {
     dead_letter_sink dead_letters{};
     observer observe{};
     bool observe_handled = false;       ///< tell the observer of every single event, too
-    callback<uint32_t()> clock{}; ///< milliseconds; for tick() without an argument and tick_ms_max
+    /// Milliseconds: the clock that tick() is given. For tick() without an argument, tick_ms_max
+    /// and a lease.
+    callback<uint32_t()> clock{};
+    const projections::lease* lease = nullptr;          ///< several processes: only one works
 
     // failures
     error_policy on_error = error_policy::skip();
@@ -1278,6 +1365,10 @@ struct projection {
     /// oldest event that is kept, silently up to the checkpoint, and saves nothing before it. For
     /// workers.
     bool volatile_model = false;
+
+    /// The checkpoint store keeps no more than the position, and that is known: what else is saved
+    /// is not looked for. The README says what is lost.
+    bool accept_partial_records = false;
 };
 
 // ---------------------------------------------------------------------------------------- >>worker
@@ -1305,6 +1396,7 @@ struct tick_result {
 struct counters {
     event_count scanned, handled, unhandled, unknown, filtered, skipped, lettered, vanished;
     event_count duplicate;      ///< a sink's: messages that were done already
+    event_count foreign;        ///< of other partitions
     event_count failed_calls;   ///< every failed attempt of every handler
 };
 
@@ -1357,7 +1449,8 @@ private:
 };
 
 enum class outcome : uint8_t {
-    handled, unhandled, unknown, filtered, lettered, skipped, vanished, duplicate
+    handled, unhandled, unknown, filtered, lettered, skipped, vanished,
+    not_ours                    // a sink's duplicate, a partition's foreign event
 };
 inline constexpr size_t outcome_count = 8;
 
@@ -1370,6 +1463,8 @@ inline constexpr uint8_t owed_letters_max = 4;
 
 /// How the save under way stands.
 enum class saving : uint8_t { none, pending, failed, refused };
+/// Whether the lease is ours; over: the time until its margin has passed, or it was refused.
+enum class leasing : uint8_t { none, ours, over };
 /// Whether bounds() must be asked before the next read.
 enum class asking : uint8_t { none, again, first };
 
@@ -1383,12 +1478,46 @@ struct role {
     bool (*prepare)(engine& e);             // before reading; false: not now
     bool (*leave)(engine& e);               // before the last save; false: not yet
     void (*reject)(engine& e);              // takes the letters if there is no sink for them
+    bool (*adopt)(engine& e, checkpoint& found);        // a record just loaded; false: not this one
+    const projections::partition* (*part)(const engine& e);     // nullptr: of no partition
+    bool (*is_ours)(const engine& e, const stored_event& event);
+    bool (*may_hold)(engine& e, int change);            // counts leases; false: no more of them
     bool is_fed;                            // events are given to it, not read by it
     bool is_rebuilding;                     // ends at replayed_through
 };
 inline constexpr role worker_role{};
+
+/// What an engine with a lease does besides.
+struct lease_keeper {
+    status (*validate)(const projection& p);
+    bool (*hold)(engine& e);                    // at the begin of a tick; false: do nothing else
+    bool (*may_begin)(engine& e);               // extends what is due; false: it is over
+    bool (*claim)(engine& e, checkpoint& found); // a record just loaded; false: it is settled
+    bool (*confirm)(engine& e);
+    bool (*goes_on)(engine& e, checkpoint& found);      // after a save that was refused
+    uint32_t (*wait_ms)(const engine& e, uint32_t ms);
+    void (*call)(engine& e, delivery& d, const route& to);
+    bool (*give_back)(engine& e);               // false: not yet
+    status (*extend)(engine& e);
+    status (*take)(engine& e, text key, uint64_t& token);       // of another partition
+    void (*leave)(engine& e, text key, uint64_t token);
+};
+
+/// A key that the library spells: the projection's name and `_p{index}` or `_partitions`.
+class key_buffer {
+public:
+    static constexpr uint32_t count_record = never;     // as an index: the key of `_partitions`
+    /// Empty if there is no room.
+    inline text spell(text name, uint32_t index);
+    text spelled() const { return {room_, size_}; }
+
+private:
+    char room_[63]{};
+    uint8_t size_ = 0;
+};
 struct sink_hooks;
 struct replay_hooks;
+struct partition_hooks;
 
 } // namespace detail
 
@@ -1450,6 +1579,12 @@ public:
     inline counters counts() const;
     const failure_record& last_failure() const { return last_failure_; }
     const projection& described_by() const { return *what_; }
+    /// The lease is ours and claimed.
+    bool has_lease() const { return lease_ == detail::leasing::ours && loaded_ && !unconfirmed_; }
+    /// The lease's; 0 without one.
+    uint64_t fencing_token() const {
+        return lease_ == detail::leasing::ours ? record_.fencing_token : 0;
+    }
 
     // Commands: never from inside a callback (they answer reentered).
 
@@ -1463,7 +1598,8 @@ public:
 
 protected:
     constexpr engine(const projection& what, const detail::role& as)
-        : what_(&what), role_(&as), careful_(0), blames_(0) {}
+        : what_(&what), role_(&as), moved_back_(0), save_doubtful_(0), yields_(0), unconfirmed_(0),
+          lease_pending_(0), careful_(0), blames_(0) {}
     ~engine() = default;
 
     inline status set_position(position expected, position next);
@@ -1473,11 +1609,15 @@ private:
     friend class visitor;
     friend class event_sink;
     friend class replay_engine;
+    friend class partitioned_worker;
     friend class crash_guard;
     friend struct detail::delivery;
     friend bool detail::look_at_bounds(engine& e);
+    friend struct context;
     friend struct detail::sink_hooks;
     friend struct detail::replay_hooks;
+    friend struct detail::partition_hooks;
+    friend struct detail::lease_hooks;
 
     enum class stage : uint8_t { stopped, loading, working, ending, halted };
     static constexpr uint8_t pause_on = 1;
@@ -1489,9 +1629,15 @@ private:
 
     // the steps of a tick
     inline void advance();
+    inline void work();
     inline void load();
-    inline void adopt(const checkpoint& found);
-    inline void settle_conflict(const checkpoint& found);
+    inline void adopt(checkpoint& found);
+    inline void settle_conflict(checkpoint& found);
+    inline bool confirm();
+    inline partition part() const;
+    const detail::lease_keeper& keeper() const { return *what_->lease->keeper_; }
+    inline bool may_begin();
+    bool is_fenced() const { return lease_ == detail::leasing::over; }
     inline bool ask_bounds(position& trimmed);
     inline bool look_at_bounds();
     inline bool compare_bounds();
@@ -1577,7 +1723,7 @@ private:
     bool paused_ = false;
     bool wakeable_ = false;             // wake() ends read_in_
     bool save_first_ = false;           // nothing is read before the position is saved
-    bool save_doubtful_ = false;        // an attempt failed or threw: perhaps it is done
+    detail::leasing lease_ = detail::leasing::none;
     detail::saving saving_ = detail::saving::none;
     detail::asking asking_ = detail::asking::none;
     uint8_t read_failures_ = 0;
@@ -1590,7 +1736,11 @@ private:
     uint8_t owed_ = 0;                  // letters that the sink has not taken
     detail::outcome worst_ = detail::outcome::handled;
     status halt_with_ = status::ok;     // a policy wants to halt when the round ends
-    bool moved_back_ = false;           // the position to be saved is below the one that is kept
+    uint8_t moved_back_ : 1;            // the position to be saved is below the one that is kept
+    uint8_t save_doubtful_ : 1;         // an attempt failed or threw: perhaps it is done
+    uint8_t yields_ : 1;                // the run ends to give the lease away, and then waits for it
+    uint8_t unconfirmed_ : 1;           // the claim or marker is to be read back
+    uint8_t lease_pending_ : 1;         // wake() ends renew_in_
     uint16_t attempt_ = 0;
     uint16_t careful_ : 15;             // so many events are named before they are begun
     uint16_t blames_ : 1;               // the one that is named has crashed too often
@@ -1598,6 +1748,7 @@ private:
     uint32_t pending_ = 0;              // those of them that answered pending
     uint32_t retry_ = 0;                // handlers to call in the next round
     uint32_t print_ = 0; // tells whether the same event comes again; 0: not taken yet
+    uint32_t lease_in_ = 0;             // nothing begins after
     position held_at_ = 0;              // before_first: no event is held
 
     // Waits count down by what passes between two ticks, so the clock may wrap and sleeps may be
@@ -1611,6 +1762,7 @@ private:
 
     uint32_t unsaved_ = 0;              // events since the last save
     uint32_t saving_events_ = 0;        // how many of them the save under way covers
+    uint32_t renew_in_ = 0;             // the lease is neither acquired nor extended before
     position saving_at_ = 0;            // what it says
     position at_ = 0;                   // the last event with an outcome
     position newest_ = 0;               // below before_first: unknown
@@ -1638,6 +1790,9 @@ public:
     }
     /// The same without asking where it is.
     status reset(position to = before_first) { return engine::reset(to); }
+
+protected:
+    constexpr worker(const projection& what, const detail::role& as) : engine(what, as) {}
 };
 
 // ------------------------------------------------------------------------------------------ >>sink
@@ -1776,7 +1931,6 @@ public:
 private:
     friend struct detail::replay_hooks;
     inline bool begin();
-    inline bool confirm();
     inline bool drop();
     inline bool go_through();
     inline bool finish();
@@ -1786,10 +1940,79 @@ private:
     replay_options options_;
     position told_ = before_first - 1;  // where on_progress was told of last
     uint32_t partition_ = 1;            // whose record is next
-    bool confirmed_ = false;            // the marker was read back
     bool finished_ = false;
-    char key_[64]{};
+    uint64_t other_token_ = 0;          // the lease of that partition; 0: not held
+    detail::key_buffer key_;
 };
+
+// ------------------------------------------------------------------------------------ >>partitions
+
+/// The partition of an aggregate: SHA-256 (FIPS 180-4) of the id's bytes, read as one big-endian
+/// number, modulo `count`, as the Python package has it. 0 for a count of 0.
+inline uint32_t partition_of(text aggregate_id, uint32_t count);
+
+/// How many partitions the workers of this process may hold together; whoever spreads partitions
+/// over hosts sets it. What is above it is given up between two batches. For one thread.
+class partition_limit {
+public:
+    constexpr explicit partition_limit(uint32_t most) : most_(most) {}
+    void set(uint32_t most) { most_ = most; }
+    uint32_t held() const { return held_; }
+
+private:
+    friend struct detail::partition_hooks;
+    uint32_t most_;
+    uint32_t held_ = 0;
+};
+
+/// The same for all partitions of a projection.
+struct partition_options {
+    /// In place of partition_of(): an index below `count`. Must never change its mind.
+    callback<uint32_t(text aggregate_id, uint32_t count)> partition_by{};
+    /// The number of that function, kept in the records so that no other is used by mistake. 0: 1
+    /// (SHA-256) without partition_by, else 255. State 1 if it computes the same.
+    uint8_t hash_scheme = 0;
+    partition_limit* limit = nullptr;           ///< nullptr: as many as there are workers
+};
+
+/// One of several partitions of a projection: handles the aggregates that hash to it, and passes
+/// over the others (counted as foreign). Each has its own checkpoint `{name}_p{index}` and lease;
+/// any number of them can share a process and a loop. The count and the hash are fixed in a record
+/// `{name}_partitions` before any of them handles anything; see repartition().
+class partitioned_worker : public worker {
+public:
+    /// Pre: `what` and `with` outlive it.
+    constexpr partitioned_worker(const projection& what, partition of);
+    constexpr partitioned_worker(const projection& what, partition of,
+                                 const partition_options& with);
+    partitioned_worker(const projection&&, partition) = delete;
+    partitioned_worker(const projection&&, partition, const partition_options&) = delete;
+    partitioned_worker(const projection&, partition, const partition_options&&) = delete;
+
+    partition which() const { return of_; }
+
+private:
+    friend struct detail::partition_hooks;
+    inline uint8_t hash_scheme() const;
+    inline bool look_at_count();
+
+    partition of_;
+    const partition_options* with_ = nullptr;
+    bool counted_ = false;      // the count record was found to be right since the lease was gained
+    bool wrote_count_ = false;
+    bool has_slot_ = false;     // of the limit
+    detail::key_buffer key_;
+};
+
+/// Splits `from` partitions into a multiple of them, or merges them into a divisor, by rewriting
+/// their records: in a split each child begins where its parent was; in a merge the new partition
+/// begins at the lowest of its parents, so that handlers see some events again. For a time when no
+/// worker runs; with a lease, nothing is written while one does.
+/// Returns: ok, also if it is done already; pending, lease_held, conflict, failed: call again, it
+/// goes on where it was, and until then no worker starts; partition_count_changed: the records speak
+/// of neither; partial_record: the store keeps no counts; rebuild_unfinished; bad_partition, bad_key,
+/// no_load, no_save.
+[[nodiscard]] inline status repartition(const projection& what, uint32_t from, uint32_t to);
 
 // ---------------------------------------------------------------------------------------- >>stores
 
@@ -1802,7 +2025,7 @@ template<class T> inline constexpr bool is_key<T, void_t<decltype(type_key(declv
 struct log_slot {
     uint32_t begin, number, version;
     uint16_t name, aggregate;
-    uint32_t payload;
+    uint32_t payload, partition_key;
     int64_t occurred_at;
 };
 
@@ -1849,7 +2072,8 @@ public:
                       event_traits<E>::type.version());
     }
     position append(type_key type, bytes payload, text aggregate_id = {}, uint32_t version = 1) {
-        return append(stored_event{before_first, type, payload, aggregate_id, version, 0, nullptr});
+        return append(
+            stored_event{before_first, type, payload, aggregate_id, version, no_key, 0, nullptr});
     }
     /// The same with every field; `event.at` is ignored.
     position append(const stored_event& event) { return memory_log_core::append(parts(), event); }
@@ -1964,12 +2188,13 @@ constexpr const char* to_string(status s) {
         "stopped\0paused\0reentered\0already_started\0not_loaded\0not_halted\0",
         "handler_failed\0decode_failed\0unknown_type\0dead_letter_failed\0",
         "checkpoint_failed\0checkpoint_corrupt\0checkpoint_conflict\0checkpoint_ahead\0"
-        "rebuild_unfinished\0partial_record\0",
+        "partition_count_changed\0rebuild_unfinished\0partial_record\0",
         "store_failed\0store_unordered\0log_trimmed\0log_replaced\0event_changed\0",
-        "lease_lost\0",
+        "lease_lost\0lease_held\0lease_failed\0",
         "no_name\0reserved_name\0no_read\0no_bounds\0no_load\0no_save\0no_handlers\0no_clock\0"
         "no_dead_letter_sink\0unknown_policy\0table_full\0bad_type\0duplicate_type\0"
-        "duplicate_handler\0bad_batch\0bad_save_rule\0bad_backoff\0bad_key\0"};
+        "duplicate_handler\0bad_batch\0bad_save_rule\0bad_backoff\0bad_key\0"
+        "bad_partition\0no_lease\0bad_lease\0"};
     const size_t group = static_cast<size_t>(group_of(s));
     if (group >= sizeof groups / sizeof *groups) return "?";
     const char* name = groups[group];
@@ -1994,7 +2219,7 @@ template<class E> constexpr stored_event raw_event(position at, const E& event, 
     static_assert(event_traits<E>::type.is_raw(),
                   "projections: raw_event() needs a type declared raw");
     return {at,           event_traits<E>::type,           {&event, sizeof event},
-            aggregate_id, event_traits<E>::type.version(), 0,
+            aggregate_id, event_traits<E>::type.version(), no_key, 0,
             nullptr};
 }
 
@@ -2200,6 +2425,7 @@ struct delivery {
     const route* to = nullptr;
     engine* from = nullptr;         // nullptr: deliver(), outside any engine
     uint32_t mask = ~0u;            // handlers to call
+    uint32_t rest = 0;              // and those to be called after them, one by one
     uint32_t resumed = 0;           // handlers that answered pending before
     uint32_t decoded = 0;           // a handler_map's: those that want the event decoded
     uint32_t now_ms = 0;
@@ -2216,13 +2442,17 @@ struct delivery {
     /// For the next event.
     void reset() {
         mask = ~0u;
+        rest = 0;
         resumed = 0;
         attempt = 1;
         wait_ms = never;
         trouble = replaying = is_hopeless = false;
     }
+    uint32_t part() const { return from != nullptr ? from->part().index : 0; }
+    uint64_t token() const { return from != nullptr ? from->fencing_token() : 0; }
     context for_handler(uint32_t bit) const {
-        return {*event, now_ms, attempt, (resumed & bit) != 0, replaying, 0, 0, waker(from)};
+        return {*event,    now_ms, attempt, (resumed & bit) != 0,
+                replaying, part(), token(), waker(from)};
     }
     /// The handler of that bit did not answer handled.
     PROJECTIONS_COLD_ void answered(uint32_t bit, verdict v) {
@@ -2234,8 +2464,9 @@ struct delivery {
     PROJECTIONS_COLD_ void undecodable(uint32_t bits) {
         trouble = true;
         if (first_trouble == handled) first_trouble = reject();
-        if (from != nullptr) from->failed(*this, bits & mask, no_handler, failure_kind::decode, 0);
+        if (from != nullptr) from->failed(*this, bits & (mask | rest), no_handler, failure_kind::decode, 0);
         mask &= ~bits;
+        rest &= ~bits;
     }
 };
 
@@ -3139,7 +3370,7 @@ template<class P, class E,
          detail::require<!detail::is_same<E, stored_event>>>
 verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
     const stored_event stored{before_first, event_traits<E>::type, {}, aggregate_id,
-                              event_traits<E>::type.version(), 0, nullptr};
+                              event_traits<E>::type.version(), no_key, 0, nullptr};
     detail::delivery d;
     d.event = &stored;
     d.replaying = replaying;
@@ -3183,6 +3414,15 @@ template<class T> inline constexpr bool can_load<T, when<is_same<
 template<class T, class = void> inline constexpr bool can_save = false;
 template<class T> inline constexpr bool can_save<T, when<is_same<
     decltype(declval<T&>().save(text(), declval<const checkpoint&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_acquire = false;
+template<class T> inline constexpr bool can_acquire<T, when<is_same<
+    decltype(declval<T&>().acquire(text(), uint32_t(), declval<uint64_t&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_extend = false;
+template<class T> inline constexpr bool can_extend<T, when<is_same<
+    decltype(declval<T&>().extend(text(), uint32_t(), uint64_t())), status>>> = true;
+template<class T, class = void> inline constexpr bool can_release = false;
+template<class T> inline constexpr bool can_release<T, when<is_same<
+    decltype(declval<T&>().release(text(), uint64_t())), status>>> = true;
 template<class T, class = void> inline constexpr bool can_subscribe = false;
 template<class T> inline constexpr bool can_subscribe<T, when<is_same<
     decltype(declval<T&>().subscribe(text(), text())), status>>> = true;
@@ -3269,6 +3509,31 @@ constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_o
     }
 }
 
+template<class T, detail::require<!detail::is_same<detail::plain<T>, lease_store>>>
+constexpr lease_store::lease_store(T&& store) : self(detail::address_of_named(store)) {
+    using store_type = detail::referred<T>;
+    static_assert(detail::is_lvalue<T>,
+                  "projections: only the address of a lease store is kept: name it first, and let "
+                  "it outlive the engine");
+    constexpr bool is_whole = detail::can_acquire<store_type> && detail::can_extend<store_type> &&
+                              detail::can_release<store_type>;
+    static_assert(is_whole, "projections: a lease store needs `pj::status acquire(pj::text "
+                            "resource, uint32_t ttl_ms, uint64_t& token)`, `pj::status "
+                            "extend(pj::text resource, uint32_t ttl_ms, uint64_t token)` and "
+                            "`pj::status release(pj::text resource, uint64_t token)`");
+    if constexpr (is_whole) {
+        acquire = [](void* object, text resource, uint32_t ttl_ms, uint64_t& token) -> status {
+            return static_cast<store_type*>(object)->acquire(resource, ttl_ms, token);
+        };
+        extend = [](void* object, text resource, uint32_t ttl_ms, uint64_t token) -> status {
+            return static_cast<store_type*>(object)->extend(resource, ttl_ms, token);
+        };
+        release = [](void* object, text resource, uint64_t token) -> status {
+            return static_cast<store_type*>(object)->release(resource, token);
+        };
+    }
+}
+
 template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>>>
 constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of_named(sink)) {
     using sink_type = detail::referred<T>;
@@ -3341,7 +3606,8 @@ inline status engine::start(start_cause cause) {
 
 /// Forgets all that a checkpoint store would know better.
 inline void engine::load_anew() {
-    loaded_ = save_first_ = moved_back_ = save_doubtful_ = false;
+    loaded_ = save_first_ = false;
+    moved_back_ = save_doubtful_ = unconfirmed_ = 0;
     careful_ = 0;
     saving_ = detail::saving::none;
     read_failures_ = save_failures_ = 0;
@@ -3404,7 +3670,7 @@ inline status engine::validate() const {
     if (p.batch == 0 || p.batch > batch_max) return status::bad_batch;
     if (p.save.every_events == 0) return status::bad_save_rule;
     if (p.delays.multiplier == 0 || p.delays.jitter_percent > 100) return status::bad_backoff;
-    return status::ok;
+    return p.lease == nullptr ? status::ok : keeper().validate(p);
 }
 
 inline tick_result engine::tick() {
@@ -3439,7 +3705,8 @@ inline tick_result engine::tick(uint32_t now_ms) {
 }
 
 inline void engine::age(uint32_t elapsed_ms) {
-    uint32_t* const waits[] = {&read_in_, &retry_in_, &letter_in_, &save_in_};
+    uint32_t* const waits[] = {&read_in_, &retry_in_, &letter_in_,
+                               &save_in_, &lease_in_, &renew_in_};
     for (uint32_t* wait : waits) {
         if (*wait != never) *wait = *wait > elapsed_ms ? *wait - elapsed_ms : 0;
     }
@@ -3450,22 +3717,34 @@ inline void engine::take_requests() {
         if (wakeable_) read_in_ = 0;
         if (letter_failures_ == 0) letter_in_ = 0;
         if (saving_ == detail::saving::pending) save_in_ = 0;
+        if (lease_pending_ != 0) renew_in_ = 0;
     }
     const uint8_t pausing = pause_.take();
     if (pausing != 0 && paused_ != (pausing == pause_on)) {
         paused_ = !paused_;
         notify(paused_ ? notice_kind::paused : notice_kind::resumed, status::ok);
     }
-    if (stop_.take() != 0) halt(status::ok);
+    if (stop_.take() != 0) {
+        halt(status::ok);
+        yields_ = 0;
+    }
 }
 
-/// The steps of a tick. (A lease is acquired and renewed before the first of them, and a unit of
-/// work begun before read() and committed in place of save(), once they exist.)
+/// The steps of a tick. (A unit of work is begun before read() and committed in place of save(),
+/// once it exists.)
 inline void engine::advance() {
+    const bool is_leased = what_->lease != nullptr;
+    if (!is_leased || keeper().hold(*this)) work();
+    if (stage_ == stage::ending) end();
+}
+
+/// The steps that need the lease, if there is one.
+inline void engine::work() {
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
         if (saving_ != detail::saving::none && save_in_ == 0) save();
-        if (!paused_ && !only_saves() && !is_refused() && read_in_ == 0) {
+        if (!paused_ && !only_saves() && !is_refused() && read_in_ == 0 &&
+            (what_->lease == nullptr || keeper().confirm(*this))) {
             why_ = status::ok;
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds() &&
                 !save_first_ && !role_->is_fed) {
@@ -3474,7 +3753,6 @@ inline void engine::advance() {
         }
         if (stage_ == stage::working && !is_refused() && save_is_due()) save();
     }
-    if (stage_ == stage::ending) end();
 }
 
 inline uint32_t engine::wait_ms() const {
@@ -3487,7 +3765,8 @@ inline uint32_t engine::wait_ms() const {
             if (is_dirty()) ms = sooner(ms, save_in_);
         }
     }
-    return is_ending ? sooner(ms, retry_in_) : ms;
+    if (is_ending) ms = sooner(ms, retry_in_);
+    return what_->lease == nullptr ? ms : keeper().wait_ms(*this, ms);
 }
 
 /// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
@@ -3542,11 +3821,14 @@ inline bool engine::halt(status why) {
 inline void engine::end() {
     if (role_->leave != nullptr && retry_in_ != 0 && (read_in_ != 0 || !role_->leave(*this)))
         return;
-    if (loaded_ && may_save() && retry_in_ != 0) {
+    const bool is_leased = what_->lease != nullptr;
+    if (loaded_ && may_save() && retry_in_ != 0 &&
+        (!is_leased || lease_ == detail::leasing::ours)) {
         if (is_refused()) return;
         if (is_dirty() && (saving_ == detail::saving::none || save_in_ == 0)) save();
         if (is_dirty() && may_save()) return;
     }
+    if (is_leased && !keeper().give_back(*this)) return;
     const bool is_halt = end_reason_ != status::ok;
     reason_ = is_halt || !loaded_ || !is_dirty() ? end_reason_ : status::checkpoint_failed;
     stage_ = is_halt ? stage::halted : stage::stopped;
@@ -3563,6 +3845,15 @@ inline void engine::notify(notice_kind kind, status reason, const failure* cause
     PROJECTIONS_CATCH_ { return; }
 }
 
+inline partition engine::part() const {
+    return role_->part == nullptr ? partition{} : *role_->part(*this);
+}
+
+/// Whether anything that has an effect may still begin.
+inline bool engine::may_begin() {
+    return what_->lease == nullptr || keeper().may_begin(*this);
+}
+
 inline counters engine::counts() const {
     using detail::outcome;
     const auto of = [&](outcome what) { return counts_[static_cast<size_t>(what)]; };
@@ -3574,7 +3865,8 @@ inline counters engine::counts() const {
             of(outcome::skipped),
             of(outcome::lettered),
             of(outcome::vanished),
-            of(outcome::duplicate),
+            role_->is_fed ? of(outcome::not_ours) : 0,
+            role_->is_fed ? 0 : of(outcome::not_ours),
             failed_calls_};
 }
 
@@ -3593,14 +3885,17 @@ inline void engine::load() {
         why_ = status::ok;
         if (is_refused()) return settle_conflict(found);
         adopt(found);
+        if (stage_ != stage::working) return;
         notify(notice_kind::loaded, status::ok);
         if (found.replay_stage != 0 && !role_->is_rebuilding) halt(status::rebuild_unfinished);
     }
 }
 
 /// Takes the record as the place to go on from.
-inline void engine::adopt(const checkpoint& found) {
+inline void engine::adopt(checkpoint& found) {
     const projection& p = *what_;
+    if (p.lease != nullptr && !keeper().claim(*this, found)) return;
+    if (role_->adopt != nullptr && !role_->adopt(*this, found)) return;
     record_ = found;
     at_ = found.at;
     if (p.volatile_model && !role_->is_rebuilding) {
@@ -3619,14 +3914,37 @@ inline void engine::adopt(const checkpoint& found) {
 
 /// A save was refused. Either an earlier attempt of the same save had arrived, its answer lost; or
 /// somebody else works under this name.
-inline void engine::settle_conflict(const checkpoint& found) {
+inline void engine::settle_conflict(checkpoint& found) {
     saving_ = detail::saving::none;
     if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
         found.fencing_token == record_.fencing_token) {
         return saved(found);
     }
+    if (what_->lease != nullptr && keeper().goes_on(*this, found)) return;
     halt(status::checkpoint_conflict);
     end_reason_ = status::checkpoint_conflict;      // whatever else it was ending for
+}
+
+/// Reads back what nothing may begin without: the claim of a lease, the marker of a rebuild. A
+/// store that keeps less could not keep a former owner out, or a worker away.
+inline bool engine::confirm() {
+    if (unconfirmed_ == 0) return true;
+    checkpoint found;
+    const checkpoint_store& store = what_->checkpoints;
+    const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
+    if (s != status::ok) return wait_after(s, status::checkpoint_failed);
+    if (lease_ == detail::leasing::ours && found.fencing_token > record_.fencing_token) {
+        lease_ = detail::leasing::over;
+        return false;
+    }
+    const bool is_kept = found.fencing_token == record_.fencing_token &&
+                         found.replay_stage == record_.replay_stage &&
+                         found.rebuild == record_.rebuild &&
+                         found.replayed_through == record_.replayed_through;
+    if (found.at != record_.at || (!is_kept && !what_->accept_partial_records))
+        return halt(status::partial_record);
+    unconfirmed_ = 0;
+    return true;
 }
 
 /// What the log holds now, and whether it is the same log. False: not now, or not at all.
@@ -3700,6 +4018,7 @@ inline void engine::save() {
         next.crashes = 0;
     }
     ++next.revision;
+    if (!may_begin()) return;
     const checkpoint_store& store = what_->checkpoints;
     const status s = detail::ask([&]() { return store.save(store.self, key(), next); });
     if (s == status::ok) return saved(next);
@@ -3711,7 +4030,7 @@ inline void engine::save() {
         read_in_ = 0;
     } else {
         saving_ = saving::failed;
-        save_doubtful_ = true;
+        save_doubtful_ = 1;
         save_failures_ = detail::increased(save_failures_);
         save_in_ = delay(save_failures_);
         notify(notice_kind::checkpoint_failed, status::checkpoint_failed);
@@ -3721,9 +4040,12 @@ inline void engine::save() {
 inline void engine::saved(const checkpoint& now) {
     record_ = now;
     saving_ = detail::saving::none;
-    save_doubtful_ = false;
+    save_doubtful_ = 0;
     save_failures_ = 0;
-    if (!moved_back_ || at_ == now.at) save_first_ = moved_back_ = false;
+    if (moved_back_ == 0 || at_ == now.at) {
+        save_first_ = false;
+        moved_back_ = 0;
+    }
     unsaved_ -= saving_events_;
     save_in_ = what_->save.every_ms;
     notify(notice_kind::checkpoint_saved, status::ok);
@@ -3763,6 +4085,8 @@ inline size_t visitor::operator()(const stored_event* events, size_t count) {
     return before - wanted();
 }
 
+inline partition visitor::of() const { return engine_->part(); }
+
 inline void visitor::scanned_to(position at) {
     if (closed_ || wanted() == 0) return;
     engine& e = *engine_;
@@ -3781,7 +4105,8 @@ inline void engine::read() {
         wanted = sooner(wanted, p.save.every_events - unsaved_);
     if (is_holding()) wanted = 1;
     const bool closely = is_holding() || p.filter || p.tick_ms_max != 0 ||
-                         record_.replayed_through > at_ || p.observe_handled || careful_ != 0;
+                         record_.replayed_through > at_ || p.observe_handled || careful_ != 0 ||
+                         p.lease != nullptr || role_->is_ours != nullptr;
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {
@@ -3815,7 +4140,7 @@ inline void engine::count_as(detail::outcome what) { ++counts_[static_cast<size_
 
 /// What the store's answer says of the log.
 inline void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
-    if (stage_ == stage::ending) return;
+    if (stage_ == stage::ending || is_fenced()) return;
     if (answer != status::ok && answer != status::more && answer != status::pending &&
         answer != status::trimmed) {
         if (!is_told_to_stop || !is_holding()) wait_after(status::failed, status::store_failed);
@@ -3877,7 +4202,8 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
     d.event = &event;
     d.to = &route;
     if (careful_ != 0 && !what_->crashes->allows_(*this, d)) return from.close();
-    return settle(from, event, call_handlers(d, route));
+    const detail::outcome result = call_handlers(d, route);
+    return is_fenced() ? from.close() : settle(from, event, result);
 }
 
 /// Calls whoever has no outcome for this event yet; what it is if none of them objects.
@@ -3891,16 +4217,20 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
         if (wanted == ~0u) failed(d, wanted, detail::no_handler, d.why, code_crashed);
         return outcome::handled;
     }
-    if (p.filter && wanted == ~0u) {        // a new event, or one at which the filter has thrown
-        bool is_ours = true;
-        PROJECTIONS_TRY_ { is_ours = p.filter(*d.event); }
+    if ((p.filter || role_->is_ours != nullptr) && wanted == ~0u) { // new, or one of these threw
+        outcome left_out = outcome::handled;
+        PROJECTIONS_TRY_ {
+            if (p.filter && !p.filter(*d.event)) left_out = outcome::filtered;
+            else if (role_->is_ours != nullptr && !role_->is_ours(*this, *d.event))
+                left_out = outcome::not_ours;
+        }
         PROJECTIONS_CATCH_ {
             failed(d, ~0u, detail::no_handler, failure_kind::transient, code_thrown);
             return outcome::handled;
         }
-        if (!is_ours) {
+        if (left_out != outcome::handled) {
             forget_held();
-            return outcome::filtered;
+            return left_out;
         }
     }
     d.mask = wanted & detail::handlers_mask(route);
@@ -3910,7 +4240,8 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
         failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
     }
     const bool is_called = d.mask != 0 || is_holding();
-    if (d.mask != 0) route.call(p.handlers.self, d);
+    if (p.lease != nullptr) keeper().call(*this, d, route);
+    else if (d.mask != 0) route.call(p.handlers.self, d);
     return is_called ? outcome::handled : is_known ? outcome::unhandled : outcome::unknown;
 }
 
@@ -4024,7 +4355,7 @@ inline failure engine::describe(const detail::delivery& from, uint8_t handler, f
     const routes& to = what_->handlers;
     const text name = handler == detail::no_handler
                           ? text() : to.table->handler_name(to.self, *to.table, *from.to, handler);
-    return {kind,        code, attempt_,   from.replaying, 0, record_.rebuild,
+    return {kind,        code, attempt_,   from.replaying, part().index, record_.rebuild,
             what_->name, name, *from.event};
 }
 
@@ -4060,8 +4391,9 @@ inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handle
     }
     if (owed_ == detail::owed_letters_max) {   // nowhere to note another failure: the rest wait
         const uint32_t later = handler == detail::no_handler ? ~bits : ~(bits | (bits - 1));
-        todo_ |= from.mask & later & detail::handlers_mask(*from.to);
+        todo_ |= (from.mask | from.rest) & later & detail::handlers_mask(*from.to);
         from.mask &= ~later;
+        from.rest &= ~later;
     }
 }
 
@@ -4089,6 +4421,7 @@ inline decision engine::decide(const failure& f) const {
 inline bool engine::put_letter(const failure& f) {
     const dead_letter_sink& sink = what_->dead_letters;
     status s = status::ok;
+    if (!may_begin()) return false;
     if (sink.put == nullptr) role_->reject(*this);
     else s = detail::ask([&]() { return sink.put(sink.self, f); });
     if (s == status::ok) {
@@ -4176,7 +4509,8 @@ inline void engine::go_to(position to) {
     at_ = to;
     if (record_.suspect > to) record_.suspect = before_first;
     unsaved_ = saving_events_ = 0;
-    save_first_ = moved_back_ = true;
+    save_first_ = true;
+    moved_back_ = 1;
     if (saving_ == detail::saving::none) save_in_ = 0;
 }
 
@@ -4271,8 +4605,9 @@ struct sink_hooks {
     }
     static void reject(engine& e) { of(e).rejected_ = true; }
 };
-inline constexpr role sink_role{&sink_hooks::begin,  nullptr, nullptr, &sink_hooks::prepare,
-                                &sink_hooks::leave, &sink_hooks::reject, true, false};
+inline constexpr role sink_role{
+    &sink_hooks::begin, nullptr, nullptr, &sink_hooks::prepare, &sink_hooks::leave,
+    &sink_hooks::reject, nullptr, nullptr, nullptr, nullptr, true, false};
 
 } // namespace detail
 
@@ -4294,7 +4629,9 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
     received_ = true;
     const tick_result now = tick(now_ms);
     received_ = true;
-    if (stage_ != stage::working || paused_ || only_saves() || is_refused() || read_in_ != 0) {
+    const bool is_ready = what_->lease == nullptr || has_lease();
+    if (stage_ != stage::working || paused_ || only_saves() || is_refused() || read_in_ != 0 ||
+        !is_ready) {
         const status why = now.reason != status::ok ? now.reason
                          : !running()               ? status::stopped
                          : paused_                  ? status::paused
@@ -4309,7 +4646,7 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
     }
     const place where = place_of(message.at, redelivered);
     if (where == place::duplicate) {
-        count_as(detail::outcome::duplicate);
+        count_as(detail::outcome::not_ours);
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     if (where == place::other_source) {
@@ -4374,7 +4711,8 @@ struct replay_hooks {
 
     static status begin(engine& e) {
         replay_engine& r = of(e);
-        r.finished_ = r.confirmed_ = false;
+        r.finished_ = false;
+        r.other_token_ = 0;
         r.partition_ = 1;
         r.told_ = before_first - 1;
         if (r.options_.batch == 0) return status::bad_batch;
@@ -4384,8 +4722,15 @@ struct replay_hooks {
     }
     static text key(const engine& e) {
         const replay_engine& r = static_cast<const replay_engine&>(e);
-        const size_t size = r.what_->name.size();
-        return r.options_.partitions == 0 ? r.what_->name : text(r.key_, size + 3);
+        return r.options_.partitions == 0 ? r.what_->name : r.key_.spelled();
+    }
+    /// After a lease was lost, a step is repeated from what was saved of it.
+    static bool adopt(engine& e, checkpoint&) {
+        replay_engine& r = of(e);
+        r.finished_ = false;
+        r.partition_ = 1;
+        r.unconfirmed_ = 1;
+        return true;
     }
     static uint32_t batch(const engine& e) {
         return static_cast<const replay_engine&>(e).options_.batch;
@@ -4399,8 +4744,9 @@ struct replay_hooks {
         }
     }
 };
-inline constexpr role replay_role{&replay_hooks::begin, &replay_hooks::key, &replay_hooks::batch,
-                                  &replay_hooks::prepare, nullptr, nullptr, false, true};
+inline constexpr role replay_role{
+    &replay_hooks::begin, &replay_hooks::key, &replay_hooks::batch, &replay_hooks::prepare, nullptr,
+    nullptr, &replay_hooks::adopt, nullptr, nullptr, nullptr, false, true};
 
 } // namespace detail
 
@@ -4422,25 +4768,10 @@ inline bool replay_engine::begin() {
     record_.replay_stage = detail::stage_marked;
     ++record_.rebuild;
     save_first_ = true;
-    confirmed_ = false;
+    unconfirmed_ = 1;
     partition_ = 1;
     notify(notice_kind::rebuild_began, status::ok);
     return false;
-}
-
-/// Reads the marker back: a store that keeps less could not tell a worker to stay away.
-inline bool replay_engine::confirm() {
-    if (confirmed_) return true;
-    checkpoint found;
-    const checkpoint_store& store = what_->checkpoints;
-    const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
-    if (s != status::ok) return wait_after(s, status::checkpoint_failed);
-    if (found.replay_stage != record_.replay_stage || found.rebuild != record_.rebuild ||
-        found.replayed_through != record_.replayed_through || found.at != record_.at) {
-        return halt(status::partial_record);
-    }
-    confirmed_ = true;
-    return true;
 }
 
 inline bool replay_engine::drop() {
@@ -4484,10 +4815,15 @@ inline bool replay_engine::finish() {
 /// record of partition 0 is this engine's own: it is marked first and released last.
 inline bool replay_engine::visit_partitions(uint8_t to_stage) {
     if (partition_ >= options_.partitions) return true;
+    if (!may_begin()) return false;
     const checkpoint_store& store = what_->checkpoints;
     checkpoint other;
     const text key = key_of(partition_);
-    status s = detail::ask([&]() { return store.load(store.self, key, other); });
+    status s = status::ok;
+    if (what_->lease != nullptr) s = keeper().take(*this, key, other_token_);   // nobody works on it
+    const bool is_held = s == status::conflict;
+    if (s == status::ok)
+        s = detail::ask([&]() { return store.load(store.self, key, other); });
     if (s == status::ok && other.replay_stage != to_stage) {
         if (to_stage == 0) {
             other.at = options_.from;
@@ -4496,31 +4832,27 @@ inline bool replay_engine::visit_partitions(uint8_t to_stage) {
             other.rebuild = record_.rebuild;
         }
         other.replay_stage = to_stage;
+        if (other_token_ != 0) other.fencing_token = other_token_;
         ++other.revision;
         s = detail::ask([&]() { return store.save(store.self, key, other); });
     }
+    if (s == status::ok && other_token_ != 0) {
+        keeper().leave(*this, key, other_token_);
+        other_token_ = 0;
+    }
     key_of(0);
-    if (s == status::conflict) s = status::pending;     // its worker was quicker: look again
+    if (is_held) return wait(what_->lease->ttl_ms / 10 + 1, status::lease_held, false);
+    if (s == status::conflict) {                        // its worker was quicker: look again
+        other_token_ = 0;
+        s = status::pending;
+    }
     if (s != status::ok) return wait_after(s, status::checkpoint_failed);
     read_failures_ = 0;
     ++partition_;
     return false;
 }
 
-/// Spells `{name}_p{index}`; empty if there is no room.
-inline text replay_engine::key_of(uint32_t partition) {
-    const text name = what_->name;
-    uint32_t digits = 1;
-    for (uint32_t rest = partition / 10; rest != 0; rest /= 10) ++digits;
-    const size_t size = name.size() + 2 + digits;
-    if (size > sizeof key_) return {};
-    for (size_t i = 0; i < name.size(); ++i) key_[i] = name.data()[i];
-    key_[name.size()] = '_';
-    key_[name.size() + 1] = 'p';
-    for (size_t i = size; digits != 0; --digits, partition /= 10)
-        key_[--i] = static_cast<char>('0' + partition % 10);
-    return {key_, size};
-}
+inline text replay_engine::key_of(uint32_t partition) { return key_.spell(what_->name, partition); }
 
 inline progress replay_engine::how_far() const {
     int percent = 0;
@@ -4535,6 +4867,586 @@ inline progress replay_engine::how_far() const {
                                    static_cast<uint32_t>(all));
     }
     return {counted(), options_.total, percent < 100 ? percent : 100};
+}
+
+// ---- the lease
+
+namespace detail {
+
+struct lease_hooks {
+    static status validate(const projection& p) {
+        const lease& l = *p.lease;
+        if (l.store.acquire == nullptr || l.store.extend == nullptr || l.store.release == nullptr)
+            return status::no_lease;
+        if (!p.clock) return status::no_clock;
+        return l.ttl_ms < 3 || l.ttl_ms > never / 4 || l.margin_ms >= l.ttl_ms / 2 ||
+                       p.volatile_model
+                   ? status::bad_lease : status::ok;
+    }
+
+    /// Milliseconds since the tick began. The clock may be a little behind what the tick was told;
+    /// with one that throws, or is another clock, no lease is safe: `never`.
+    static uint32_t since_tick(const engine& e) {
+        constexpr uint32_t behind_max = 1000;
+        uint32_t ms = never;
+        PROJECTIONS_TRY_ { ms = e.what_->clock() - e.now_ms_; }
+        PROJECTIONS_CATCH_ { return never; }
+        return ms > never - behind_max ? 0 : ms > never / 2 ? never : ms;
+    }
+    /// Waits count from the begin of the tick.
+    static uint32_t after(uint32_t began_ms, uint32_t ms) {
+        return began_ms == never || ms == never ? ms : ms > never - 1 - began_ms ? never - 1
+                                                                                : began_ms + ms;
+    }
+    static uint32_t retry_ms(const engine& e) { return e.what_->lease->ttl_ms / 10 + 1; }
+    static text resource(const engine& e, text key) {
+        const lease& l = *e.what_->lease;
+        if (!l.resource) return key;
+        PROJECTIONS_TRY_ { return l.resource(key); }
+        PROJECTIONS_CATCH_ { return key; }
+    }
+    static bool may_hold(engine& e, int change) {
+        return e.role_->may_hold == nullptr || e.role_->may_hold(e, change);
+    }
+
+    static bool hold(engine& e) {
+        const bool is_ending = e.stage_ == engine::stage::ending;
+        if (e.lease_ == leasing::none) return !is_ending && acquire(e);
+        if (!may_begin(e)) {
+            lose(e);
+            return false;
+        }
+        if (!may_hold(e, 0) && !is_ending) {
+            e.halt(status::ok);
+            e.yields_ = 1;
+        }
+        return true;
+    }
+
+    static bool acquire(engine& e) {
+        const lease& l = *e.what_->lease;
+        if (e.paused_ || e.renew_in_ != 0) return false;
+        if (!may_hold(e, +1)) return stand_by(e, retry_ms(e), status::lease_held);
+        uint64_t token = 0;
+        const uint32_t began_ms = since_tick(e);
+        const status s = ask([&]() {
+            return l.store.acquire(l.store.self, resource(e, e.key()), l.ttl_ms, token);
+        });
+        e.lease_pending_ = s == status::pending ? 1 : 0;
+        if (s == status::ok && token != 0) {
+            granted(e, began_ms);
+            e.lease_ = leasing::ours;
+            e.record_.fencing_token = token;
+            e.stage_ = engine::stage::loading;
+            e.read_failures_ = 0;
+            e.wait(0, status::ok, false);
+            e.notify(notice_kind::lease_gained, status::ok);
+            return true;
+        }
+        static_cast<void>(may_hold(e, -1));
+        if (s == status::pending) return stand_by(e, e.what_->pending_ms, status::pending);
+        if (s == status::conflict) return stand_by(e, retry_ms(e), status::lease_held);
+        e.read_failures_ = increased(e.read_failures_);
+        stand_by(e, e.delay(e.read_failures_), status::lease_failed);
+        e.notify(notice_kind::lease_failed, status::lease_failed);
+        return false;
+    }
+    static bool stand_by(engine& e, uint32_t ms, status why) {
+        e.renew_in_ = after(since_tick(e), ms);
+        e.why_ = why;
+        return false;
+    }
+    static void granted(engine& e, uint32_t began_ms) {
+        const lease& l = *e.what_->lease;
+        e.lease_in_ = began_ms == never ? 0 : after(began_ms, l.ttl_ms - l.margin_ms);
+        e.renew_in_ = after(began_ms, l.ttl_ms / 3);
+        e.lease_pending_ = 0;
+    }
+
+    static status extend(engine& e) {
+        const lease& l = *e.what_->lease;
+        const uint32_t began_ms = since_tick(e);
+        if (e.lease_ != leasing::ours || began_ms >= e.lease_in_) return status::lease_lost;
+        const status s = ask([&]() {
+            return l.store.extend(l.store.self, resource(e, e.key()), l.ttl_ms,
+                                  e.record_.fencing_token);
+        });
+        if (s == status::ok) {
+            granted(e, began_ms);
+            return status::ok;
+        }
+        if (s == status::conflict) {
+            e.lease_in_ = 0;
+            return status::lease_lost;
+        }
+        // Again after a part of what is left, so that some attempts always fit in.
+        const uint32_t now_ms = since_tick(e);
+        const uint32_t part_ms = (e.lease_in_ > now_ms ? e.lease_in_ - now_ms : 0) / 4;
+        const bool is_pending = s == status::pending;
+        e.lease_pending_ = is_pending ? 1 : 0;
+        e.renew_in_ = after(now_ms, (is_pending ? sooner(part_ms, e.what_->pending_ms)
+                                                : part_ms) + 1);
+        if (is_pending) return status::pending;
+        e.notify(notice_kind::lease_failed, status::lease_failed);
+        return status::lease_failed;
+    }
+
+    static bool may_begin(engine& e) {
+        if (e.lease_ != leasing::ours) return false;
+        uint32_t now_ms = since_tick(e);
+        if (now_ms < e.lease_in_ && now_ms >= e.renew_in_) {
+            static_cast<void>(extend(e));
+            now_ms = since_tick(e);
+        }
+        if (now_ms < e.lease_in_) return true;
+        e.lease_ = leasing::over;
+        return false;
+    }
+
+    /// Drops all that is in hand; what is saved of it, the next owner finds.
+    static void lose(engine& e) {
+        static_cast<void>(may_hold(e, -1));
+        e.lease_ = leasing::none;
+        e.lease_pending_ = 0;
+        e.notify(notice_kind::lease_lost, status::lease_lost);
+        if (e.stage_ == engine::stage::ending) return;
+        e.load_anew();
+        stand_by(e, retry_ms(e), status::lease_lost);
+    }
+
+    static bool claim(engine& e, checkpoint& found) {
+        const uint64_t token = e.record_.fencing_token;
+        if (e.lease_ != leasing::ours || found.fencing_token >= token) {
+            // A later owner; or the lease store has forgotten what it had given out.
+            leave(e, e.key(), token);
+            e.lease_ = leasing::over;
+            return false;
+        }
+        // After a halt, and nobody has worked in between: what is in hand still counts.
+        const bool is_same = e.loaded_ && found.at == e.record_.at &&
+                             found.revision == e.record_.revision && !e.is_refused();
+        if (e.loaded_ && !is_same) e.load_anew();
+        e.record_.fencing_token = found.fencing_token = token;
+        e.save_first_ = true;
+        e.save_in_ = 0;
+        e.unconfirmed_ = 1;
+        if (!is_same) return true;
+        e.asking_ = asking::first;
+        e.stage_ = engine::stage::working;
+        return false;
+    }
+
+    static bool confirm(engine& e) { return e.confirm(); }
+
+    /// A former owner's last save came in between: on from there, and everything in hand is dropped.
+    static bool goes_on(engine& e, checkpoint& found) {
+        if (e.lease_ != leasing::ours || e.stage_ == engine::stage::ending) return false;
+        const uint8_t failures = increased(e.save_failures_);
+        if (found.fencing_token == e.record_.fencing_token) found.fencing_token = 0;    // our own
+        e.adopt(found);
+        if (e.stage_ == engine::stage::working) {
+            e.save_failures_ = failures;
+            e.saving_ = saving::failed;         // it is not doubtful; only to be saved later
+            e.save_in_ = failures == 1 ? 0 : e.delay(failures);
+            e.saving_at_ = e.at_;
+        }
+        return true;
+    }
+
+    static uint32_t wait_ms(const engine& e, uint32_t ms) {
+        if (e.lease_ == leasing::ours) return sooner(ms, sooner(e.renew_in_, e.lease_in_));
+        if (e.lease_ == leasing::over || e.stage_ == engine::stage::ending) return 0;
+        return e.paused_ ? never : e.renew_in_;
+    }
+
+    /// The handlers of an event one by one, so that none of them begins too late.
+    static void call(engine& e, delivery& d, const route& to) {
+        d.rest = d.mask;
+        while (d.rest != 0 && may_begin(e)) {
+            d.mask = d.rest & (~d.rest + 1);
+            d.rest &= ~d.mask;
+            to.call(e.what_->handlers.self, d);
+        }
+    }
+
+    static bool give_back(engine& e) {
+        const lease_store& store = e.what_->lease->store;
+        if (e.lease_ == leasing::ours) {
+            const bool is_late = e.retry_in_ == 0;
+            if (!is_late && e.read_in_ != 0) return false;
+            const status s = ask([&]() {
+                return store.release(store.self, resource(e, e.key()), e.record_.fencing_token);
+            });
+            if (s == status::pending && !is_late)
+                return e.wait(e.what_->pending_ms, status::pending, true);
+            e.notify(s == status::ok ? notice_kind::lease_released : notice_kind::lease_failed,
+                     s == status::ok ? s : status::lease_failed);
+        } else if (e.lease_ == leasing::over) {
+            e.notify(notice_kind::lease_lost, status::lease_lost);
+        }
+        static_cast<void>(may_hold(e, -1));
+        e.lease_ = leasing::none;
+        e.renew_in_ = 0;
+        if (e.yields_ == 0) return true;
+        e.yields_ = 0;
+        e.load_anew();
+        return stand_by(e, retry_ms(e), status::lease_held);
+    }
+
+    static status take(engine& e, text key, uint64_t& token) {
+        const lease& l = *e.what_->lease;
+        if (token != 0) return status::ok;
+        const status s = ask([&]() {
+            return l.store.acquire(l.store.self, resource(e, key), l.ttl_ms, token);
+        });
+        if (s != status::ok) token = 0;
+        return s == status::ok && token == 0 ? status::failed : s;
+    }
+    static void leave(engine& e, text key, uint64_t token) {
+        const lease_store& store = e.what_->lease->store;
+        static_cast<void>(
+            ask([&]() { return store.release(store.self, resource(e, key), token); }));
+    }
+};
+
+} // namespace detail
+
+inline const detail::lease_keeper lease::keeper{
+    &detail::lease_hooks::validate, &detail::lease_hooks::hold, &detail::lease_hooks::may_begin,
+    &detail::lease_hooks::claim, &detail::lease_hooks::confirm, &detail::lease_hooks::goes_on,
+    &detail::lease_hooks::wait_ms, &detail::lease_hooks::call, &detail::lease_hooks::give_back,
+    &detail::lease_hooks::extend, &detail::lease_hooks::take, &detail::lease_hooks::leave};
+
+inline status context::extend_lease() const {
+    engine* const e = waker.engine_;
+    return e == nullptr || e->what_->lease == nullptr ? status::ok : e->keeper().extend(*e);
+}
+
+// ---- partitions
+
+namespace detail {
+
+inline text key_buffer::spell(text name, uint32_t index) {
+    constexpr text of_count{"_partitions"};
+    const bool is_count = index == count_record;
+    size_t digits = 1;
+    for (uint32_t rest = index / 10; rest != 0; rest /= 10) ++digits;
+    const size_t size = name.size() + (is_count ? of_count.size() : 2 + digits);
+    if (size > sizeof room_ || name.size() > sizeof room_) return {};
+    char* to = room_;
+    for (const char c : name) *to++ = c;
+    if (is_count) {
+        for (const char c : of_count) *to++ = c;
+    } else {
+        *to++ = '_';
+        *to = 'p';
+        for (to = room_ + size; digits != 0; --digits, index /= 10)
+            *--to = static_cast<char>('0' + index % 10);
+    }
+    size_ = static_cast<uint8_t>(size);
+    return spelled();
+}
+
+inline uint32_t rotated(uint32_t word, int by) { return word >> by | word << (32 - by); }
+
+/// One of the 64 rounds; `words` holds the last 16 of the schedule. FIPS 180-4, 6.2.2. Instead of
+/// moving the eight working variables, their indexes move.
+PROJECTIONS_INLINE_ void sha256_round(uint32_t* v, uint32_t* words, uint32_t constant, size_t i,
+                                      bool is_first) {
+    uint32_t& w = words[i & 15];
+    if (!is_first) {
+        const uint32_t w1 = words[(i + 1) & 15];
+        const uint32_t w14 = words[(i + 14) & 15];
+        w += (rotated(w1, 7) ^ rotated(w1, 18) ^ w1 >> 3) + words[(i + 9) & 15] +
+             (rotated(w14, 17) ^ rotated(w14, 19) ^ w14 >> 10);
+    }
+    const uint32_t a = v[(0 - i) & 7], b = v[(1 - i) & 7], c = v[(2 - i) & 7];
+    const uint32_t e = v[(4 - i) & 7], f = v[(5 - i) & 7], g = v[(6 - i) & 7];
+    const uint32_t t = v[(7 - i) & 7] + (rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25)) +
+                       (g ^ (e & (f ^ g))) + constant + w;
+    v[(3 - i) & 7] += t;
+    v[(7 - i) & 7] =
+        t + (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) | (c & (a | b)));
+}
+
+/// FIPS 180-4, 4.2.2: the fractions of the cube roots of the first 64 primes.
+inline constexpr uint32_t sha256_constants[64] = {
+    0x428A2F98, 0x71374491, 0xB5C0FBCF, 0xE9B5DBA5, 0x3956C25B, 0x59F111F1, 0x923F82A4, 0xAB1C5ED5,
+    0xD807AA98, 0x12835B01, 0x243185BE, 0x550C7DC3, 0x72BE5D74, 0x80DEB1FE, 0x9BDC06A7, 0xC19BF174,
+    0xE49B69C1, 0xEFBE4786, 0x0FC19DC6, 0x240CA1CC, 0x2DE92C6F, 0x4A7484AA, 0x5CB0A9DC, 0x76F988DA,
+    0x983E5152, 0xA831C66D, 0xB00327C8, 0xBF597FC7, 0xC6E00BF3, 0xD5A79147, 0x06CA6351, 0x14292967,
+    0x27B70A85, 0x2E1B2138, 0x4D2C6DFC, 0x53380D13, 0x650A7354, 0x766A0ABB, 0x81C2C92E, 0x92722C85,
+    0xA2BFE8A1, 0xA81A664B, 0xC24B8B70, 0xC76C51A3, 0xD192E819, 0xD6990624, 0xF40E3585, 0x106AA070,
+    0x19A4C116, 0x1E376C08, 0x2748774C, 0x34B0BCB5, 0x391C0CB3, 0x4ED8AA4A, 0x5B9CCA4F, 0x682E6FF3,
+    0x748F82EE, 0x78A5636F, 0x84C87814, 0x8CC70208, 0x90BEFFFA, 0xA4506CEB, 0xBEF9A3F7, 0xC67178F2};
+
+#if !defined(__OPTIMIZE_SIZE__)
+/// Sixteen rounds at once, so that all indexes are known to the compiler.
+template<size_t... I> PROJECTIONS_INLINE_ void sha256_rounds(uint32_t* v, uint32_t* words,
+                                                             size_t from, bool is_first,
+                                                             numbers<I...>) {
+    (sha256_round(v, words, sha256_constants[from + I], I, is_first), ...);
+}
+#endif
+
+/// Mixes the block into the state.
+inline void sha256_block(uint32_t (&state)[8], const unsigned char (&block)[64]) {
+    uint32_t v[8];
+    uint32_t words[16];
+    for (size_t i = 0; i < 8; ++i) v[i] = state[i];
+    for (size_t i = 0; i < 16; ++i) {
+        const unsigned char* const from = block + 4 * i;
+        words[i] = static_cast<uint32_t>(from[0]) << 24 | static_cast<uint32_t>(from[1]) << 16 |
+                   static_cast<uint32_t>(from[2]) << 8 | from[3];
+    }
+#if defined(__OPTIMIZE_SIZE__)
+    for (size_t i = 0; i < 64; ++i) sha256_round(v, words, sha256_constants[i], i, i < 16);
+#else
+    sha256_rounds(v, words, 0, true, numbers_to<16>{});
+    for (size_t i = 16; i < 64; i += 16) sha256_rounds(v, words, i, false, numbers_to<16>{});
+#endif
+    for (size_t i = 0; i < 8; ++i) state[i] += v[i];
+}
+
+/// SHA-256 of a text: eight words, the most significant first.
+inline void sha256(text of, uint32_t (&out)[8]) {
+    // FIPS 180-4, 5.3.3: the fractions of the square roots of the first 8 primes.
+    constexpr uint32_t first[8] = {0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A,
+                                   0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19};
+    constexpr size_t block_size = 64, length_at = 56;
+    for (size_t i = 0; i < 8; ++i) out[i] = first[i];
+    const uint64_t bits = static_cast<uint64_t>(of.size()) * 8;
+    const char* from = of.data();
+    size_t left = of.size();
+    for (bool is_marked = false, is_last = false; !is_last;) {
+        unsigned char block[block_size]{};
+        const size_t size = left < block_size ? left : block_size;
+        if (size != 0) __builtin_memcpy(block, from, size);
+        if (size < block_size && !is_marked) {
+            block[size] = 0x80;
+            is_marked = true;
+        }
+        is_last = size < length_at;
+        for (size_t i = 0; is_last && i < 8; ++i)
+            block[length_at + i] = static_cast<unsigned char>(bits >> (56 - 8 * i) & 0xFFu);
+        sha256_block(out, block);
+        from += size;
+        left -= size;
+    }
+}
+
+/// The 256-bit number of these words, the most significant first, modulo `count`.
+inline uint32_t modulo(const uint32_t (&words)[8], uint32_t count) {
+    uint32_t rest = 0;
+    for (const uint32_t word : words) {
+        if constexpr (sizeof(void*) >= 8) {
+            rest = static_cast<uint32_t>((static_cast<uint64_t>(rest) << 32 | word) % count);
+        } else {        // bit by bit: no division of 64 bits is linked
+            for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
+                const bool is_over = rest > ~0u >> 1;
+                rest = rest << 1 | ((word & bit) != 0 ? 1u : 0u);
+                if (is_over || rest >= count) rest -= count;
+            }
+        }
+    }
+    return rest;
+}
+
+inline constexpr uint8_t scheme_sha256 = 1;
+inline constexpr uint8_t scheme_users = 255;
+inline constexpr uint8_t stage_repartition = 3;         // of a count record
+
+} // namespace detail
+
+inline uint32_t partition_of(text aggregate_id, uint32_t count) {
+    if (count < 2) return 0;
+    uint32_t digest[8];
+    detail::sha256(aggregate_id, digest);
+    return detail::modulo(digest, count);
+}
+
+namespace detail {
+
+struct partition_hooks {
+    static partitioned_worker& of(engine& e) { return static_cast<partitioned_worker&>(e); }
+    static const partitioned_worker& of(const engine& e) {
+        return static_cast<const partitioned_worker&>(e);
+    }
+
+    static status begin(engine& e) {
+        partitioned_worker& w = of(e);
+        if (w.of_.index >= w.of_.count) return status::bad_partition;
+        const text name = w.what_->name;
+        if (w.key_.spell(name, key_buffer::count_record).empty() ||
+            w.key_.spell(name, w.of_.index).empty()) {
+            return status::bad_key;
+        }
+        return status::ok;
+    }
+    static text key(const engine& e) { return of(e).key_.spelled(); }
+    static bool prepare(engine& e) { return of(e).counted_ || of(e).look_at_count(); }
+    static bool adopt(engine& e, checkpoint& found) {
+        partitioned_worker& w = of(e);
+        w.counted_ = w.wrote_count_ = false;
+        if (!fits(w, found)) return w.halt(status::partition_count_changed);
+        found.partition_count = w.of_.count;
+        found.hash_scheme = w.hash_scheme();
+        return true;
+    }
+    /// The record speaks of no partitions, or of ours.
+    static bool fits(const partitioned_worker& w, const checkpoint& found) {
+        return (found.partition_count == 0 || found.partition_count == w.of_.count) &&
+               (found.hash_scheme == 0 || found.hash_scheme == w.hash_scheme());
+    }
+    static const partition* part(const engine& e) { return &of(e).of_; }
+    static bool is_ours(const engine& e, const stored_event& event) {
+        const partitioned_worker& w = of(e);
+        const uint32_t count = w.of_.count;
+        if (count == 1) return true;
+        const bool has_own = w.with_ != nullptr && w.with_->partition_by;
+        const uint32_t index = event.partition_key != no_key ? event.partition_key % count
+                             : has_own ? w.with_->partition_by(event.aggregate_id, count)
+                                       : partition_of(event.aggregate_id, count);
+        return index == w.of_.index;
+    }
+    static bool may_hold(engine& e, int change) {
+        partitioned_worker& w = of(e);
+        partition_limit* const limit = w.with_ != nullptr ? w.with_->limit : nullptr;
+        if (limit == nullptr) return true;
+        if (change > 0 && !w.has_slot_) {
+            if (limit->held_ >= limit->most_) return false;
+            ++limit->held_;
+        } else if (change < 0 && w.has_slot_) {
+            --limit->held_;
+        }
+        if (change != 0) w.has_slot_ = change > 0;
+        return limit->held_ <= limit->most_;
+    }
+};
+inline constexpr role partition_role{
+    &partition_hooks::begin, &partition_hooks::key, nullptr, &partition_hooks::prepare, nullptr,
+    nullptr, &partition_hooks::adopt, &partition_hooks::part, &partition_hooks::is_ours,
+    &partition_hooks::may_hold, false, false};
+
+} // namespace detail
+
+constexpr partitioned_worker::partitioned_worker(const projection& what, partition of)
+    : worker(what, detail::partition_role), of_(of) {}
+constexpr partitioned_worker::partitioned_worker(const projection& what, partition of,
+                                                 const partition_options& with)
+    : worker(what, detail::partition_role), of_(of), with_(&with) {}
+
+inline uint8_t partitioned_worker::hash_scheme() const {
+    if (with_ == nullptr) return detail::scheme_sha256;
+    if (with_->hash_scheme != 0) return with_->hash_scheme;
+    return with_->partition_by ? detail::scheme_users : detail::scheme_sha256;
+}
+
+/// Nothing is handled before the record of the count was found to be right, or written and read
+/// back. False: not yet, or not at all.
+inline bool partitioned_worker::look_at_count() {
+    if (!may_begin()) return false;
+    const checkpoint_store& store = what_->checkpoints;
+    detail::key_buffer spelled;
+    const text key = spelled.spell(what_->name, detail::key_buffer::count_record);
+    checkpoint found;
+    status s = detail::ask([&]() { return store.load(store.self, key, found); });
+    if (s == status::ok) {
+        if (!detail::partition_hooks::fits(*this, found) || found.replay_stage != 0)
+            return halt(status::partition_count_changed);
+        counted_ = found.partition_count != 0 || (wrote_count_ && what_->accept_partial_records);
+        if (counted_) return true;
+        if (wrote_count_) return halt(status::partial_record);
+        found.partition_count = of_.count;
+        found.hash_scheme = hash_scheme();
+        ++found.revision;
+        s = detail::ask([&]() { return store.save(store.self, key, found); });
+        wrote_count_ = s == status::ok;
+    }
+    if (s == status::conflict) s = status::pending;     // another partition was quicker
+    return s == status::ok ? wait(0, s, false) : wait_after(s, status::checkpoint_failed);
+}
+
+inline status repartition(const projection& what, uint32_t from, uint32_t to) {
+    using detail::key_buffer;
+    const checkpoint_store& store = what.checkpoints;
+    key_buffer key;
+    if (store.load == nullptr) return status::no_load;
+    if (store.save == nullptr) return status::no_save;
+    if (from == 0 || to == 0 || (from % to != 0 && to % from != 0)) return status::bad_partition;
+    if (key.spell(what.name, from > to ? from : to).empty() ||
+        key.spell(what.name, key_buffer::count_record).empty()) {
+        return status::bad_key;
+    }
+    const auto load = [&](uint32_t index, checkpoint& out) {
+        out = {};
+        const text name = key.spell(what.name, index);
+        return detail::ask([&]() { return store.load(store.self, name, out); });
+    };
+    const auto save = [&](uint32_t index, checkpoint& next) {
+        ++next.revision;
+        const text name = key.spell(what.name, index);
+        return detail::ask([&]() { return store.save(store.self, name, next); });
+    };
+    // First the record of the count, so that no worker starts until all is done.
+    checkpoint count;
+    status s = load(key_buffer::count_record, count);
+    if (s != status::ok) return s;
+    const bool is_begun = count.replay_stage == detail::stage_repartition;
+    if (!is_begun && count.partition_count == to) return status::ok;
+    if (count.partition_count != (is_begun ? to : from) || (is_begun && count.rebuild != from))
+        return status::partition_count_changed;
+    if (!is_begun) {
+        count.partition_count = to;
+        count.rebuild = from;
+        count.replay_stage = detail::stage_repartition;
+        s = save(key_buffer::count_record, count);
+        if (s == status::ok) s = load(key_buffer::count_record, count);
+        if (s != status::ok) return s;
+        if (count.partition_count != to || count.replay_stage != detail::stage_repartition)
+            return status::partial_record;
+    }
+    // Then whoever holds one of them has to be gone.
+    for (uint32_t i = 0; what.lease != nullptr && i < from; ++i) {
+        const lease& l = *what.lease;
+        uint64_t token = 0;
+        const text name = key.spell(what.name, i);
+        const auto resource = [&]() { return l.resource ? l.resource(name) : name; };
+        s = detail::ask(
+            [&]() { return l.store.acquire(l.store.self, resource(), l.ttl_ms, token); });
+        if (s != status::ok) return s == status::conflict ? status::lease_held : s;
+        static_cast<void>(
+            detail::ask([&]() { return l.store.release(l.store.self, resource(), token); }));
+    }
+    // A child keeps what its key has of revision and token.
+    const uint32_t step = from > to ? to : from;
+    for (uint32_t i = to; i-- != 0;) {
+        checkpoint child;
+        checkpoint next;
+        s = load(i, child);
+        for (uint32_t parent = i % step; s == status::ok && parent < from; parent += step) {
+            if (to > from && parent != i % step) break;
+            checkpoint found;
+            s = load(parent, found);
+            if (found.replay_stage != 0) return status::rebuild_unfinished;
+            if (parent == i % step) next = found;
+            if (found.at < next.at) next.at = found.at;
+            if (found.replayed_through < next.replayed_through)
+                next.replayed_through = found.replayed_through;
+            if (found.rebuild > next.rebuild) next.rebuild = found.rebuild;
+        }
+        if (s != status::ok) return s;
+        next.revision = child.revision;
+        next.fencing_token = child.fencing_token;
+        next.partition_count = to;
+        next.suspect = before_first;
+        next.crashes = 0;
+        s = save(i, next);
+        if (s != status::ok) return s;
+    }
+    count.replay_stage = 0;
+    count.rebuild = 0;
+    return save(key_buffer::count_record, count);
 }
 
 // ---- the encoded checkpoint
@@ -4645,6 +5557,7 @@ inline position memory_log_core::append(const storage& in, const stored_event& e
                                        static_cast<uint16_t>(name.size()),
                                        static_cast<uint16_t>(aggregate.size()),
                                        static_cast<uint32_t>(event.payload.size()),
+                                       event.partition_key,
                                        event.occurred_at};
     unsigned char* to = in.bytes + end_;
     for (const char c : name) *to++ = static_cast<unsigned char>(c);
@@ -4669,6 +5582,7 @@ inline status memory_log_core::read(const storage& in, position after, visitor& 
         event.payload = {aggregate + slot.aggregate, slot.payload};
         event.aggregate_id = text(static_cast<const void*>(aggregate), slot.aggregate);
         event.version = slot.version;
+        event.partition_key = slot.partition_key;
         event.occurred_at = slot.occurred_at;
         if (!visit(event)) break;
     }

@@ -18,7 +18,7 @@ bool two_numbers(pj::text in, unsigned& first, unsigned& second) {
 }
 
 pj::stored_event stored(pj::type_key type, pj::text payload, uint32_t version = 1) {
-    return {0, type, {payload.data(), payload.size()}, {}, version, 0, nullptr};
+    return {0, type, {payload.data(), payload.size()}, {}, version, pj::no_key, 0, nullptr};
 }
 
 struct by_member {

@@ -22,11 +22,12 @@ const named_status all[] = {
     NAMED(handler, handler_failed), NAMED(handler, decode_failed), NAMED(handler, unknown_type),
     NAMED(handler, dead_letter_failed),
     NAMED(checkpoint, checkpoint_failed), NAMED(checkpoint, checkpoint_corrupt),
-    NAMED(checkpoint, checkpoint_conflict), NAMED(checkpoint, checkpoint_ahead), NAMED(checkpoint, rebuild_unfinished),
+    NAMED(checkpoint, checkpoint_conflict), NAMED(checkpoint, checkpoint_ahead),
+    NAMED(checkpoint, partition_count_changed), NAMED(checkpoint, rebuild_unfinished),
     NAMED(checkpoint, partial_record),
     NAMED(store, store_failed), NAMED(store, store_unordered), NAMED(store, log_trimmed),
     NAMED(store, log_replaced), NAMED(store, event_changed),
-    NAMED(lease, lease_lost),
+    NAMED(lease, lease_lost), NAMED(lease, lease_held), NAMED(lease, lease_failed),
     NAMED(configuration, no_name), NAMED(configuration, reserved_name),
     NAMED(configuration, no_read), NAMED(configuration, no_bounds), NAMED(configuration, no_load),
     NAMED(configuration, no_save), NAMED(configuration, no_handlers),
@@ -36,6 +37,7 @@ const named_status all[] = {
     NAMED(configuration, duplicate_handler),
     NAMED(configuration, bad_batch), NAMED(configuration, bad_save_rule),
     NAMED(configuration, bad_backoff), NAMED(configuration, bad_key),
+    NAMED(configuration, bad_partition), NAMED(configuration, no_lease), NAMED(configuration, bad_lease),
 };
 #undef NAMED
 

@@ -19,7 +19,9 @@ struct seen {
                                                        : copy(e.type.name());
         lines.push_back(std::to_string(e.at) + ' ' + type + ' ' + copy(e.payload.text()) + ' ' +
                         copy(e.aggregate_id) + ' ' + std::to_string(e.version) + ' ' +
-                        std::to_string(e.occurred_at));
+                        std::to_string(e.occurred_at) +
+                        (e.partition_key == pj::no_key ? ""
+                                                       : " key " + std::to_string(e.partition_key)));
     }
 };
 
@@ -59,10 +61,10 @@ TEST_CASE("memory_log: positions from 0, every field kept, bounds of an empty on
     CHECK(log.append(ticket{'t'}, "seat-1") == 0);
     CHECK(log.append("Named", x, "id", 7) == 1);
     CHECK(log.append(pj::id{42}, {}) == 2);
-    CHECK(log.append({99, std::string("Full"), {"yz", 2}, "agg", 4, -12345678901, nullptr}) == 3);
+    CHECK(log.append({99, std::string("Full"), {"yz", 2}, "agg", 4, 77, -12345678901, nullptr}) == 3);
     CHECK(read_all(log, -1) == std::vector<std::string>{
         "0 Ticket t seat-1 3 0", "1 Named x id 7 0", "2 #42   1 0",
-        "3 Full yz agg 4 -12345678901"});
+        "3 Full yz agg 4 -12345678901 key 77"});
     CHECK(read_all(log, 2).size() == 1);
     CHECK(read_all(log, 3).empty());
     CHECK(limits_of(log).trimmed == pj::before_first);
@@ -152,7 +154,7 @@ TEST_CASE("memory_log: a random life, compared with a deque") {
         const std::string payload(random() % longest, static_cast<char>('a' + i % 26));
         const std::string id(random() % 6, 'i');
         const size_t bytes = name.size() + payload.size() + id.size() + 1;
-        const pj::position at = log.append({0, name, payload, id, 2, i, nullptr});
+        const pj::position at = log.append({0, name, payload, id, 2, pj::no_key, i, nullptr});
         CHECK(at == (bytes > 200 ? pj::before_first : next));
         if (at == pj::before_first) continue;
         model.push_back({std::to_string(next++) + ' ' + name + ' ' + payload + ' ' + id + " 2 " +

@@ -1,0 +1,724 @@
+// Leases: one owner at a time, and what a former owner cannot do any more.
+#include "support/cluster.hpp"
+
+using namespace support;
+
+namespace {
+
+uint64_t token_of(const cluster& all, const std::string& key = "p") {
+    return all.store.at(key).fencing_token;
+}
+
+} // namespace
+
+TEST_CASE("G21 acquire, load, claim with the new token, read back, and only then work") {
+    cluster all;
+    all.append(3);
+    host h(all, 1);
+    pj::worker w{h.what};
+    REQUIRE(w.start() == pj::status::ok);
+    CHECK_FALSE(w.has_lease());
+    drain(all, w);
+    CHECK(w.has_lease());
+    CHECK(w.fencing_token() == 1);
+    REQUIRE(all.store.history.size() == 2);
+    CHECK(all.store.history[0].second.at == pj::before_first);
+    CHECK(all.store.history[0].second.fencing_token == 1);
+    CHECK(all.store.history[1].second.at == 2);
+    CHECK(all.effects.size() == 6);
+    for (const effect& e : all.effects) CHECK(e.token == 1);
+}
+
+TEST_CASE("G21 nobody else works while the lease stands, and a standby takes over when it ends") {
+    cluster all;
+    all.append(5);
+    host a(all, 1), b(all, 2);
+    pj::worker wa{a.what}, wb{b.what};
+    REQUIRE(wa.start() == pj::status::ok);
+    REQUIRE(wb.start() == pj::status::ok);
+    run_for(all, 10000, wa, wb);
+    CHECK(wa.has_lease());
+    CHECK_FALSE(wb.has_lease());
+    CHECK(wb.state() == pj::run_state::waiting);
+    CHECK(wb.reason() == pj::status::lease_held);
+    CHECK(all.effects.size() == 10);
+    // The owner is gone, without a word.
+    all.append(5);
+    run_for(all, 2999 + 301 + 1, wb);
+    CHECK(wb.has_lease());
+    run_for(all, 1000, wb);
+    CHECK(wb.checkpointed() == 9);
+    CHECK(token_of(all) == wb.fencing_token());
+    for (pj::position at = 0; at <= 9; ++at) CHECK(all.times(at) == 2);
+}
+
+TEST_CASE("G28 stop gives the lease back, so that the next one begins at once") {
+    cluster all;
+    all.append(5);
+    host a(all, 1), b(all, 2);
+    pj::worker wa{a.what}, wb{b.what};
+    REQUIRE(wa.start() == pj::status::ok);
+    run_for(all, 100, wa);
+    wa.stop();
+    drain(all, wa);
+    CHECK(wa.state() == pj::run_state::stopped);
+    CHECK(wa.reason() == pj::status::ok);
+    CHECK_FALSE(wa.has_lease());
+    CHECK(all.leases.released == 1);
+    REQUIRE(wb.start() == pj::status::ok);
+    drain(all, wb);
+    CHECK(wb.has_lease());
+    CHECK(all.effects.size() == 10);
+}
+
+TEST_CASE("G28 stop while a standby, and before the first tick, needs no lease") {
+    cluster all;
+    host a(all, 1), b(all, 2);
+    pj::worker wa{a.what}, wb{b.what};
+    REQUIRE(wa.start() == pj::status::ok);
+    drain(all, wa);
+    REQUIRE(wb.start() == pj::status::ok);
+    drain(all, wb);
+    wb.stop();
+    drain(all, wb);
+    CHECK(wb.state() == pj::run_state::stopped);
+    CHECK(wb.reason() == pj::status::ok);
+    REQUIRE(wb.start() == pj::status::ok);
+    wb.stop();
+    drain(all, wb);
+    CHECK(wb.reason() == pj::status::ok);
+    CHECK(all.leases.released == 0);
+}
+
+TEST_CASE("G28 a release that pends, fails or throws does not keep an engine from stopping") {
+    for (const pj::status answer : {pj::status::pending, pj::status::failed, pj::status::more}) {
+        cluster all;
+        all.append(2);
+        host a(all, 1);
+        a.what.stop_ms = 500;
+        pj::worker w{a.what};
+        REQUIRE(w.start() == pj::status::ok);
+        run_for(all, 100, w);
+        all.leases.releases.then(answer, false, 1000);
+        w.stop();
+        const uint64_t before = all.clock.full();
+        run_for(all, 2000, w);
+        CHECK(w.state() == pj::run_state::stopped);
+        CHECK(w.reason() == pj::status::ok);
+        static_cast<void>(before);
+    }
+}
+
+TEST_CASE("G28 a halted engine gives its lease back, and takes it again to go on") {
+    cluster all;
+    all.append(5);
+    host a(all, 1);
+    bool broken = true;
+    a.does = [&](const pj::context& c, bool second) -> pj::verdict {
+        return broken && second && c.event.at == 2 ? pj::fail(7) : pj::handled;
+    };
+    a.what.on_error = pj::error_policy::halt();
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 100, w);
+    CHECK(w.state() == pj::run_state::halted);
+    CHECK_FALSE(w.has_lease());
+    CHECK(all.leases.released == 1);
+    CHECK(w.last_failure().at == 2);
+
+    SUBCASE("G10 nobody worked in between: what is done stays done") {
+        broken = false;
+        REQUIRE(w.retry_failed() == pj::status::ok);
+        run_for(all, 100, w);
+        CHECK(w.fencing_token() == 2);
+        CHECK(w.checkpointed() == 4);
+        CHECK(all.times(2) == 3);        // the first handler once, the second twice
+    }
+    SUBCASE("G31 skip_failed is not undone by loading the record again") {
+        REQUIRE(w.skip_failed(2) == pj::status::ok);
+        run_for(all, 100, w);
+        CHECK(w.checkpointed() == 4);
+        CHECK(w.counts().skipped == 1);
+        CHECK(w.counts().scanned == 5);
+        CHECK(all.times(2) == 2);
+    }
+    SUBCASE("G31 set_position after a halt survives the new lease") {
+        REQUIRE(w.set_position(1, 3) == pj::status::ok);
+        run_for(all, 100, w);
+        CHECK(w.checkpointed() == 4);
+        CHECK(all.times(3) == 0);
+        CHECK(all.times(4) == 2);
+    }
+    SUBCASE("G21 somebody else went on: his record counts") {
+        host b(all, 2);
+        pj::worker other{b.what};
+        REQUIRE(other.start() == pj::status::ok);
+        run_for(all, 100, other);
+        CHECK(other.checkpointed() == 4);
+        other.stop();
+        drain(all, other);
+        REQUIRE(w.skip_failed(2) == pj::status::ok);
+        run_for(all, 100, w);
+        CHECK(w.has_lease());
+        CHECK(w.checkpointed() == 4);
+        for (const effect& e : all.effects) CHECK((e.who == 1 ? e.at <= 2 : e.at >= 2));
+    }
+}
+
+TEST_CASE("G13 during a backoff the lease is renewed, and stop and pause take one tick") {
+    cluster all;
+    all.append(3);
+    host a(all, 1), b(all, 2);
+    a.does = [](const pj::context& c, bool) -> pj::verdict {
+        return c.event.at == 1 ? pj::fail() : pj::handled;
+    };
+    a.what.on_error = pj::error_policy::retry(60000);
+    a.what.delays = {20000, 20000, 1, 0, 1};
+    pj::worker wa{a.what}, wb{b.what};
+    REQUIRE(wa.start() == pj::status::ok);
+    REQUIRE(wb.start() == pj::status::ok);
+    run_for(all, 60000, wa, wb);
+    CHECK(wa.has_lease());
+    CHECK(all.leases.extended >= 59);
+    CHECK(a.count(pj::notice_kind::lease_lost) == 0);
+    for (const effect& e : all.effects) CHECK(e.who == 1);
+    wa.pause();
+    CHECK(wa.tick(all.clock()).state == pj::run_state::paused);
+    run_for(all, 30000, wa, wb);
+    CHECK(wa.has_lease());
+    wa.stop();
+    static_cast<void>(wa.tick(all.clock()));
+    CHECK(wa.state() == pj::run_state::stopped);
+    CHECK_FALSE(wa.has_lease());
+}
+
+TEST_CASE("G20 renewal inside a long batch, by the clock") {
+    cluster all;
+    all.append(60);
+    host a(all, 1), b(all, 2);
+    a.does = [&](const pj::context&, bool) -> pj::verdict {
+        all.clock.advance(100);         // 12 seconds for the batch, with a lease of 3
+        return pj::handled;
+    };
+    pj::worker wa{a.what};
+    REQUIRE(wa.start() == pj::status::ok);
+    pj::tick_result r = wa.tick(all.clock());
+    if (r.scanned == 0) r = wa.tick(all.clock());
+    CHECK(r.scanned == 60);
+    CHECK(wa.has_lease());
+    CHECK(all.leases.extended >= 10);
+    CHECK(wa.checkpointed() == 59);
+}
+
+TEST_CASE("G20 nothing begins at expiry minus margin, whatever the lease service does") {
+    for (const pj::status answer : {pj::status::pending, pj::status::failed, pj::status::trimmed}) {
+        for (const uint32_t step_ms : {1u, 7u, 130u, 299u, 900u}) {
+            cluster all;
+            all.append(100);
+            host a(all, 1);
+            a.what.save.every_events = 5;
+            a.what.on_error = pj::error_policy::dead_letter();
+            a.what.dead_letters = all.letters;
+            a.does = [&](const pj::context& c, bool second) -> pj::verdict {
+                all.clock.advance(step_ms);
+                return second && c.event.at % 3 == 0 ? pj::reject(1) : pj::handled;
+            };
+            all.leases.extends.then(answer, false, 100000);
+            uint64_t last_begin = 0;
+            const auto begins = [&](bool& works) {
+                works = true;
+                last_begin = all.clock.full();
+                return pj::status::ok;
+            };
+            all.store.saves.decide = begins;
+            all.letters.puts.decide = begins;
+            pj::worker w{a.what};
+            REQUIRE(w.start() == pj::status::ok);
+            const uint64_t acquired_at = all.clock.full();
+            for (int i = 0; i < 2000 && a.count(pj::notice_kind::lease_lost) == 0; ++i) {
+                const pj::tick_result r = w.tick(all.clock());
+                if (r.wait_ms != pj::never) all.clock.advance(r.wait_ms);
+            }
+            CAPTURE(step_ms);
+            CHECK(a.count(pj::notice_kind::lease_lost) == 1);
+            REQUIRE_FALSE(all.effects.empty());
+            for (const effect& e : all.effects) CHECK(e.ms < acquired_at + 2700);
+            CHECK(last_begin < acquired_at + 2700);
+            CHECK_FALSE(w.has_lease());
+            CHECK(w.reason() == pj::status::lease_lost);
+        }
+    }
+}
+
+TEST_CASE("G20 an answer that comes too late: the time counts from before the call") {
+    cluster all;
+    all.append(4);
+    host a(all, 1);
+    pj::worker w{a.what};
+    int calls = 0;
+    all.leases.acquires.decide = [&](bool& works) {
+        works = true;
+        if (calls++ == 0) all.clock.advance(2700);      // the service took its time before it granted
+        return pj::status::ok;
+    };
+    REQUIRE(w.start() == pj::status::ok);
+    const pj::tick_result r = w.tick(all.clock());
+    CHECK(all.effects.empty());
+    CHECK(all.store.history.empty());
+    CHECK(r.wait_ms == 0);
+    run_for(all, 10000, w);
+    CHECK(w.checkpointed() == 3);
+    CHECK(all.effects.size() == 8);
+}
+
+TEST_CASE("G20 a handler that takes long extends the lease itself") {
+    cluster all;
+    all.append(3);
+    host a(all, 1), b(all, 2);
+    std::vector<pj::status> answers;
+    a.does = [&](const pj::context& c, bool) -> pj::verdict {
+        for (int i = 0; i < 10; ++i) {
+            all.clock.advance(1000);
+            answers.push_back(c.extend_lease());
+        }
+        return pj::handled;
+    };
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(w.has_lease());
+    CHECK(w.checkpointed() == 2);
+    for (const pj::status s : answers) CHECK(s == pj::status::ok);
+
+    SUBCASE("and is told when it is over") {
+        all.append(1);
+        bool slept = false;
+        pj::status told = pj::status::ok;
+        a.does = [&](const pj::context& c, bool) -> pj::verdict {
+            if (!slept) all.clock.advance(4000);
+            slept = true;
+            told = c.extend_lease();
+            return pj::handled;
+        };
+        w.wake();
+        drain(all, w);
+        CHECK(told == pj::status::lease_lost);
+        CHECK_FALSE(w.has_lease());
+    }
+    SUBCASE("and without a lease it always is ok") {
+        host c(all, 3);
+        c.what.lease = nullptr;
+        c.what.name = "q";
+        pj::status told = pj::status::failed;
+        c.does = [&](const pj::context& with, bool) -> pj::verdict {
+            told = with.extend_lease();
+            CHECK(with.fencing_token == 0);
+            return pj::handled;
+        };
+        pj::worker alone{c.what};
+        REQUIRE(alone.start() == pj::status::ok);
+        drain(all, alone);
+        CHECK(told == pj::status::ok);
+    }
+}
+
+TEST_CASE("G21 a stale owner's save is refused from the moment the new owner has claimed") {
+    cluster all;
+    all.append(50);
+    host a(all, 1), b(all, 2);
+    a.what.batch = 10;
+    a.what.save = {1000, 100000, false};
+    pj::worker wa{a.what}, wb{b.what};
+    // Its clock stands still (a paused machine): it believes that it still holds the lease.
+    kit::manual_clock frozen(all.clock.full());
+    a.what.clock = frozen;
+    REQUIRE(wa.start() == pj::status::ok);
+    while (wa.scanned() < 19) static_cast<void>(wa.tick(frozen()));
+    CHECK(wa.checkpointed() == pj::before_first);
+    all.clock.advance(3001);
+    REQUIRE(wb.start() == pj::status::ok);
+    drain(all, wb);
+    CHECK(wb.checkpointed() == 49);
+    const size_t saved = all.store.history.size();
+    // It wakes up, still by its own clock: 20 events in hand, the save is due.
+    wa.pause();
+    for (int i = 0; i < 10; ++i) static_cast<void>(wa.tick(frozen()));
+    CHECK(all.store.history.size() == saved);
+    CHECK(a.count(pj::notice_kind::lease_lost) == 1);
+    CHECK_FALSE(wa.has_lease());
+    CHECK(all.store.at("p").at == 49);
+    wa.resume();
+    frozen.advance(3100);
+    all.clock.advance(10);
+    wb.stop();
+    drain(all, wb);
+    run_for(all, 1000, wa);
+    CHECK(all.store.at("p").at == 49);
+}
+
+TEST_CASE("G21 a former owner's last save that lands between load and claim is taken up") {
+    cluster all;
+    all.append(10);
+    host b(all, 2);
+    pj::worker w{b.what};
+    int saves = 0;
+    all.store.saves.decide = [&](bool& works) {
+        works = true;
+        if (++saves == 1) {     // just before the claim, the former owner's write arrives
+            pj::checkpoint late;
+            late.at = 6;
+            late.revision = 1;
+            all.store.records["p"] = late;
+        }
+        return pj::status::ok;
+    };
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 1000, w);
+    CHECK(w.checkpointed() == 9);
+    CHECK(all.times(6) == 0);
+    CHECK(all.times(7) == 2);
+    CHECK(b.count(pj::notice_kind::halted) == 0);
+}
+
+TEST_CASE("G21 a store that refuses every claim is asked with backoff, not in a loop") {
+    cluster all;
+    all.append(2);
+    host a(all, 1);
+    pj::worker w{a.what};
+    uint32_t saves = 0;
+    all.store.saves.decide = [&](bool& works) {
+        works = false;
+        ++saves;
+        return pj::status::conflict;
+    };
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 60000, w);
+    CHECK(saves < 40);
+    CHECK(saves > 3);
+    CHECK(all.effects.empty());
+}
+
+TEST_CASE("G21 without a lease, a refused save still halts") {
+    cluster all;
+    all.append(2);
+    host a(all, 1);
+    a.what.lease = nullptr;
+    pj::worker w{a.what};
+    all.store.saves.then(pj::status::conflict, false, 10);
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 1000, w);
+    CHECK(w.state() == pj::run_state::halted);
+    CHECK(w.reason() == pj::status::checkpoint_conflict);
+}
+
+TEST_CASE("G21 a checkpoint store that does not keep the claim is found out before anything is done") {
+    cluster all;
+    all.append(3);
+    all.store.positions_only = true;
+    host a(all, 1);
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 100, w);
+    CHECK(w.state() == pj::run_state::halted);
+    CHECK(w.reason() == pj::status::partial_record);
+    CHECK(all.effects.empty());
+    CHECK(all.leases.released == 1);
+
+    a.what.accept_partial_records = true;
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 100, w);
+    CHECK(w.checkpointed() == 2);
+    CHECK(all.store.at("p").at == 2);
+}
+
+TEST_CASE("G21 a lease service that has forgotten its tokens never lets an old one work") {
+    cluster all;
+    all.append(3);
+    host a(all, 1), b(all, 2);
+    pj::checkpoint later;
+    later.at = 0;
+    later.revision = 5;
+    later.fencing_token = 4;
+    all.store.records["p"] = later;
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 250, w);
+    CHECK(all.effects.empty());
+    CHECK(w.reason() == pj::status::lease_lost);
+    run_for(all, 5000, w);              // until the tokens have grown beyond what was claimed
+    CHECK(w.has_lease());
+    CHECK(w.fencing_token() == 5);
+    CHECK(w.checkpointed() == 2);
+    CHECK(all.times(0) == 0);
+}
+
+TEST_CASE("G21 acquire: every answer, lost ones included") {
+    for (const pj::status answer : {pj::status::failed, pj::status::pending, pj::status::conflict,
+                                    pj::status::trimmed, static_cast<pj::status>(200)}) {
+        for (const bool works : {false, true}) {
+            cluster all;
+            all.append(3);
+            host a(all, 1);
+            pj::worker w{a.what};
+            all.leases.acquires.then(answer, works, 2);
+            REQUIRE(w.start() == pj::status::ok);
+            static_cast<void>(w.tick(all.clock()));
+            CHECK(all.effects.empty());
+            CHECK_FALSE(w.has_lease());
+            CHECK(w.state() == pj::run_state::waiting);
+            run_for(all, 8000, w);
+            CHECK(w.has_lease());
+            CHECK(w.checkpointed() == 2);
+            CHECK(all.effects.size() == 6);
+        }
+    }
+}
+
+TEST_CASE("G21 a token of 0 is no lease") {
+    cluster all;
+    all.append(1);
+    struct {
+        pj::status acquire(pj::text, uint32_t, uint64_t& token) {
+            token = 0;
+            return pj::status::ok;
+        }
+        pj::status extend(pj::text, uint32_t, uint64_t) { return pj::status::ok; }
+        pj::status release(pj::text, uint64_t) { return pj::status::ok; }
+    } wrong;
+    host a(all, 1);
+    a.lease.store = wrong;
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 1000, w);
+    CHECK(all.effects.empty());
+    CHECK(w.reason() == pj::status::lease_failed);
+}
+
+TEST_CASE("G15 acquire and extend that pend are asked again after pending_ms or wake()") {
+    cluster all;
+    all.append(3);
+    host a(all, 1);
+    a.what.pending_ms = pj::never;
+    pj::worker w{a.what};
+    all.leases.acquires.then(pj::status::pending, false, 1);
+    REQUIRE(w.start() == pj::status::ok);
+    CHECK(w.tick(all.clock()).wait_ms == pj::never);
+    all.clock.advance(5000);
+    CHECK(w.tick(all.clock()).wait_ms == pj::never);
+    w.wake();
+    drain(all, w);
+    CHECK(w.has_lease());
+    // extend pends: with pending_ms never it still is asked again while there is time.
+    all.leases.extends.then(pj::status::pending, false, 3);
+    run_for(all, 20000, w);
+    CHECK(w.has_lease());
+    CHECK(a.count(pj::notice_kind::lease_lost) == 0);
+}
+
+TEST_CASE("G20 extend that is refused ends the work at once") {
+    cluster all;
+    all.append(30);
+    host a(all, 1);
+    a.what.save = {1000, 100000, false};
+    a.does = [&](const pj::context&, bool) -> pj::verdict {
+        all.clock.advance(50);
+        return pj::handled;
+    };
+    all.leases.extends.then(pj::status::conflict, false, 1);
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    for (int i = 0; i < 5; ++i) static_cast<void>(w.tick(all.clock()));
+    CHECK(all.effects.size() == 20);    // the first renewal was due after 1000 ms
+    CHECK_FALSE(w.has_lease());
+    CHECK(all.store.at("p").at == pj::before_first);
+}
+
+TEST_CASE("G27 wait_ms never oversleeps a renewal, an expiry or the next attempt to acquire") {
+    for (uint32_t ttl_ms : {30u, 301u, 3000u}) {
+        cluster all;
+        all.append(2);
+        host a(all, 1), b(all, 2);
+        a.lease.ttl_ms = b.lease.ttl_ms = ttl_ms;
+        a.lease.margin_ms = b.lease.margin_ms = ttl_ms / 10;
+        a.what.poll_ms = b.what.poll_ms = pj::never;
+        pj::worker wa{a.what}, wb{b.what};
+        REQUIRE(wa.start() == pj::status::ok);
+        REQUIRE(wb.start() == pj::status::ok);
+        drain(all, wa);
+        drain(all, wb);
+        for (int i = 0; i < 100; ++i) {
+            const pj::tick_result r = wa.tick(all.clock());
+            CHECK(r.wait_ms != 0);
+            CHECK(r.wait_ms <= ttl_ms / 3);
+            CHECK(wb.tick(all.clock()).wait_ms <= ttl_ms / 10 + 1);
+            all.clock.advance(r.wait_ms);
+        }
+        CHECK(wa.has_lease());
+        CHECK(a.count(pj::notice_kind::lease_lost) == 0);
+    }
+}
+
+TEST_CASE("G30 wrapping of the clock neither ends nor prolongs a lease") {
+    for (const uint64_t start : {0xFFFFFFFFull - 20000, 0xFFFFFFFFull - 1, 0x1FFFFF000ull}) {
+        cluster all(start);
+        all.append(3);
+        host a(all, 1), b(all, 2);
+        pj::worker wa{a.what}, wb{b.what};
+        REQUIRE(wa.start() == pj::status::ok);
+        REQUIRE(wb.start() == pj::status::ok);
+        run_for(all, 60000, wa, wb);
+        CHECK(wa.has_lease());
+        CHECK(a.count(pj::notice_kind::lease_lost) == 0);
+        // Asleep for almost a whole turn of the clock: expired is expired.
+        static_cast<void>(wa.tick(all.clock()));
+        all.clock.advance(0xFFFFFFFFull - 5);
+        static_cast<void>(wa.tick(all.clock()));
+        CHECK_FALSE(wa.has_lease());
+        CHECK(a.count(pj::notice_kind::lease_lost) == 1);
+    }
+}
+
+TEST_CASE("G30 a clock a little behind the tick's argument is no expiry, one far behind is") {
+    cluster all;
+    all.append(3);
+    host a(all, 1);
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    for (int i = 0; i < 5; ++i) static_cast<void>(w.tick(all.clock() + 900));
+    CHECK(w.has_lease());
+    CHECK(all.effects.size() == 6);
+    host b(all, 2);
+    b.what.name = "q";
+    pj::worker other{b.what};
+    REQUIRE(other.start() == pj::status::ok);
+    for (int i = 0; i < 5; ++i) static_cast<void>(other.tick(all.clock() + 5000));
+    CHECK_FALSE(other.has_lease());
+}
+
+TEST_CASE("G29 what is wrong with a lease is named at start") {
+    cluster all;
+    host a(all, 1);
+    pj::worker w{a.what};
+    SUBCASE("no clock") {
+        a.what.clock = nullptr;
+        CHECK(w.start() == pj::status::no_clock);
+    }
+    SUBCASE("a missing function") {
+        a.lease.store.extend = nullptr;
+        CHECK(w.start() == pj::status::no_lease);
+        a.lease.store = all.leases;
+        a.lease.store.release = nullptr;
+        CHECK(w.start() == pj::status::no_lease);
+        a.lease.store = pj::lease_store{};
+        CHECK(w.start() == pj::status::no_lease);
+    }
+    SUBCASE("times that leave none to work") {
+        a.lease.margin_ms = 1500;
+        CHECK(w.start() == pj::status::bad_lease);
+        a.lease.margin_ms = 0;
+        a.lease.ttl_ms = 2;
+        CHECK(w.start() == pj::status::bad_lease);
+        a.lease.ttl_ms = pj::never;
+        CHECK(w.start() == pj::status::bad_lease);
+    }
+    SUBCASE("a model in RAM that another process would take over") {
+        a.what.volatile_model = true;
+        CHECK(w.start() == pj::status::bad_lease);
+    }
+    CHECK(all.leases.acquired == 0);
+    CHECK(all.store.records.empty());
+}
+
+TEST_CASE("a lease is called as the checkpoint's key, or as the user says") {
+    cluster all;
+    host a(all, 1);
+    std::string spelled;
+    const auto name = [&](pj::text key) -> pj::text {
+        spelled = "lock:" + std::string(key.begin(), key.end());
+        return spelled;
+    };
+    a.lease.resource = name;
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(all.leases.resources() == std::vector<std::string>{"lock:p"});
+}
+
+TEST_CASE("defect 12: the lock is renewed, fenced, and two projections do not share it") {
+    cluster all;
+    all.append(3);
+    host a(all, 1), b(all, 2);
+    b.what.name = "q";
+    pj::worker wa{a.what}, wb{b.what};
+    REQUIRE(wa.start() == pj::status::ok);
+    REQUIRE(wb.start() == pj::status::ok);
+    run_for(all, 30000, wa, wb);
+    CHECK(wa.has_lease());
+    CHECK(wb.has_lease());
+    CHECK(all.leases.resources().size() == 2);
+    CHECK(all.leases.extended >= 50);
+    CHECK(all.store.at("p").fencing_token != 0);
+    CHECK(all.store.at("q").fencing_token != 0);
+}
+
+TEST_CASE("a live worker and a replay exclude each other by the lease") {
+    cluster all;
+    all.append(6);
+    host a(all, 1), r(all, 2);
+    pj::worker w{a.what};
+    pj::replay_engine replay{r.what};
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 100, w);
+    REQUIRE(replay.start() == pj::status::ok);
+    run_for(all, 10000, w, replay);
+    CHECK(replay.reason() == pj::status::lease_held);
+    CHECK(all.store.at("p").replay_stage == 0);
+    w.stop();
+    drain(all, w);
+    run_for(all, 1000, replay);
+    CHECK(replay.finished());
+    for (pj::position at = 0; at <= 5; ++at) CHECK(all.times(at) == 4);
+    // The other way round: while a rebuild runs, no worker begins.
+    pj::replay_engine again{r.what};
+    r.does = [&](const pj::context&, bool) -> pj::verdict { return pj::pending; };
+    REQUIRE(again.start() == pj::status::ok);
+    run_for(all, 100, again);
+    REQUIRE(w.start() == pj::status::ok);
+    const size_t before = all.effects.size();
+    for (int i = 0; i < 100; ++i) {
+        static_cast<void>(w.tick(all.clock()));
+        static_cast<void>(again.tick(all.clock()));
+        all.clock.advance(20);
+    }
+    CHECK_FALSE(w.has_lease());
+    for (size_t i = before; i < all.effects.size(); ++i) CHECK(all.effects[i].who == 2);
+}
+
+TEST_CASE("a sink with a lease holds its messages until it has it, and when it has lost it") {
+    cluster all;
+    host a(all, 1), b(all, 2);
+    pj::event_sink sink{a.what};
+    pj::worker other{b.what};
+    REQUIRE(other.start() == pj::status::ok);
+    drain(all, other);
+    REQUIRE(sink.start() == pj::status::ok);
+    const tick_event e{1};
+    const auto offer = [&](pj::position at) {
+        return sink.receive(pj::raw_event(at, e, "x"), all.clock());
+    };
+    CHECK(offer(0).answer == pj::receipt::hold);
+    CHECK(offer(0).reason == pj::status::lease_held);
+    CHECK(all.effects.empty());
+    other.stop();
+    drain(all, other);
+    all.clock.advance(400);
+    CHECK(offer(0).reason == pj::status::pending);      // acquired and claimed; read back next
+    CHECK(offer(0).answer != pj::receipt::hold);
+    CHECK(all.effects.size() == 2);
+    CHECK(sink.has_lease());
+    all.clock.advance(3000);            // nobody ticked: it is over
+    const pj::receive_result late = offer(1);
+    CHECK(late.answer == pj::receipt::hold);
+    CHECK(late.reason == pj::status::lease_lost);
+    CHECK(all.effects.size() == 2);
+}
