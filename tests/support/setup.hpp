@@ -114,7 +114,8 @@ inline const char* name_of(pj::notice_kind kind) {
         "started",       "loaded",         "paused",        "resumed",          "stopped",
         "halted",        "event_handled",  "event_skipped", "event_lettered",   "event_vanished",
         "event_unknown", "handler_failed", "letter_failed", "checkpoint_saved", "checkpoint_failed",
-        "store_failed",  "rebuild_began",  "rebuild_dropped", "rebuild_finished"};
+        "store_failed",  "rebuild_began",  "rebuild_dropped", "rebuild_finished",
+        "lease_gained",  "lease_lost",     "lease_released", "lease_failed"};
     return names[static_cast<size_t>(kind)];
 }
 

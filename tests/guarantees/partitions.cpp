@@ -1,0 +1,568 @@
+// Partitions: every aggregate belongs to exactly one, and nothing is lost by hashing, hosts that
+// come and go, splitting or merging.
+#include "support/cluster.hpp"
+
+#include <fstream>
+#include <set>
+#include <sstream>
+
+using namespace support;
+
+namespace {
+
+/// A host that runs some of the partitions.
+struct part_host : host {
+    pj::partition_limit limit{1000};
+    pj::partition_options options;
+    std::vector<std::unique_ptr<pj::partitioned_worker>> workers;
+
+    part_host(cluster& in, int number, uint32_t count) : host(in, number) {
+        options.limit = &limit;
+        for (uint32_t i = 0; i < count; ++i)
+            workers.emplace_back(
+                new pj::partitioned_worker(what, pj::partition{i, count}, options));
+    }
+    void start() {
+        for (auto& w : workers) REQUIRE(w->start() == pj::status::ok);
+    }
+    uint32_t tick() {
+        uint32_t wait_ms = pj::never;
+        for (auto& w : workers) wait_ms = pj::sooner(wait_ms, w->tick(of.clock()).wait_ms);
+        return wait_ms;
+    }
+    uint32_t held() const {
+        uint32_t n = 0;
+        for (const auto& w : workers) n += w->has_lease() ? 1u : 0u;
+        return n;
+    }
+    bool is_through() const {
+        for (const auto& w : workers)
+            if (!w->running() || w->checkpointed() != of.newest()) return false;
+        return true;
+    }
+};
+
+template<class... Hosts> void run_hosts(cluster& all, uint64_t ms, Hosts&... hosts) {
+    const uint64_t until = all.clock.full() + ms;
+    for (int i = 0; i < 100000 && all.clock.full() < until; ++i) {
+        uint32_t wait_ms = pj::never;
+        ((wait_ms = pj::sooner(wait_ms, hosts.tick())), ...);
+        const uint64_t left = until - all.clock.full();
+        all.clock.advance(wait_ms < left ? wait_ms : left);
+    }
+}
+
+} // namespace
+
+TEST_CASE("G19 partition_of equals the recorded vectors of the Python package") {
+    const char* folder = std::getenv("PROJECTIONS_TEST_DATA");
+    std::ifstream file(std::string(folder != nullptr ? folder : "tests/data") +
+                       "/partition_vectors.tsv");
+    REQUIRE_MESSAGE(file.good(), "tests/data/partition_vectors.tsv is found by "
+                                 "PROJECTIONS_TEST_DATA, or from the top folder");
+    const uint32_t counts[] = {1, 2, 3, 7, 8, 16, 100, 1000, 65535, 4294967295u};
+    std::string line;
+    int seen = 0;
+    std::getline(file, line);
+    while (std::getline(file, line)) {
+        const size_t tab = line.find('\t');
+        const std::string id = line.substr(0, tab);
+        std::istringstream numbers(line.substr(tab));
+        for (const uint32_t count : counts) {
+            uint32_t expected = ~0u;
+            numbers >> expected;
+            CAPTURE(id);
+            CHECK(pj::partition_of(id, count) == expected);
+            ++seen;
+        }
+    }
+    CHECK(seen == 170);
+    CHECK(pj::partition_of("anything", 0) == 0);
+}
+
+TEST_CASE("G19 SHA-256: the examples of FIPS 180-4 and what NIST publishes with it") {
+    const auto hex = [](const std::string& of) {
+        uint32_t words[8];
+        pj::detail::sha256(of, words);
+        char out[65];
+        for (int i = 0; i < 8; ++i) snprintf(out + 8 * i, 9, "%08x", static_cast<unsigned>(words[i]));
+        return std::string(out);
+    };
+    CHECK(hex("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    CHECK(hex("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    CHECK(hex("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
+          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    CHECK(hex("abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqr"
+              "lmnopqrsmnopqrstnopqrstu") ==
+          "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1");
+    CHECK(hex(std::string(1000000, 'a')) ==
+          "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+    CHECK(hex("\xbd") == "68325720aabd7c82f30f554b313d0570c95accbb7dc4b5aae11204c08ffe732b");
+    CHECK(hex(std::string(55, '\0')) ==
+          "02779466cdec163811d078815c633f21901413081449002f24aa3e80f0b88ef7");
+    CHECK(hex(std::string(56, '\0')) ==
+          "d4817aa5497628e7c77e6b606107042bbba3130888c5f47a375e6179be789fbb");
+    CHECK(hex(std::string(64, '\0')) ==
+          "f5a5fd42d16a20302798ef6ed309979b43003d2320d9f0e8ea9831a92759fb4b");
+}
+
+TEST_CASE("G19 every aggregate is handled by exactly one of the partitions") {
+    for (const uint32_t count : {1u, 2u, 3u, 8u}) {
+        cluster all;
+        for (int i = 0; i < 200; ++i) all.events.emplace_back("id-" + std::to_string(i), 1);
+        part_host h(all, 1, count);
+        h.start();
+        run_hosts(all, 3000, h);
+        CHECK(h.is_through());
+        CHECK(all.effects.size() == 400);
+        for (pj::position at = 0; at < 200; ++at) CHECK(all.times(at) == 2);
+        uint64_t foreign = 0, handled = 0;
+        for (const auto& w : h.workers) {
+            const pj::counters n = w->counts();
+            foreign += n.foreign;
+            handled += n.handled;
+            CHECK(n.duplicate == 0);
+            CHECK(n.scanned == n.handled + n.foreign);
+        }
+        CHECK(handled == 200);
+        CHECK(foreign == 200 * (count - 1));
+    }
+}
+
+TEST_CASE("G3 defect 1: a batch that is foreign altogether is passed, and saved") {
+    cluster all;
+    std::string foreign;
+    for (int i = 0; foreign.empty(); ++i)
+        if (pj::partition_of("x" + std::to_string(i), 3) != 1) foreign = "x" + std::to_string(i);
+    for (int i = 0; i < 350; ++i) all.events.emplace_back(foreign, 1);
+    part_host h(all, 1, 3);
+    pj::partitioned_worker& w = *h.workers[1];
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(w.checkpointed() == 349);
+    CHECK(w.counts().foreign == 350);
+    CHECK(all.effects.empty());
+    CHECK(all.store.at("p_p1").at == 349);
+}
+
+TEST_CASE("a key from the store, a user's function, and a store that selects by itself") {
+    cluster all;
+    host h(all, 1);
+    pj::partition_options options;
+    SUBCASE("partition_by, with a scheme of its own in the records") {
+        std::vector<std::string> asked;
+        const auto by_length = [&](pj::text id, uint32_t count) -> uint32_t {
+            asked.push_back(kit::string_of(id));
+            return static_cast<uint32_t>(id.size()) % count;
+        };
+        options.partition_by = by_length;
+        all.events = {{"a", 1}, {"bb", 2}, {"ccc", 3}};
+        pj::partitioned_worker w{h.what, {1, 2}, options};
+        REQUIRE(w.start() == pj::status::ok);
+        drain(all, w);
+        CHECK(all.times(0) == 2);
+        CHECK(all.times(1) == 0);
+        CHECK(all.times(2) == 2);
+        CHECK(asked == std::vector<std::string>{"a", "bb", "ccc"});
+        CHECK(all.store.at("p_partitions").hash_scheme == 255);
+        CHECK(all.store.at("p_p1").hash_scheme == 255);
+        pj::partitioned_worker sha{h.what, {0, 2}};
+        REQUIRE(sha.start() == pj::status::ok);
+        drain(all, sha);
+        CHECK(sha.reason() == pj::status::partition_count_changed);
+    }
+    SUBCASE("partition_by that computes the same may say so") {
+        options.hash_scheme = 1;
+        options.partition_by = [](pj::text id, uint32_t count) {
+            return pj::partition_of(id, count);
+        };
+        all.events = {{"order-1", 1}, {"order-2", 2}};
+        pj::partitioned_worker w{h.what, {1, 3}, options}, sha{h.what, {2, 3}};
+        REQUIRE(w.start() == pj::status::ok);
+        REQUIRE(sha.start() == pj::status::ok);
+        drain(all, w);
+        drain(all, sha);
+        CHECK(w.running());
+        CHECK(sha.running());
+        CHECK(all.times(0) == 2);
+        CHECK(all.times(1) == 2);
+    }
+    SUBCASE("not computed for a single partition") {
+        options.partition_by = [](pj::text, uint32_t) -> uint32_t {
+            CHECK(false);
+            return 0;
+        };
+        all.append(5);
+        pj::partitioned_worker w{h.what, {0, 1}, options};
+        REQUIRE(w.start() == pj::status::ok);
+        drain(all, w);
+        CHECK(w.counts().handled == 5);
+        CHECK(all.store.at("p_p0").at == 4);
+        CHECK(all.store.at("p_partitions").partition_count == 1);
+    }
+#if PROJECTIONS_EXCEPTIONS
+    SUBCASE("partition_by that throws is a failure of the event, which is tried again") {
+        int throwing = 2;
+        const auto moody = [&](pj::text, uint32_t) -> uint32_t {
+            if (throwing-- > 0) throw std::runtime_error("moody");
+            return 1;
+        };
+        options.partition_by = moody;
+        h.what.on_error = pj::error_policy::retry(5);
+        all.append(3);
+        pj::partitioned_worker w{h.what, {1, 2}, options};
+        REQUIRE(w.start() == pj::status::ok);
+        run_for(all, 5000, w);
+        CHECK(w.counts().handled == 3);
+        CHECK(w.counts().failed_calls == 2);
+    }
+#endif
+}
+
+TEST_CASE("stored_event::partition_key comes before any hash; visitor.of() for stores that select") {
+    struct keyed_log {
+        pj::partition asked{9, 9};
+        pj::status read(pj::position after, pj::visitor& visit) {
+            asked = visit.of();
+            const tick_event e{1};
+            for (pj::position at = after + 1; at < 6; ++at) {
+                pj::stored_event one = pj::raw_event(at, e, "same");
+                one.partition_key = static_cast<uint32_t>(at) + 300;
+                if (!visit(one)) break;
+            }
+            return pj::status::ok;
+        }
+    } log;
+    cluster all;
+    host h(all, 1);
+    h.what.log = log;
+    pj::partitioned_worker w{h.what, {1, 3}};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(log.asked.index == 1);
+    CHECK(log.asked.count == 3);
+    CHECK(all.effects.size() == 4);
+    CHECK(all.times(1) == 2);
+    CHECK(all.times(4) == 2);
+    h.what.name = "q";
+    pj::worker plain{h.what};
+    REQUIRE(plain.start() == pj::status::ok);
+    drain(all, plain);
+    CHECK(log.asked.index == 0);
+    CHECK(log.asked.count == 1);
+}
+
+TEST_CASE("G29 partitions: what is wrong is named at start") {
+    cluster all;
+    host h(all, 1);
+    pj::partitioned_worker none{h.what, {0, 0}}, above{h.what, {3, 3}};
+    CHECK(none.start() == pj::status::bad_partition);
+    CHECK(above.start() == pj::status::bad_partition);
+    const std::string long_name(53, 'n');
+    h.what.name = long_name;
+    pj::partitioned_worker too_long{h.what, {0, 1}};
+    CHECK(too_long.start() == pj::status::bad_key);
+    h.what.name = pj::text(long_name.data(), 52);       // and `_partitions` fills the 63
+    CHECK(too_long.start() == pj::status::ok);
+    CHECK(all.store.records.empty());
+}
+
+TEST_CASE("letters and handlers are told the partition") {
+    cluster all;
+    all.append(20);
+    host h(all, 1);
+    std::set<uint32_t> seen;
+    h.does = [&](const pj::context& c, bool) -> pj::verdict {
+        seen.insert(c.partition);
+        return pj::reject();
+    };
+    h.what.on_error = pj::error_policy::dead_letter();
+    h.what.dead_letters = all.letters;
+    pj::partitioned_worker w{h.what, {2, 3}};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(seen == std::set<uint32_t>{2});
+    REQUIRE_FALSE(all.letters.kept.empty());
+    for (const auto& one : all.letters.kept) CHECK(std::get<1>(one.first) == 2);
+}
+
+TEST_CASE("G22 another count is refused before anything is handled") {
+    cluster all;
+    all.append(10);
+    host a(all, 1), b(all, 2);
+    pj::partitioned_worker first{a.what, {0, 3}};
+    REQUIRE(first.start() == pj::status::ok);
+    drain(all, first);
+    const size_t before = all.effects.size();
+    SUBCASE("a partition that never ran") {
+        pj::partitioned_worker other{b.what, {3, 4}};
+        REQUIRE(other.start() == pj::status::ok);
+        drain(all, other);
+        CHECK(other.state() == pj::run_state::halted);
+        CHECK(other.reason() == pj::status::partition_count_changed);
+        CHECK(all.leases.released == 1);
+    }
+    SUBCASE("one that did") {
+        first.stop();
+        drain(all, first);
+        pj::partitioned_worker other{b.what, {0, 4}};
+        REQUIRE(other.start() == pj::status::ok);
+        drain(all, other);
+        CHECK(other.reason() == pj::status::partition_count_changed);
+    }
+    SUBCASE("its own record only, the count's being gone") {
+        first.stop();
+        drain(all, first);
+        all.store.records.erase("p_partitions");
+        pj::partitioned_worker other{b.what, {0, 4}};
+        REQUIRE(other.start() == pj::status::ok);
+        drain(all, other);
+        CHECK(other.reason() == pj::status::partition_count_changed);
+        CHECK_FALSE(all.store.records.count("p_partitions") != 0);
+    }
+    CHECK(all.effects.size() == before);
+    CHECK(all.store.at("p_p0").partition_count == 3);
+}
+
+TEST_CASE("G22 two hosts that begin with different counts: one of them is refused") {
+    cluster all;
+    all.append(10);
+    host a(all, 1), b(all, 2);
+    pj::partitioned_worker wa{a.what, {0, 2}}, wb{b.what, {2, 3}};
+    REQUIRE(wa.start() == pj::status::ok);
+    REQUIRE(wb.start() == pj::status::ok);
+    run_for(all, 5000, wa, wb);
+    CHECK(wa.running() != wb.running());
+    for (const effect& e : all.effects) CHECK(e.who == (wa.running() ? 1 : 2));
+}
+
+TEST_CASE("G22 a store that keeps no count is found out, unless that is known") {
+    cluster all;
+    all.append(10);
+    all.store.positions_only = true;
+    host a(all, 1);
+    a.what.lease = nullptr;             // so that no claim finds it out first
+    pj::partitioned_worker w{a.what, {0, 2}};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(w.reason() == pj::status::partial_record);
+    CHECK(all.effects.empty());
+    a.what.accept_partial_records = true;
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(w.checkpointed() == 9);
+}
+
+TEST_CASE("a host holds no more than its limit, and gives up the excess between two batches") {
+    cluster all;
+    all.append(100);
+    part_host a(all, 1, 6), b(all, 2, 6);
+    a.limit.set(4);
+    b.limit.set(2);
+    a.start();
+    b.start();
+    run_hosts(all, 5000, a, b);
+    CHECK(a.held() == 4);
+    CHECK(b.held() == 2);
+    CHECK(a.limit.held() == 4);
+    for (pj::position at = 0; at < 100; ++at) CHECK(all.times(at) == 2);
+    // Rebalanced while events arrive.
+    a.limit.set(2);
+    b.limit.set(4);
+    for (int i = 0; i < 20; ++i) {
+        all.append(10);
+        run_hosts(all, 200, a, b);
+    }
+    run_hosts(all, 3000, a, b);
+    CHECK(a.held() == 2);
+    CHECK(b.held() == 4);
+    CHECK(a.limit.held() == 2);
+    CHECK(a.count(pj::notice_kind::lease_lost) == 0);
+    CHECK(a.count(pj::notice_kind::lease_released) == 2);
+    for (pj::position at = 0; at < all.newest(); ++at) CHECK(all.times(at) == 2);
+    // One host is gone; the other takes all.
+    b.limit.set(6);
+    all.append(50);
+    run_hosts(all, 10000, b);
+    CHECK(b.held() == 6);
+    CHECK(b.is_through());
+    b.limit.set(0);
+    run_hosts(all, 2000, b);
+    CHECK(b.held() == 0);
+    for (const auto& w : b.workers) CHECK(w->reason() == pj::status::lease_held);
+    for (auto& w : b.workers) w->stop();
+    run_hosts(all, 100, b);
+    for (const auto& w : b.workers) CHECK(w->state() == pj::run_state::stopped);
+}
+
+TEST_CASE("a limit counts a lease that was lost, and a worker that halts") {
+    cluster all;
+    all.append(30);
+    part_host a(all, 1, 3);
+    a.limit.set(1);
+    a.what.on_error = pj::error_policy::halt();
+    a.does = [&](const pj::context&, bool) -> pj::verdict { return pj::fail(); };
+    a.start();
+    run_hosts(all, 3000, a);
+    // Each in turn takes the one slot, halts, and gives it back.
+    for (const auto& w : a.workers) CHECK(w->state() == pj::run_state::halted);
+    CHECK(a.limit.held() == 0);
+    a.does = nullptr;
+    for (auto& w : a.workers) REQUIRE(w->retry_failed() == pj::status::ok);
+    all.leases.extends.then(pj::status::conflict, false, 1);
+    run_hosts(all, 3000, a);
+    CHECK(a.count(pj::notice_kind::lease_lost) == 1);
+    CHECK(a.limit.held() == 1);
+    CHECK(a.held() == 1);
+}
+
+namespace {
+
+/// Runs all partitions of that count to the end of the log and stops them.
+void run_through(cluster& all, int who, uint32_t count) {
+    part_host h(all, who, count);
+    h.start();
+    run_hosts(all, 3000, h);
+    CHECK(h.is_through());
+    for (auto& w : h.workers) w->stop();
+    run_hosts(all, 100, h);
+    for (const auto& w : h.workers) CHECK(w->state() == pj::run_state::stopped);
+}
+pj::status insist(const pj::projection& what, uint32_t from, uint32_t to) {
+    pj::status s = pj::status::failed;
+    for (int i = 0; i < 1000 && (s == pj::status::failed || s == pj::status::pending); ++i)
+        s = pj::repartition(what, from, to);
+    return s;
+}
+
+} // namespace
+
+TEST_CASE("G22 split and merge: no event is lost, and after a split none comes twice") {
+    cluster all;
+    all.append(100);
+    run_through(all, 1, 2);
+    host h(all, 9);
+    CHECK(pj::repartition(h.what, 2, 6) == pj::status::ok);
+    CHECK(pj::repartition(h.what, 2, 6) == pj::status::ok);     // done already
+    CHECK(all.store.at("p_partitions").partition_count == 6);
+    for (int i = 0; i < 6; ++i) CHECK(all.store.at("p_p" + std::to_string(i)).at == 99);
+    all.append(100);
+    run_through(all, 2, 6);
+    for (pj::position at = 0; at < 200; ++at) CHECK(all.times(at) == 2);
+    // Merge with positions that differ: the lowest counts.
+    all.append(50);
+    part_host some(all, 3, 6);
+    REQUIRE(some.workers[4]->start() == pj::status::ok);
+    drain(all, *some.workers[4]);
+    some.workers[4]->stop();
+    drain(all, *some.workers[4]);
+    CHECK(all.store.at("p_p4").at == 249);
+    CHECK(pj::repartition(h.what, 6, 3) == pj::status::ok);
+    CHECK(all.store.at("p_p1").at == 199);
+    run_through(all, 4, 3);
+    for (pj::position at = 200; at < 250; ++at) CHECK(all.times(at) >= 2);
+    // And again up: the records of the first time do not come to life.
+    all.append(10);
+    CHECK(pj::repartition(h.what, 3, 6) == pj::status::ok);
+    CHECK(all.store.at("p_p5").at == 249);
+    run_through(all, 5, 6);
+    for (pj::position at = 250; at < 260; ++at) CHECK(all.times(at) == 2);
+}
+
+TEST_CASE("G22 repartition: interrupted at every call, and called again") {
+    for (const auto& [from, to] : {std::pair{2u, 4u}, std::pair{4u, 2u}, std::pair{1u, 3u}}) {
+        for (int n = 1; n < 40; ++n) {
+            for (const bool works : {false, true}) {
+                cluster all;
+                all.append(40);
+                run_through(all, 1, from);
+                all.append(10);
+                host h(all, 9);
+                int calls = 0;
+                const auto once = [&](bool& does) {
+                    does = ++calls != n || works;
+                    return calls == n ? pj::status::failed : pj::status::ok;
+                };
+                all.store.loads.decide = all.store.saves.decide = once;
+                const pj::status s = pj::repartition(h.what, from, to);
+                const bool was_hit = calls >= n;
+                CHECK((s == pj::status::ok || was_hit));
+                if (s != pj::status::ok) {
+                    // Until it is done, nobody starts.
+                    all.store.loads.decide = all.store.saves.decide = nullptr;
+                    const bool began = all.store.at("p_partitions").replay_stage != 0;
+                    if (began) {
+                        for (const uint32_t count : {from, to}) {
+                            pj::partitioned_worker w{h.what, {0, count}};
+                            REQUIRE(w.start() == pj::status::ok);
+                            run_for(all, 50, w);
+                            CHECK(w.reason() == pj::status::partition_count_changed);
+                        }
+                        CHECK(pj::repartition(h.what, to, from) ==
+                              pj::status::partition_count_changed);
+                    }
+                    CHECK(insist(h.what, from, to) == pj::status::ok);
+                }
+                all.store.loads.decide = all.store.saves.decide = nullptr;
+                run_through(all, 2, to);
+                for (pj::position at = 0; at < 50; ++at) CHECK(all.times(at) >= 2);
+                for (pj::position at = 0; at < 40; ++at) CHECK(all.times(at) == 2);
+                if (!was_hit) n = 40;
+            }
+        }
+    }
+}
+
+TEST_CASE("G22 repartition: what it refuses") {
+    cluster all;
+    all.append(10);
+    run_through(all, 1, 2);
+    host h(all, 9);
+    CHECK(pj::repartition(h.what, 2, 3) == pj::status::bad_partition);
+    CHECK(pj::repartition(h.what, 0, 2) == pj::status::bad_partition);
+    CHECK(pj::repartition(h.what, 2, 0) == pj::status::bad_partition);
+    CHECK(pj::repartition(h.what, 4, 8) == pj::status::partition_count_changed);
+    host owner(all, 2);
+    pj::partitioned_worker w{owner.what, {1, 2}};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(pj::repartition(h.what, 2, 4) == pj::status::lease_held);
+    w.stop();
+    drain(all, w);
+    CHECK(pj::repartition(h.what, 2, 4) == pj::status::ok);
+    cluster bare;
+    host other(bare, 1);
+    CHECK(pj::repartition(other.what, 2, 4) == pj::status::partition_count_changed);
+    other.what.checkpoints = pj::checkpoint_store{};
+    CHECK(pj::repartition(other.what, 2, 4) == pj::status::no_load);
+}
+
+TEST_CASE("G24 partitions are rebuilt under one drop, and only when all their owners are gone") {
+    cluster all;
+    all.append(60);
+    run_through(all, 1, 3);
+    part_host live(all, 2, 3);
+    REQUIRE(live.workers[2]->start() == pj::status::ok);
+    run_for(all, 100, *live.workers[2]);
+    host r(all, 3);
+    int drops = 0;
+    const auto drop = [&] {
+        ++drops;
+        all.effects.clear();
+        return pj::status::ok;
+    };
+    pj::replay_options options;
+    options.on_drop = drop;
+    options.partitions = 3;
+    pj::replay_engine replay{r.what, options};
+    REQUIRE(replay.start() == pj::status::ok);
+    run_for(all, 4000, *live.workers[2], replay);
+    CHECK(drops == 0);
+    CHECK(replay.reason() == pj::status::lease_held);
+    live.workers[2]->stop();
+    run_for(all, 5000, *live.workers[2], replay);
+    CHECK(drops == 1);
+    CHECK(replay.finished());
+    run_through(all, 4, 3);
+    for (pj::position at = 0; at < 60; ++at) CHECK(all.times(at) == 2);
+}
