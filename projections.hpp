@@ -66,6 +66,12 @@
 //                 `unsaved_max` events unsaved nothing but the save is tried.
 //             G15 `pending` is never an attempt, never busy-waits, never loses the event.
 //             G16 Counters reconcile: `scanned` is the sum of the outcomes.
+//   Leases    G13 During a backoff the lease is renewed; stop and pause take one tick.
+//             G19 Every aggregate belongs to exactly one partition, the same as in Python.
+//             G20 No handler, letter or save begins at or after the lease's end minus its margin.
+//             G21 A former owner's save is refused once the new owner has claimed, if the store
+//                 compares; when a lease is gained again all is loaded anew.
+//             G22 Another partition count or hash is refused until repartition() has moved over.
 //   Replay    G23 A rebuild that is interrupted anywhere and started again ends in the same model
 //                 and checkpoint, if the model is saved with it or handlers are idempotent.
 //             G24 With deterministic handlers, replaying twice equals replaying once equals live.
@@ -75,9 +81,9 @@
 //                 recurses never; called from inside a callback it does nothing (`reentered`).
 //             G27 wait_ms never oversleeps anything due; woken() shows a wake() after the tick.
 //             G28 stop() ends within `stop_ms`; the last completed event is saved, or the status
-//                 says that it is not.
+//                 says that it is not; stopped or halted, the lease is given back.
 //             G29 A wrong configuration is a status of start(); nothing was touched.
-//             G30 Wrapping of the clock changes nothing.
+//             G30 Wrapping of the clock changes nothing; a lease that has expired is expired.
 //             G31 reset(), set_position() and skip_failed() clear all retry and pending state, and
 //                 refuse when the state is no longer what the caller saw.
 //             G32 The crash guard acts after exactly as many crashes in a row as it was told, and
@@ -89,8 +95,11 @@
 //
 // THE SAME DESCRIPTION, OTHER ENGINES
 //
-//   event_sink     is fed by a broker and says what to acknowledge.
-//   replay_engine  empties the model and rebuilds it from the log, resumable after a crash.
+//   event_sink          is fed by a broker and says what to acknowledge.
+//   replay_engine       empties the model and rebuilds it from the log, resumable after a crash.
+//   partitioned_worker  handles the aggregates whose id hashes to its partition.
+//
+//   With a lease, any number of processes may run the same engine: one works, the others stand by.
 //
 // Example:
 //
@@ -152,12 +161,13 @@
 //   >>status         what ports and commands answer; verdicts of handlers
 //   >>events         event_traits: how a C++ type is found in the log and decoded
 //   >>handlers       context, lists of events, registry, handler_map
-//   >>ports          event store, checkpoint store, dead letters, observer, plain callbacks
-//   >>policy         error policies, backoff, crash-loop guard
+//   >>ports          event store, checkpoint store, lease store, dead letters, observer, callbacks
+//   >>policy         error policies, backoff, crash-loop guard, lease
 //   >>projection     the description and its options
 //   >>worker         engine and worker
 //   >>sink           event_sink: the same projection, fed by a broker
 //   >>replay         replay_engine: the same projection, rebuilt
+//   >>partitions     partitioned_worker: the same projection, one of several parts
 //   >>stores         memory_log, memory_checkpoint_store
 //   >>helpers        run, tick_all, deliver, profiles
 //   >>detail         bodies: routing tables, the tick, encoding
@@ -1738,7 +1748,7 @@ private:
     status halt_with_ = status::ok;     // a policy wants to halt when the round ends
     uint8_t moved_back_ : 1;            // the position to be saved is below the one that is kept
     uint8_t save_doubtful_ : 1;         // an attempt failed or threw: perhaps it is done
-    uint8_t yields_ : 1;                // the run ends to give the lease away, and then waits for it
+    uint8_t yields_ : 1;                // gives the lease away, and then waits for it
     uint8_t unconfirmed_ : 1;           // the claim or marker is to be read back
     uint8_t lease_pending_ : 1;         // wake() ends renew_in_
     uint16_t attempt_ = 0;
@@ -1942,7 +1952,7 @@ private:
     uint32_t partition_ = 1;            // whose record is next
     bool finished_ = false;
     uint64_t other_token_ = 0;          // the lease of that partition; 0: not held
-    detail::key_buffer key_;
+    detail::key_buffer key_{};
 };
 
 // ------------------------------------------------------------------------------------ >>partitions
@@ -2001,7 +2011,7 @@ private:
     bool counted_ = false;      // the count record was found to be right since the lease was gained
     bool wrote_count_ = false;
     bool has_slot_ = false;     // of the limit
-    detail::key_buffer key_;
+    detail::key_buffer key_{};
 };
 
 /// Splits `from` partitions into a multiple of them, or merges them into a divisor, by rewriting
@@ -2009,9 +2019,9 @@ private:
 /// begins at the lowest of its parents, so that handlers see some events again. For a time when no
 /// worker runs; with a lease, nothing is written while one does.
 /// Returns: ok, also if it is done already; pending, lease_held, conflict, failed: call again, it
-/// goes on where it was, and until then no worker starts; partition_count_changed: the records speak
-/// of neither; partial_record: the store keeps no counts; rebuild_unfinished; bad_partition, bad_key,
-/// no_load, no_save.
+/// goes on where it was, and until then no worker starts; partition_count_changed: the records
+/// speak of neither; partial_record: the store keeps no counts; rebuild_unfinished; bad_partition,
+/// bad_key, no_load, no_save.
 [[nodiscard]] inline status repartition(const projection& what, uint32_t from, uint32_t to);
 
 // ---------------------------------------------------------------------------------------- >>stores
@@ -2464,7 +2474,8 @@ struct delivery {
     PROJECTIONS_COLD_ void undecodable(uint32_t bits) {
         trouble = true;
         if (first_trouble == handled) first_trouble = reject();
-        if (from != nullptr) from->failed(*this, bits & (mask | rest), no_handler, failure_kind::decode, 0);
+        bits &= mask | rest;
+        if (from != nullptr) from->failed(*this, bits, no_handler, failure_kind::decode, 0);
         mask &= ~bits;
         rest &= ~bits;
     }
@@ -3417,6 +3428,9 @@ template<class T> inline constexpr bool can_save<T, when<is_same<
 template<class T, class = void> inline constexpr bool can_acquire = false;
 template<class T> inline constexpr bool can_acquire<T, when<is_same<
     decltype(declval<T&>().acquire(text(), uint32_t(), declval<uint64_t&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool acquires_value = false;
+template<class T> inline constexpr bool acquires_value<
+    T, void_t<decltype(declval<T&>().acquire(text(), uint32_t(), uint64_t()))>> = true;
 template<class T, class = void> inline constexpr bool can_extend = false;
 template<class T> inline constexpr bool can_extend<T, when<is_same<
     decltype(declval<T&>().extend(text(), uint32_t(), uint64_t())), status>>> = true;
@@ -3515,8 +3529,9 @@ constexpr lease_store::lease_store(T&& store) : self(detail::address_of_named(st
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a lease store is kept: name it first, and let "
                   "it outlive the engine");
-    constexpr bool is_whole = detail::can_acquire<store_type> && detail::can_extend<store_type> &&
-                              detail::can_release<store_type>;
+    constexpr bool is_whole = detail::can_acquire<store_type> &&
+                              !detail::acquires_value<store_type> &&
+                              detail::can_extend<store_type> && detail::can_release<store_type>;
     static_assert(is_whole, "projections: a lease store needs `pj::status acquire(pj::text "
                             "resource, uint32_t ttl_ms, uint64_t& token)`, `pj::status "
                             "extend(pj::text resource, uint32_t ttl_ms, uint64_t token)` and "
@@ -4820,7 +4835,7 @@ inline bool replay_engine::visit_partitions(uint8_t to_stage) {
     checkpoint other;
     const text key = key_of(partition_);
     status s = status::ok;
-    if (what_->lease != nullptr) s = keeper().take(*this, key, other_token_);   // nobody works on it
+    if (what_->lease != nullptr) s = keeper().take(*this, key, other_token_);
     const bool is_held = s == status::conflict;
     if (s == status::ok)
         s = detail::ask([&]() { return store.load(store.self, key, other); });
@@ -5038,7 +5053,7 @@ struct lease_hooks {
 
     static bool confirm(engine& e) { return e.confirm(); }
 
-    /// A former owner's last save came in between: on from there, and everything in hand is dropped.
+    /// A former owner's last save came in between: on from there, and what is in hand is dropped.
     static bool goes_on(engine& e, checkpoint& found) {
         if (e.lease_ != leasing::ours || e.stage_ == engine::stage::ending) return false;
         const uint8_t failures = increased(e.save_failures_);
@@ -5215,7 +5230,8 @@ inline void sha256(text of, uint32_t (&out)[8]) {
                                    0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19};
     constexpr size_t block_size = 64, length_at = 56;
     for (size_t i = 0; i < 8; ++i) out[i] = first[i];
-    const uint64_t bits = static_cast<uint64_t>(of.size()) * 8;
+    uint64_t bits = of.size();
+    bits *= 8;
     const char* from = of.data();
     size_t left = of.size();
     for (bool is_marked = false, is_last = false; !is_last;) {
@@ -5367,69 +5383,72 @@ inline bool partitioned_worker::look_at_count() {
     return s == status::ok ? wait(0, s, false) : wait_after(s, status::checkpoint_failed);
 }
 
-inline status repartition(const projection& what, uint32_t from, uint32_t to) {
-    using detail::key_buffer;
-    const checkpoint_store& store = what.checkpoints;
-    key_buffer key;
-    if (store.load == nullptr) return status::no_load;
-    if (store.save == nullptr) return status::no_save;
-    if (from == 0 || to == 0 || (from % to != 0 && to % from != 0)) return status::bad_partition;
-    if (key.spell(what.name, from > to ? from : to).empty() ||
-        key.spell(what.name, key_buffer::count_record).empty()) {
-        return status::bad_key;
-    }
-    const auto load = [&](uint32_t index, checkpoint& out) {
+namespace detail {
+
+/// The steps of repartition(); each can be taken again.
+struct repartitioning {
+    const projection& what;
+    uint32_t from, to;
+    key_buffer key{};
+    checkpoint count{};
+
+    status load(uint32_t index, checkpoint& out) {
+        const checkpoint_store& store = what.checkpoints;
+        const text name = key.spell(what.name, index);
         out = {};
+        return ask([&]() { return store.load(store.self, name, out); });
+    }
+    status save(uint32_t index, checkpoint& next) {
+        const checkpoint_store& store = what.checkpoints;
         const text name = key.spell(what.name, index);
-        return detail::ask([&]() { return store.load(store.self, name, out); });
-    };
-    const auto save = [&](uint32_t index, checkpoint& next) {
         ++next.revision;
-        const text name = key.spell(what.name, index);
-        return detail::ask([&]() { return store.save(store.self, name, next); });
-    };
-    // First the record of the count, so that no worker starts until all is done.
-    checkpoint count;
-    status s = load(key_buffer::count_record, count);
-    if (s != status::ok) return s;
-    const bool is_begun = count.replay_stage == detail::stage_repartition;
-    if (!is_begun && count.partition_count == to) return status::ok;
-    if (count.partition_count != (is_begun ? to : from) || (is_begun && count.rebuild != from))
-        return status::partition_count_changed;
-    if (!is_begun) {
+        return ask([&]() { return store.save(store.self, name, next); });
+    }
+    bool is_done() const { return count.partition_count == to && count.replay_stage == 0; }
+
+    /// Marks the record of the count, so that no worker starts until all is done.
+    status begin() {
+        status s = load(key_buffer::count_record, count);
+        if (s != status::ok || is_done()) return s;
+        const bool is_begun = count.replay_stage == stage_repartition;
+        if (count.partition_count != (is_begun ? to : from) || (is_begun && count.rebuild != from))
+            return status::partition_count_changed;
+        if (is_begun) return status::ok;
         count.partition_count = to;
         count.rebuild = from;
-        count.replay_stage = detail::stage_repartition;
+        count.replay_stage = stage_repartition;
         s = save(key_buffer::count_record, count);
         if (s == status::ok) s = load(key_buffer::count_record, count);
-        if (s != status::ok) return s;
-        if (count.partition_count != to || count.replay_stage != detail::stage_repartition)
-            return status::partial_record;
+        return s == status::ok && count.replay_stage != stage_repartition ? status::partial_record
+                                                                          : s;
     }
-    // Then whoever holds one of them has to be gone.
-    for (uint32_t i = 0; what.lease != nullptr && i < from; ++i) {
+    /// Whoever holds the lease of an old partition has to be gone.
+    status outlive(uint32_t index) {
         const lease& l = *what.lease;
+        const text name = key.spell(what.name, index);
         uint64_t token = 0;
-        const text name = key.spell(what.name, i);
-        const auto resource = [&]() { return l.resource ? l.resource(name) : name; };
-        s = detail::ask(
-            [&]() { return l.store.acquire(l.store.self, resource(), l.ttl_ms, token); });
+        status s = ask([&]() {
+            return l.store.acquire(l.store.self, l.resource ? l.resource(name) : name, l.ttl_ms,
+                                   token);
+        });
         if (s != status::ok) return s == status::conflict ? status::lease_held : s;
-        static_cast<void>(
-            detail::ask([&]() { return l.store.release(l.store.self, resource(), token); }));
+        static_cast<void>(ask([&]() {       // what is not released ends by itself
+            return l.store.release(l.store.self, l.resource ? l.resource(name) : name, token);
+        }));
+        return status::ok;
     }
-    // A child keeps what its key has of revision and token.
-    const uint32_t step = from > to ? to : from;
-    for (uint32_t i = to; i-- != 0;) {
+    /// Writes one new record; its key keeps its revision and token.
+    status move(uint32_t index) {
+        const uint32_t step = from > to ? to : from;
         checkpoint child;
         checkpoint next;
-        s = load(i, child);
-        for (uint32_t parent = i % step; s == status::ok && parent < from; parent += step) {
-            if (to > from && parent != i % step) break;
+        status s = load(index, child);
+        for (uint32_t parent = index % step; s == status::ok && parent < from; parent += step) {
             checkpoint found;
             s = load(parent, found);
             if (found.replay_stage != 0) return status::rebuild_unfinished;
-            if (parent == i % step) next = found;
+            const bool is_first = parent == index % step;
+            if (is_first) next = found;
             if (found.at < next.at) next.at = found.at;
             if (found.replayed_through < next.replayed_through)
                 next.replayed_through = found.replayed_through;
@@ -5441,12 +5460,32 @@ inline status repartition(const projection& what, uint32_t from, uint32_t to) {
         next.partition_count = to;
         next.suspect = before_first;
         next.crashes = 0;
-        s = save(i, next);
-        if (s != status::ok) return s;
+        return save(index, next);
     }
-    count.replay_stage = 0;
-    count.rebuild = 0;
-    return save(key_buffer::count_record, count);
+    status finish() {
+        count.replay_stage = 0;
+        count.rebuild = 0;
+        return save(key_buffer::count_record, count);
+    }
+};
+
+} // namespace detail
+
+inline status repartition(const projection& what, uint32_t from, uint32_t to) {
+    detail::repartitioning work{what, from, to};
+    if (what.checkpoints.load == nullptr) return status::no_load;
+    if (what.checkpoints.save == nullptr) return status::no_save;
+    if (from == 0 || to == 0 || (from % to != 0 && to % from != 0)) return status::bad_partition;
+    if (work.key.spell(what.name, from > to ? from : to).empty() ||
+        work.key.spell(what.name, detail::key_buffer::count_record).empty()) {
+        return status::bad_key;
+    }
+    status s = work.begin();
+    if (s != status::ok || work.is_done()) return s;
+    for (uint32_t i = 0; what.lease != nullptr && s == status::ok && i < from; ++i)
+        s = work.outlive(i);
+    for (uint32_t i = to; s == status::ok && i != 0;) s = work.move(--i);
+    return s == status::ok ? work.finish() : s;
 }
 
 // ---- the encoded checkpoint

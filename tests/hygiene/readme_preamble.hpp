@@ -1,5 +1,6 @@
 // What a fragment in README.md may take as given: its includes, and the things of the quickstart.
 #include "projections.hpp"
+#include "tests/kit/projections_kit.hpp"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -32,6 +33,11 @@ inline sales total;
 inline pj::projection projection{"sales", log, total, checkpoints};
 inline pj::worker worker{projection};
 inline uint32_t now_ms = 0;
+inline void sleep_for(uint32_t) {}
+struct my_checkpoints {
+    pj::status load(pj::text, pj::checkpoint&) { return pj::status::ok; }
+    pj::status save(pj::text, const pj::checkpoint&) { return pj::status::ok; }
+};
 
 } // namespace given
 

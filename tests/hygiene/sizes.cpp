@@ -85,6 +85,10 @@ static void print_if_not_zero(const char* what, const void* object, size_t size)
 int main() {
 #define PRINT_SIZE(type) printf("%5u  %s\n", static_cast<unsigned>(sizeof(type)), #type)
     PRINT_SIZE(pj::worker);
+    PRINT_SIZE(pj::partitioned_worker);
+    PRINT_SIZE(pj::event_sink);
+    PRINT_SIZE(pj::replay_engine);
+    PRINT_SIZE(pj::lease);
     PRINT_SIZE(pj::projection);
     PRINT_SIZE(pj::event_store);
     PRINT_SIZE(pj::checkpoint_store);

@@ -252,6 +252,7 @@ static int other_engines() {
     for (uint32_t i = 1; i < 4; ++i) static_cast<void>(log.append(order_shipped{i}));
     activity a;
     pj::memory_checkpoint_store<4> checkpoints;
+    pj::memory_checkpoint_store<5> parts;
     static constexpr pj::crash_guard guard{2};
     pj::projection described{"others", log, a, checkpoints};
     described.crashes = &guard;
@@ -288,6 +289,31 @@ static int other_engines() {
     sink.stop();
     if (pj::run(sink, clock, sleep) != pj::status::ok || broker.calls != 2) return 8;
     if (sink.checkpointed() != 0 || sink.set_position(0, 1) != pj::status::stopped) return 9;
+
+    struct {
+        uint64_t tokens = 0;
+        pj::status acquire(pj::text, uint32_t, uint64_t& token) { token = ++tokens; return pj::status::ok; }
+        pj::status extend(pj::text, uint32_t, uint64_t) { return pj::status::ok; }
+        pj::status release(pj::text, uint64_t) { return pj::status::ok; }
+    } locks;
+    pj::lease lease{locks};
+    lease.resource = [](pj::text key) { return key; };
+    pj::projection shared{"shared", log, a, parts};
+    shared.lease = &lease;
+    shared.clock = clock;
+    pj::partition_limit limit{1};
+    pj::partition_options with;
+    with.limit = &limit;
+    const uint32_t mine = pj::partition_of("", 2);
+    pj::partitioned_worker part{shared, {mine, 2}, with};
+    if (part.start() != pj::status::ok) return 12;
+    for (int i = 0; i < 9; ++i) static_cast<void>(part.tick());
+    if (!part.has_lease() || limit.held() != 1 || part.counts().handled != 3) return 13;
+    part.stop();
+    if (pj::run(part, clock, sleep) != pj::status::ok || limit.held() != 0) return 14;
+    if (pj::repartition(shared, 2, 4) != pj::status::ok) return 15;
+    if (pj::repartition(shared, 4, 2) != pj::status::ok) return 16;
+    a.shipped = 1;
 
     described.volatile_model = true;
     pj::worker again{described};
