@@ -219,9 +219,11 @@ TEST_CASE("G20 nothing begins at expiry minus margin, whatever the lease service
             a.what.save.every_events = 5;
             a.what.on_error = pj::error_policy::dead_letter();
             a.what.dead_letters = all.letters;
-            a.does = [&](const pj::context& c, bool second) -> pj::verdict {
+            uint64_t whole = 0;         // events of which both handlers were called
+            a.does = [&](const pj::context&, bool second) -> pj::verdict {
                 all.clock.advance(step_ms);
-                return second && c.event.at % 3 == 0 ? pj::reject(1) : pj::handled;
+                whole += second ? 1 : 0;
+                return second ? pj::reject(1) : pj::handled;
             };
             all.leases.extends.then(answer, false, 100000);
             uint64_t last_begin = 0;
@@ -244,6 +246,8 @@ TEST_CASE("G20 nothing begins at expiry minus margin, whatever the lease service
             REQUIRE_FALSE(all.effects.empty());
             for (const effect& e : all.effects) CHECK(e.ms < acquired_at + 2700);
             CHECK(last_begin < acquired_at + 2700);
+            const uint64_t outcomes = w.counts().scanned;
+            CHECK((outcomes == whole || outcomes + 1 == whole));        // the last one's letter
             CHECK_FALSE(w.has_lease());
             CHECK(w.reason() == pj::status::lease_lost);
         }
@@ -531,6 +535,38 @@ TEST_CASE("G20 extend that is refused ends the work at once") {
     CHECK(all.effects.size() == 20);    // the first renewal was due after 1000 ms
     CHECK_FALSE(w.has_lease());
     CHECK(all.store.at("p").at == pj::before_first);
+    CHECK(w.scanned() == pj::before_first);
+    // Gained again: what was in hand is dropped, though nobody else has worked.
+    run_for(all, 20000, w);
+    CHECK(w.scanned() == 29);
+    CHECK(all.times(0) == 4);
+    CHECK(all.times(9) == 4);
+    CHECK(all.times(10) == 2);
+}
+
+TEST_CASE("G20 an extension counts from before it was asked for, however long the answer takes") {
+    cluster all;
+    all.append(200);
+    host a(all, 1);
+    a.does = [&](const pj::context&, bool) -> pj::verdict {
+        all.clock.advance(20);
+        return pj::handled;
+    };
+    uint64_t asked_at = 0;
+    all.leases.extends.decide = [&](bool& works) {
+        works = asked_at == 0;
+        if (!works) return pj::status::failed;
+        asked_at = all.clock.full();
+        all.clock.advance(1000);
+        return pj::status::ok;
+    };
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    for (int i = 0; i < 2000 && a.count(pj::notice_kind::lease_lost) == 0; ++i)
+        static_cast<void>(w.tick(all.clock()));
+    REQUIRE(a.count(pj::notice_kind::lease_lost) == 1);
+    for (const effect& e : all.effects) CHECK(e.ms < asked_at + 2700);
+    CHECK(all.effects.back().ms >= asked_at + 2600);
 }
 
 TEST_CASE("G27 wait_ms never oversleeps a renewal, an expiry or the next attempt to acquire") {

@@ -416,6 +416,29 @@ TEST_CASE("a limit counts a lease that was lost, and a worker that halts") {
     CHECK(a.held() == 1);
 }
 
+TEST_CASE("a limit: the place of a lease that was lost is free for another partition") {
+    cluster all;
+    all.append(30);
+    part_host a(all, 1, 2);
+    a.limit.set(1);
+    a.start();
+    run_hosts(all, 500, a);
+    REQUIRE(a.workers[0]->has_lease());
+    CHECK_FALSE(a.workers[1]->has_lease());
+    all.leases.extends.decide = [&](bool& works) {      // another process has taken it
+        all.leases.extends.decide = nullptr;
+        works = false;
+        uint64_t token = 0;
+        CHECK(all.leases.release("p_p0", a.workers[0]->fencing_token()) == pj::status::ok);
+        CHECK(all.leases.acquire("p_p0", 1000000, token) == pj::status::ok);
+        return pj::status::conflict;
+    };
+    run_hosts(all, 3000, a);
+    CHECK_FALSE(a.workers[0]->has_lease());
+    CHECK(a.workers[1]->has_lease());
+    CHECK(a.limit.held() == 1);
+}
+
 namespace {
 
 /// Runs all partitions of that count to the end of the log and stops them.

@@ -72,6 +72,11 @@ constexpr pj::error_policy size_replaying = pj::error_policy::custom(&user_polic
 constexpr pj::crash_guard size_guard{3};
 #endif
 
+#if defined(FEATURE_lease)
+user_locks size_locks;
+constexpr pj::lease size_lease{size_locks};
+#endif
+
 constexpr pj::projection described(pj::text name) {
     pj::projection p{name, size_log, size_registry, size_checkpoints};
     p.dead_letters = size_letters;
@@ -93,11 +98,19 @@ constexpr pj::projection described(pj::text name) {
 #if defined(FEATURE_crash_guard)
     p.crashes = &size_guard;
 #endif
+#if defined(FEATURE_lease)
+    p.clock = &user_clock;
+    p.lease = &size_lease;
+#endif
     return p;
 }
 
 constexpr pj::projection size_projection = described("edges");
+#if defined(FEATURE_partition)
+pj::partitioned_worker size_worker{size_projection, {1, 3}};
+#else
 pj::worker size_worker{size_projection};
+#endif
 #if defined(FEATURE_second_worker)
 constexpr pj::projection size_projection_2 = described("others");
 pj::worker size_worker_2{size_projection_2};
@@ -180,6 +193,9 @@ int main() {
     if (size_worker.skip_failed(1) == pj::status::ok) return 3;
     if (size_worker.reset() == pj::status::ok) return 3;
     if (size_worker.set_position(1, 2) == pj::status::ok) return 3;
+#endif
+#if defined(FEATURE_repartition)
+    if (pj::repartition(size_projection, 2, 4) != pj::status::ok) return 7;
 #endif
 #if defined(FEATURE_to_string)
     user_output(pj::to_string(size_worker.reason()));

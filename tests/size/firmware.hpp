@@ -52,6 +52,12 @@ struct user_letters {
     uint32_t count = 0;
 };
 
+struct user_locks {
+    pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token);
+    pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token);
+    pj::status release(pj::text resource, uint64_t token);
+};
+
 struct user_record {
     const char* name;
     uint32_t name_size;
