@@ -1609,7 +1609,7 @@ public:
 protected:
     constexpr engine(const projection& what, const detail::role& as)
         : what_(&what), role_(&as), moved_back_(0), save_doubtful_(0), yields_(0), unconfirmed_(0),
-          lease_pending_(0), careful_(0), blames_(0) {}
+          lease_pending_(0), follows_crash_(0), careful_(0), blames_(0) {}
     ~engine() = default;
 
     inline status set_position(position expected, position next);
@@ -1751,6 +1751,7 @@ private:
     uint8_t yields_ : 1;                // gives the lease away, and then waits for it
     uint8_t unconfirmed_ : 1;           // the claim or marker is to be read back
     uint8_t lease_pending_ : 1;         // wake() ends renew_in_
+    uint8_t follows_crash_ : 1;         // the run does, and the record does not yet say so
     uint16_t attempt_ = 0;
     uint16_t careful_ : 15;             // so many events are named before they are begun
     uint16_t blames_ : 1;               // the one that is named has crashed too often
@@ -1851,7 +1852,8 @@ struct receive_result {
 /// Runs a projection on what a broker delivers: the same description, handlers, policies and
 /// checkpoints as a worker; the log is not read (but its bounds, if there are any, are looked at).
 /// One sink per source: a topic's partition, a queue. tick() flushes the checkpoint when that is
-/// due; `save.when_idle` means: no message between two ticks.
+/// due; `save.when_idle` means: no message between two ticks. With a lease it subscribes once it
+/// has it; when it has lost it, it stays subscribed and answers hold until it has it again.
 class event_sink : public engine {
 public:
     constexpr explicit event_sink(const projection& what, const sink_options& options = {});
@@ -3611,8 +3613,8 @@ inline status engine::start(start_cause cause) {
     for (event_count& one : counts_) one = 0;
     failed_calls_ = 0;
     last_failure_ = {};
+    follows_crash_ = what_->crashes != nullptr && cause == start_cause::crash ? 1 : 0;
     load_anew();
-    if (what_->crashes != nullptr && cause == start_cause::crash) careful_ = 1;
     ticking_ = true;
     notify(notice_kind::started, status::ok);
     ticking_ = false;
@@ -3623,7 +3625,7 @@ inline status engine::start(start_cause cause) {
 inline void engine::load_anew() {
     loaded_ = save_first_ = false;
     moved_back_ = save_doubtful_ = unconfirmed_ = 0;
-    careful_ = 0;
+    careful_ = follows_crash_;
     saving_ = detail::saving::none;
     read_failures_ = save_failures_ = 0;
     unsaved_ = saving_events_ = save_in_ = 0;
@@ -4055,7 +4057,7 @@ inline void engine::save() {
 inline void engine::saved(const checkpoint& now) {
     record_ = now;
     saving_ = detail::saving::none;
-    save_doubtful_ = 0;
+    save_doubtful_ = follows_crash_ = 0;
     save_failures_ = 0;
     if (moved_back_ == 0 || at_ == now.at) {
         save_first_ = false;
@@ -4790,6 +4792,7 @@ inline bool replay_engine::begin() {
 }
 
 inline bool replay_engine::drop() {
+    if (!may_begin()) return false;
     if (options_.on_drop) {
         const status s = detail::ask([&]() { return options_.on_drop(); });
         if (s != status::ok) return wait_after(s, status::store_failed);
@@ -5025,7 +5028,7 @@ struct lease_hooks {
         e.lease_pending_ = 0;
         e.notify(notice_kind::lease_lost, status::lease_lost);
         if (e.stage_ == engine::stage::ending) return;
-        e.load_anew();
+        if (e.loaded_) e.load_anew();
         stand_by(e, retry_ms(e), status::lease_lost);
     }
 

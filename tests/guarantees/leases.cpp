@@ -730,6 +730,85 @@ TEST_CASE("a live worker and a replay exclude each other by the lease") {
     for (size_t i = before; i < all.effects.size(); ++i) CHECK(all.effects[i].who == 2);
 }
 
+TEST_CASE("G20 a rebuild that has lost its lease does not drop what the next owner builds") {
+    cluster all;
+    all.append(6);
+    host r(all, 1);
+    int drops = 0;
+    const auto drop = [&] {
+        ++drops;
+        return pj::status::ok;
+    };
+    pj::replay_options options;
+    options.on_drop = drop;
+    pj::replay_engine replay{r.what, options};
+    int loads = 0;
+    all.store.loads.decide = [&](bool& works) {
+        works = true;
+        if (++loads == 3) all.clock.advance(5000);     // the marker is read back very slowly
+        return pj::status::ok;
+    };
+    REQUIRE(replay.start() == pj::status::ok);
+    for (int i = 0; i < 20 && loads < 3; ++i) static_cast<void>(replay.tick(all.clock()));
+    CHECK(loads == 3);
+    CHECK(drops == 0);
+    static_cast<void>(replay.tick(all.clock()));
+    CHECK_FALSE(replay.has_lease());
+    run_for(all, 5000, replay);
+    CHECK(drops == 1);
+    CHECK(replay.finished());
+}
+
+TEST_CASE("G12 a payload that cannot be decoded is one letter, though handlers are called one by one") {
+    cluster all;
+    host a(all, 1);
+    struct {
+        pj::status read(pj::position after, pj::visitor& visit) {
+            if (after >= 0) return pj::status::ok;
+            pj::stored_event e;
+            e.at = 0;
+            e.type = "Tick";
+            e.payload = pj::bytes("?", 1);
+            static_cast<void>(visit(e));
+            return pj::status::ok;
+        }
+    } log;
+    a.what.log = log;
+    a.what.on_error = pj::error_policy::dead_letter();
+    a.what.dead_letters = all.letters;
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(all.letters.kept.size() == 1);
+    CHECK(w.counts().failed_calls == 1);
+    CHECK(w.counts().lettered == 1);
+    CHECK(all.effects.empty());
+}
+
+TEST_CASE("G32 a crash is counted, though the first lease is lost before the record is loaded") {
+    cluster all;
+    all.append(3);
+    host a(all, 1);
+    static constexpr pj::crash_guard guard{3};
+    a.what.crashes = &guard;
+    pj::worker w{a.what};
+    int calls = 0;
+    all.leases.acquires.decide = [&](bool& works) {
+        works = true;
+        if (calls++ == 0) all.clock.advance(2700);
+        return pj::status::ok;
+    };
+    pj::position named = pj::before_first;
+    a.does = [&](const pj::context& c, bool) -> pj::verdict {
+        if (c.event.at == 0) named = all.store.at("p").suspect;
+        return pj::handled;
+    };
+    REQUIRE(w.start(pj::start_cause::crash) == pj::status::ok);
+    run_for(all, 10000, w);
+    CHECK(w.checkpointed() == 2);
+    CHECK(named == 0);          // named before it was begun
+}
+
 TEST_CASE("a sink with a lease holds its messages until it has it, and when it has lost it") {
     cluster all;
     host a(all, 1), b(all, 2);

@@ -479,9 +479,15 @@ TEST_CASE("G22 split and merge: no event is lost, and after a split none comes t
     drain(all, *some.workers[4]);
     some.workers[4]->stop();
     drain(all, *some.workers[4]);
+    REQUIRE(some.workers[2]->start() == pj::status::ok);
+    drain(all, *some.workers[2]);
+    some.workers[2]->stop();
+    drain(all, *some.workers[2]);
     CHECK(all.store.at("p_p4").at == 249);
+    CHECK(all.store.at("p_p2").at == 249);
     CHECK(pj::repartition(h.what, 6, 3) == pj::status::ok);
-    CHECK(all.store.at("p_p1").at == 199);
+    CHECK(all.store.at("p_p1").at == 199);      // the first of its two parents was behind
+    CHECK(all.store.at("p_p2").at == 199);      // and here the second
     run_through(all, 4, 3);
     for (pj::position at = 200; at < 250; ++at) CHECK(all.times(at) >= 2);
     // And again up: the records of the first time do not come to life.
@@ -586,6 +592,11 @@ TEST_CASE("G24 partitions are rebuilt under one drop, and only when all their ow
     run_for(all, 5000, *live.workers[2], replay);
     CHECK(drops == 1);
     CHECK(replay.finished());
+    for (const char* key : {"p_p0", "p_p1", "p_p2"}) {          // all are free at once
+        uint64_t token = 0;
+        CHECK(all.leases.acquire(pj::text(key), 1, token) == pj::status::ok);
+    }
+    all.clock.advance(1);
     run_through(all, 4, 3);
     for (pj::position at = 0; at < 60; ++at) CHECK(all.times(at) == 2);
 }
