@@ -59,7 +59,10 @@ public:
     /// For the store: what this call is to answer, and whether it has its effect.
     pj::status next(bool& works) {
         works = true;
-        if (decide) return decide(works);
+        if (decide) {
+            const auto now = decide;        // which it may replace
+            return now(works);
+        }
         if (script_.empty()) return pj::status::ok;
         const step now = script_.front();
         script_.pop_front();
@@ -118,6 +121,8 @@ public:
 
     faults acquires, extends, releases;
     uint32_t acquired = 0, extended = 0, released = 0;          // that had an effect
+    /// Called before the answer to acquire() and extend(), after their effect: an answer that is late.
+    std::function<void()> late;
 
     pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
         bool works;
@@ -128,6 +133,7 @@ public:
         now = {++last_token_, clock_.full() + ttl_ms};
         token = now.token;
         ++acquired;
+        delay();
         return answer;
     }
     pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
@@ -137,6 +143,7 @@ public:
         if (!is_valid(string_of(resource), token)) return pj::status::conflict;
         grants_[string_of(resource)].until_ms = clock_.full() + ttl_ms;
         ++extended;
+        delay();
         return answer;
     }
     pj::status release(pj::text resource, uint64_t token) {
@@ -166,6 +173,10 @@ public:
     }
 
 private:
+    void delay() {
+        const auto now = late;              // which it may replace
+        if (now) now();
+    }
     struct grant {
         uint64_t token = 0;
         uint64_t until_ms = 0;
