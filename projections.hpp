@@ -57,6 +57,8 @@
 //                 log is a status of its own, never a silent jump.
 //             G6  Unordered or duplicate positions stop the engine before a handler sees them.
 //             G7  Events reach a handler in log order, retries included.
+//             G8  With a gap_guard no event above a missing position is handled before the hole is
+//                 settled, and each hole that is skipped is reported once.
 //   Failures  G9  retry(R) makes exactly R + 1 attempts.
 //             G10 A retry calls only the handlers that have not yet succeeded for that event, and a
 //                 failing handler never keeps its siblings from running.
@@ -162,7 +164,7 @@
 //   >>events         event_traits: how a C++ type is found in the log and decoded
 //   >>handlers       context, lists of events, registry, handler_map
 //   >>ports          event store, checkpoint store, lease store, dead letters, observer, callbacks
-//   >>policy         error policies, backoff, crash-loop guard, lease
+//   >>policy         error policies, backoff, crash-loop guard, gap guard, lease
 //   >>projection     the description and its options
 //   >>worker         engine and worker
 //   >>sink           event_sink: the same projection, fed by a broker
@@ -521,6 +523,7 @@ enum class [[nodiscard]] status : uint8_t {
     log_trimmed,                ///< events after the checkpoint are gone
     log_replaced,               ///< not the log that the checkpoint speaks of
     event_changed,              ///< another event now stands at the position that is being retried
+    log_gap,                    ///< gap_guard: waits for a position that is missing
 
     // lease
     lease_lost = 5 << 5,        ///< expired, or refused: everything in hand was dropped
@@ -1148,7 +1151,9 @@ enum class notice_kind : uint8_t {
     lease_gained,               ///< to be claimed in the checkpoint before work begins
     lease_lost,
     lease_released,
-    lease_failed                ///< the lease store failed; asked again
+    lease_failed,               ///< the lease store failed; asked again
+    gap_found,                  ///< `at`: the last position before it
+    gap_skipped                 ///< declared dead, or its time is over; `at`: its last position
 };
 /// Valid during the call. `cause` is set where a failure led to it.
 struct notice {
@@ -1285,6 +1290,32 @@ private:
     bool (*allows_)(engine& e, detail::delivery& d);
     uint16_t crashes_max_;
 };
+/// For a log of dense positions (each one more than the last) whose events may become visible out of
+/// order, as rows of concurrent transactions do: waits before a missing position until it appears,
+/// is declared dead, or its time is over; each hole that is skipped is reported once (gap_skipped).
+/// Positions that a filtering store reports by scanned_to() are not missing, and replayed holes were
+/// settled before. Name the guard in projection::gaps; one serves many engines, and must outlive
+/// them.
+class gap_guard {
+public:
+    constexpr explicit gap_guard(uint32_t timeout = never) : timeout_ms(timeout) {}
+
+    /// So long from when the engine first stands before the hole. An event that becomes visible
+    /// later is lost: longer than any transaction, or `never`.
+    uint32_t timeout_ms;
+    /// Where the log begins: what is missing before the first event is a hole, too.
+    position first = 0;
+    /// True: these positions, both ends included, will never appear (their transaction was rolled
+    /// back). Asked at each look.
+    callback<bool(position from, position to)> is_dead{};
+
+private:
+    friend class engine;
+    inline static bool passes(engine& e, position at);
+    // Reached through a pointer, so that the code is linked only where a guard is named.
+    bool (*passes_)(engine& e, position at) = &passes;
+};
+
 /// What start() follows.
 enum class start_cause : uint8_t { clean, crash };
 
@@ -1353,6 +1384,7 @@ struct projection {
     unknown_types on_unknown = unknown_types::ignore;
     backoff delays{};
     const crash_guard* crashes = nullptr;
+    const gap_guard* gaps = nullptr;    ///< positions are dense, and may become visible late
 
     // pace
     uint32_t batch = 100;               ///< events at most in one tick
@@ -1621,6 +1653,7 @@ private:
     friend class replay_engine;
     friend class partitioned_worker;
     friend class crash_guard;
+    friend class gap_guard;
     friend struct detail::delivery;
     friend bool detail::look_at_bounds(engine& e);
     friend struct context;
@@ -1760,7 +1793,7 @@ private:
     uint32_t retry_ = 0;                // handlers to call in the next round
     uint32_t print_ = 0; // tells whether the same event comes again; 0: not taken yet
     uint32_t lease_in_ = 0;             // nothing begins after
-    position held_at_ = 0;              // before_first: no event is held
+    position held_at_ = 0;              // before_first: no event is held; below: see gap_guard
 
     // Waits count down by what passes between two ticks, so the clock may wrap and sleeps may be
     // long.
@@ -2201,7 +2234,7 @@ constexpr const char* to_string(status s) {
         "handler_failed\0decode_failed\0unknown_type\0dead_letter_failed\0",
         "checkpoint_failed\0checkpoint_corrupt\0checkpoint_conflict\0checkpoint_ahead\0"
         "partition_count_changed\0rebuild_unfinished\0partial_record\0",
-        "store_failed\0store_unordered\0log_trimmed\0log_replaced\0event_changed\0",
+        "store_failed\0store_unordered\0log_trimmed\0log_replaced\0event_changed\0log_gap\0",
         "lease_lost\0lease_held\0lease_failed\0",
         "no_name\0reserved_name\0no_read\0no_bounds\0no_load\0no_save\0no_handlers\0no_clock\0"
         "no_dead_letter_sink\0unknown_policy\0table_full\0bad_type\0duplicate_type\0"
@@ -4123,7 +4156,7 @@ inline void engine::read() {
     if (is_holding()) wanted = 1;
     const bool closely = is_holding() || p.filter || p.tick_ms_max != 0 ||
                          record_.replayed_through > at_ || p.observe_handled || careful_ != 0 ||
-                         p.lease != nullptr || role_->is_ours != nullptr;
+                         p.lease != nullptr || p.gaps != nullptr || role_->is_ours != nullptr;
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {
@@ -4214,6 +4247,7 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
         halt(status::event_changed);
         return from.close();
     }
+    if (p.gaps != nullptr && !p.gaps->passes_(*this, event.at)) return from.close();
     detail::delivery& d = *from.delivery_;
     const detail::route& route = detail::find(*p.handlers.table, event.type);
     d.event = &event;
@@ -4562,6 +4596,33 @@ inline bool crash_guard::allows(engine& e, detail::delivery& d) {
     }
     d.is_hopeless = e.blames_ != 0 && at == r.suspect;
     d.why = failure_kind::permanent;
+    return true;
+}
+
+// ---- the gap guard
+
+/// False: the event at `at` has to wait, because one before it is missing.
+inline bool gap_guard::passes(engine& e, position at) {
+    const gap_guard& g = *e.what_->gaps;
+    const position next = detail::later(e.at_ + 1, g.first);
+    const position mark = before_first - 1 - next;      // in place of the position of a held event
+    if (e.is_holding()) return true;
+    if (at <= next || at - 1 <= e.record_.replayed_through) {
+        e.forget_held();
+        return true;
+    }
+    if (e.held_at_ != mark) {
+        e.held_at_ = mark;
+        e.retry_in_ = g.timeout_ms;     // no event is held, so nothing else counts down here
+        e.notify(notice_kind::gap_found, status::log_gap);
+    }
+    bool is_over = e.retry_in_ == 0;
+    PROJECTIONS_TRY_ { is_over = is_over || (g.is_dead && g.is_dead(next, at - 1)); }
+    PROJECTIONS_CATCH_ { is_over = false; }
+    if (!is_over) return e.wait(sooner(e.retry_in_, e.what_->poll_ms), status::log_gap, true);
+    e.forget_held();
+    e.at_ = at - 1;
+    e.notify(notice_kind::gap_skipped, status::log_gap);
     return true;
 }
 
@@ -5254,13 +5315,15 @@ inline void sha256(text of, uint32_t (&out)[8]) {
     }
 }
 
-/// The 256-bit number of these words, the most significant first, modulo `count`.
-inline uint32_t modulo(const uint32_t (&words)[8], uint32_t count) {
+/// The 256-bit number of these words, the most significant first, modulo `count`. Without a fast
+/// division of 64 bits it goes bit by bit, so that none is linked.
+template<bool HasDivision = (sizeof(void*) >= 8)>
+uint32_t modulo(const uint32_t (&words)[8], uint32_t count) {
     uint32_t rest = 0;
     for (const uint32_t word : words) {
-        if constexpr (sizeof(void*) >= 8) {
+        if constexpr (HasDivision) {
             rest = static_cast<uint32_t>((static_cast<uint64_t>(rest) << 32 | word) % count);
-        } else {        // bit by bit: no division of 64 bits is linked
+        } else {
             for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
                 const bool is_over = rest > ~0u >> 1;
                 rest = rest << 1 | ((word & bit) != 0 ? 1u : 0u);

@@ -192,6 +192,22 @@ TEST_CASE("G13 during a backoff the lease is renewed, and stop and pause take on
     CHECK_FALSE(wa.has_lease());
 }
 
+TEST_CASE("a standby that is paused leaves the lease to others until it is resumed") {
+    cluster all;
+    all.append(2);
+    host a(all, 1);
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    w.pause();
+    CHECK(w.tick(all.clock()).wait_ms == pj::never);
+    all.clock.advance(60000);
+    CHECK(w.tick(all.clock()).wait_ms == pj::never);
+    CHECK(all.leases.acquired == 0);
+    w.resume();
+    drain(all, w);
+    CHECK(w.checkpointed() == 1);
+}
+
 TEST_CASE("G20 renewal inside a long batch, by the clock") {
     cluster all;
     all.append(60);

@@ -106,6 +106,21 @@ TEST_CASE("G19 SHA-256: the examples of FIPS 180-4 and what NIST publishes with 
           "f5a5fd42d16a20302798ef6ed309979b43003d2320d9f0e8ea9831a92759fb4b");
 }
 
+TEST_CASE("G19 the remainder is the same with and without a division of 64 bits") {
+    uint32_t random = 1;
+    for (int i = 0; i < 3000; ++i) {
+        uint32_t words[8];
+        for (uint32_t& word : words) {
+            random = random * 747796405u + 2891336452u;
+            word = i % 7 == 0 ? ~0u : random;
+        }
+        for (const uint32_t count : {1u, 2u, 3u, 65537u, 0x7FFFFFFFu, 0x80000000u, 0x80000001u,
+                                     ~0u - 1, ~0u, random | 1u}) {
+            CHECK(pj::detail::modulo<true>(words, count) == pj::detail::modulo<false>(words, count));
+        }
+    }
+}
+
 TEST_CASE("G19 every aggregate is handled by exactly one of the partitions") {
     for (const uint32_t count : {1u, 2u, 3u, 8u}) {
         cluster all;

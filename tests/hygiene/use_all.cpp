@@ -315,6 +315,9 @@ static int other_engines() {
     if (pj::repartition(shared, 4, 2) != pj::status::ok) return 16;
     a.shipped = 1;
 
+    static pj::gap_guard gaps{1000};
+    gaps.is_dead = [](pj::position, pj::position) { return false; };
+    described.gaps = &gaps;
     described.volatile_model = true;
     pj::worker again{described};
     if (again.start() != pj::status::ok) return 10;

@@ -72,6 +72,9 @@ constexpr pj::error_policy size_replaying = pj::error_policy::custom(&user_polic
 constexpr pj::crash_guard size_guard{3};
 #endif
 
+#if defined(FEATURE_gap_guard)
+constexpr pj::gap_guard size_gaps{1000};
+#endif
 #if defined(FEATURE_lease)
 user_locks size_locks;
 constexpr pj::lease size_lease{size_locks};
@@ -97,6 +100,9 @@ constexpr pj::projection described(pj::text name) {
 #endif
 #if defined(FEATURE_crash_guard)
     p.crashes = &size_guard;
+#endif
+#if defined(FEATURE_gap_guard)
+    p.gaps = &size_gaps;
 #endif
 #if defined(FEATURE_lease)
     p.clock = &user_clock;

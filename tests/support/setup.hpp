@@ -115,7 +115,8 @@ inline const char* name_of(pj::notice_kind kind) {
         "halted",        "event_handled",  "event_skipped", "event_lettered",   "event_vanished",
         "event_unknown", "handler_failed", "letter_failed", "checkpoint_saved", "checkpoint_failed",
         "store_failed",  "rebuild_began",  "rebuild_dropped", "rebuild_finished",
-        "lease_gained",  "lease_lost",     "lease_released", "lease_failed"};
+        "lease_gained",  "lease_lost",     "lease_released", "lease_failed",
+        "gap_found",     "gap_skipped"};
     return names[static_cast<size_t>(kind)];
 }
 

@@ -26,7 +26,7 @@ const named_status all[] = {
     NAMED(checkpoint, partition_count_changed), NAMED(checkpoint, rebuild_unfinished),
     NAMED(checkpoint, partial_record),
     NAMED(store, store_failed), NAMED(store, store_unordered), NAMED(store, log_trimmed),
-    NAMED(store, log_replaced), NAMED(store, event_changed),
+    NAMED(store, log_replaced), NAMED(store, event_changed), NAMED(store, log_gap),
     NAMED(lease, lease_lost), NAMED(lease, lease_held), NAMED(lease, lease_failed),
     NAMED(configuration, no_name), NAMED(configuration, reserved_name),
     NAMED(configuration, no_read), NAMED(configuration, no_bounds), NAMED(configuration, no_load),

@@ -1,0 +1,288 @@
+// The gap guard: dense positions that become visible out of order.
+#include "support/cluster.hpp"
+
+#include <set>
+
+using namespace support;
+
+namespace {
+
+/// A table of rows whose transactions commit in any order; positions from 0 or 1.
+struct table {
+    std::set<pj::position> visible;
+    pj::position first = 0;
+    pj::position hidden_filter = pj::before_first;      // a store that filters this one away
+    uint32_t slice = 1000;
+
+    pj::status read(pj::position after, pj::visitor& visit) {
+        const tick_event e{1};
+        uint32_t shown = 0;
+        for (const pj::position at : visible) {
+            if (at <= after) continue;
+            if (at == hidden_filter) {
+                visit.scanned_to(at);
+                continue;
+            }
+            if (shown++ == slice) return pj::status::more;
+            if (!visit(pj::raw_event(at, e))) break;
+        }
+        return pj::status::ok;
+    }
+    void show(std::initializer_list<pj::position> rows) { visible.insert(rows); }
+};
+
+struct gap_setup {
+    cluster all;
+    table rows;
+    host h{all, 1};
+    pj::gap_guard guard;
+    pj::worker w{h.what};
+
+    explicit gap_setup(uint32_t timeout_ms = pj::never) : guard(timeout_ms) {
+        h.what.log = rows;
+        h.what.lease = nullptr;
+        h.what.gaps = &guard;
+        h.what.poll_ms = 100;
+    }
+    void start() { REQUIRE(w.start() == pj::status::ok); }
+    /// The handled positions, in order.
+    std::vector<pj::position> handled() const {
+        std::vector<pj::position> at;
+        for (const effect& e : all.effects)
+            if (e.handler == "first") at.push_back(e.at);
+        return at;
+    }
+    uint32_t skipped() const { return h.count(pj::notice_kind::gap_skipped); }
+};
+using list = std::vector<pj::position>;
+
+} // namespace
+
+TEST_CASE("G8 nothing above a hole is handled before it is filled") {
+    gap_setup s;
+    s.start();
+    s.rows.show({0, 1, 3, 4});
+    run_for(s.all, 5000, s.w);
+    CHECK(s.handled() == list{0, 1});
+    CHECK(s.w.reason() == pj::status::log_gap);
+    CHECK(s.w.state() == pj::run_state::waiting);
+    CHECK(s.w.checkpointed() == 1);             // what is done is saved while it waits
+    CHECK(s.h.count(pj::notice_kind::gap_found) == 1);
+    s.rows.show({2});
+    run_for(s.all, 200, s.w);
+    CHECK(s.handled() == list{0, 1, 2, 3, 4});
+    CHECK(s.skipped() == 0);
+    CHECK(s.w.counts().scanned == 5);
+}
+
+TEST_CASE("G8 a hole at the start counts, from the guard's first position") {
+    gap_setup s;
+    s.rows.show({1, 2});
+    SUBCASE("positions begin at 0") {
+        s.start();
+        run_for(s.all, 1000, s.w);
+        CHECK(s.handled().empty());
+        s.rows.show({0});
+        run_for(s.all, 200, s.w);
+        CHECK(s.handled() == list{0, 1, 2});
+    }
+    SUBCASE("positions begin at 1") {
+        s.guard.first = 1;
+        s.start();
+        run_for(s.all, 100, s.w);
+        CHECK(s.handled() == list{1, 2});
+    }
+}
+
+TEST_CASE("G8 the time runs from the first look; looking again does not begin it anew") {
+    gap_setup s(1000);
+    s.start();
+    s.rows.show({0, 2});
+    run_for(s.all, 950, s.w);
+    CHECK(s.handled() == list{0});
+    s.w.wake();
+    run_for(s.all, 40, s.w);
+    CHECK(s.handled() == list{0});
+    run_for(s.all, 20, s.w);
+    CHECK(s.handled() == list{0, 2});
+    CHECK(s.skipped() == 1);
+    run_for(s.all, 5000, s.w);
+    CHECK(s.skipped() == 1);
+    CHECK(s.w.checkpointed() == 2);
+    CHECK(s.w.counts().scanned == 2);
+    CHECK(s.h.count(pj::notice_kind::gap_found) == 1);
+}
+
+TEST_CASE("G8 wrapping of the clock does not end a wait for a hole") {
+    gap_setup s(5000);
+    s.all.clock.advance(0xFFFFFFFFull - 3000);
+    s.start();
+    s.rows.show({0, 2});
+    run_for(s.all, 4900, s.w);
+    CHECK(s.handled() == list{0});
+    run_for(s.all, 200, s.w);
+    CHECK(s.handled() == list{0, 2});
+}
+
+TEST_CASE("G8 holes that are declared dead are passed at once, each reported once") {
+    gap_setup s;
+    std::vector<std::pair<pj::position, pj::position>> asked;
+    const auto rolled_back = [&](pj::position from, pj::position to) {
+        asked.emplace_back(from, to);
+        return from != 7;
+    };
+    s.guard.is_dead = rolled_back;
+    s.start();
+    s.rows.show({2, 3, 6, 8});
+    run_for(s.all, 50, s.w);
+    CHECK(s.handled() == list{2, 3, 6});
+    CHECK(s.skipped() == 2);
+    CHECK(asked.front() == std::pair<pj::position, pj::position>(0, 1));
+    CHECK(asked[1] == std::pair<pj::position, pj::position>(4, 5));
+    CHECK(s.w.reason() == pj::status::log_gap);
+    s.rows.show({7});
+    run_for(s.all, 200, s.w);
+    CHECK(s.handled() == list{2, 3, 6, 7, 8});
+    CHECK(s.skipped() == 2);
+}
+
+TEST_CASE("G8 many holes, at the edges of batches and slices, filled in any order") {
+    for (const uint32_t batch : {1u, 2u, 3u, 100u}) {
+        for (const uint32_t slice : {1u, 2u, 1000u}) {
+            for (uint32_t seed = 1; seed < 30; ++seed) {
+                gap_setup s;
+                s.h.what.batch = batch;
+                s.rows.slice = slice;
+                s.start();
+                list order;
+                for (pj::position at = 0; at < 24; ++at) order.push_back(at);
+                uint32_t random = seed;
+                for (size_t i = order.size(); i > 1; --i) {
+                    random = random * 747796405u + 2891336452u;
+                    std::swap(order[i - 1], order[(random >> 16) % i]);
+                }
+                for (const pj::position at : order) {
+                    s.rows.show({at});
+                    run_for(s.all, 150, s.w);
+                }
+                list expected;
+                for (pj::position at = 0; at < 24; ++at) expected.push_back(at);
+                CHECK(s.handled() == expected);
+                CHECK(s.skipped() == 0);
+                CHECK(s.w.checkpointed() == 23);
+            }
+        }
+    }
+}
+
+TEST_CASE("G8 what a filtering store has looked at is not missing") {
+    gap_setup s;
+    s.rows.hidden_filter = 1;
+    s.start();
+    s.rows.show({0, 1, 2});
+    run_for(s.all, 200, s.w);
+    CHECK(s.handled() == list{0, 2});
+    CHECK(s.h.count(pj::notice_kind::gap_found) == 0);
+    // And a store that looks past a hole has settled it.
+    s.rows.show({4, 5});
+    run_for(s.all, 300, s.w);
+    CHECK(s.w.reason() == pj::status::log_gap);
+    s.rows.hidden_filter = 4;
+    run_for(s.all, 300, s.w);
+    CHECK(s.handled() == list{0, 2, 5});
+}
+
+TEST_CASE("G8 with a retry of the event after the hole: its wait is its own") {
+    gap_setup s(1000);
+    int failures = 2;
+    s.h.does = [&](const pj::context& c, bool second) -> pj::verdict {
+        return c.event.at == 2 && !second && failures-- > 0 ? pj::fail() : pj::handled;
+    };
+    s.h.what.on_error = pj::error_policy::retry(5);
+    s.start();
+    s.rows.show({0, 2, 3});
+    run_for(s.all, 900, s.w);
+    CHECK(s.handled() == list{0});
+    run_for(s.all, 2000, s.w);
+    CHECK(s.handled() == list{0, 2, 2, 2, 3});
+    CHECK(s.skipped() == 1);
+    CHECK(s.w.counts().handled == 3);
+}
+
+TEST_CASE("G8 G31 reset, stop and a new start while waiting before a hole") {
+    gap_setup s(1000);
+    s.start();
+    s.rows.show({0, 2});
+    run_for(s.all, 900, s.w);
+    SUBCASE("reset") {
+        REQUIRE(s.w.reset(1) == pj::status::ok);
+        run_for(s.all, 50, s.w);
+        CHECK(s.handled() == list{0, 2});
+        CHECK(s.skipped() == 0);
+    }
+    SUBCASE("stop ends at once, saved before the hole") {
+        s.w.stop();
+        drain(s.all, s.w);
+        CHECK(s.w.state() == pj::run_state::stopped);
+        CHECK(s.w.reason() == pj::status::ok);
+        CHECK(s.all.store.at("p").at == 0);
+        s.start();
+        run_for(s.all, 950, s.w);       // its time runs from the first look of this run
+        CHECK(s.handled() == list{0});
+        run_for(s.all, 100, s.w);
+        CHECK(s.handled() == list{0, 2});
+    }
+    SUBCASE("set_position") {
+        CHECK(s.w.set_position(1, 1) == pj::status::conflict);
+        REQUIRE(s.w.set_position(0, 1) == pj::status::ok);
+        run_for(s.all, 50, s.w);
+        CHECK(s.handled() == list{0, 2});
+    }
+}
+
+TEST_CASE("G8 G27 with poll_ms never it sleeps until the timeout, or until wake()") {
+    gap_setup s(700);
+    s.h.what.poll_ms = pj::never;
+    s.h.what.save.every_ms = 100000;
+    s.start();
+    s.rows.show({0, 2});
+    drain(s.all, s.w);
+    CHECK(s.w.tick(s.all.clock()).wait_ms <= 700);
+    s.rows.show({1});
+    s.w.wake();
+    drain(s.all, s.w);
+    CHECK(s.handled() == list{0, 1, 2});
+}
+
+TEST_CASE("G8 a replay passes the holes that were settled before") {
+    gap_setup s(pj::never);
+    bool is_rolled_back = true;
+    const auto dead = [&](pj::position, pj::position) { return is_rolled_back; };
+    s.guard.is_dead = dead;
+    s.start();
+    s.rows.show({0, 2, 5});
+    run_for(s.all, 500, s.w);
+    CHECK(s.skipped() == 2);
+    s.w.stop();
+    drain(s.all, s.w);
+    is_rolled_back = false;             // nobody remembers
+    s.all.effects.clear();
+    pj::replay_engine replay{s.h.what};
+    REQUIRE(replay.start() == pj::status::ok);
+    run_for(s.all, 1000, replay);
+    CHECK(replay.finished());
+    CHECK(s.handled() == list{0, 2, 5});
+}
+
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G8 a verdict that throws is no verdict") {
+    gap_setup s;
+    const auto moody = [](pj::position, pj::position) -> bool { throw 1; };
+    s.guard.is_dead = moody;
+    s.start();
+    s.rows.show({1});
+    run_for(s.all, 5000, s.w);
+    CHECK(s.handled().empty());
+    CHECK(s.w.running());
+}
+#endif
