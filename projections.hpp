@@ -1290,12 +1290,12 @@ private:
     bool (*allows_)(engine& e, detail::delivery& d);
     uint16_t crashes_max_;
 };
-/// For a log of dense positions (each one more than the last) whose events may become visible out of
-/// order, as rows of concurrent transactions do: waits before a missing position until it appears,
-/// is declared dead, or its time is over; each hole that is skipped is reported once (gap_skipped).
-/// Positions that a filtering store reports by scanned_to() are not missing, and replayed holes were
-/// settled before. Name the guard in projection::gaps; one serves many engines, and must outlive
-/// them.
+/// For a log of dense positions (each one more than the last) whose events may become visible out
+/// of order, as rows of concurrent transactions do: waits before a missing position until it
+/// appears, is declared dead, or its time is over; each hole that is skipped is reported once
+/// (gap_skipped). Positions that a filtering store reports by scanned_to() are not missing, and
+/// replayed holes were settled before. Name the guard in projection::gaps; one serves many engines,
+/// and must outlive them.
 class gap_guard {
 public:
     constexpr explicit gap_guard(uint32_t timeout = never) : timeout_ms(timeout) {}
