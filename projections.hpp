@@ -4915,16 +4915,13 @@ inline bool replay_engine::visit_partitions(uint8_t to_stage) {
         ++other.revision;
         s = detail::ask([&]() { return store.save(store.self, key, other); });
     }
-    if (s == status::ok && other_token_ != 0) {
+    if (other_token_ != 0 && (s == status::ok || s == status::conflict)) {
         keeper().leave(*this, key, other_token_);
         other_token_ = 0;
     }
     key_of(0);
     if (is_held) return wait(what_->lease->ttl_ms / 10 + 1, status::lease_held, false);
-    if (s == status::conflict) {                        // its worker was quicker: look again
-        other_token_ = 0;
-        s = status::pending;
-    }
+    if (s == status::conflict) s = status::pending;     // its worker was quicker: look again
     if (s != status::ok) return wait_after(s, status::checkpoint_failed);
     read_failures_ = 0;
     ++partition_;
@@ -5160,8 +5157,6 @@ struct lease_hooks {
                 return e.wait(e.what_->pending_ms, status::pending, true);
             e.notify(s == status::ok ? notice_kind::lease_released : notice_kind::lease_failed,
                      s == status::ok ? s : status::lease_failed);
-        } else if (e.lease_ == leasing::over) {
-            e.notify(notice_kind::lease_lost, status::lease_lost);
         }
         static_cast<void>(may_hold(e, -1));
         e.lease_ = leasing::none;

@@ -109,6 +109,24 @@ TEST_CASE("G28 a release that pends, fails or throws does not keep an engine fro
     }
 }
 
+TEST_CASE("G28 stop after the lease has ended: at once, and what is not saved is reported") {
+    cluster all;
+    all.append(5);
+    host a(all, 1);
+    a.what.save = {1000, 100000, false};
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    REQUIRE(w.scanned() == 4);
+    all.clock.advance(2800);
+    w.stop();
+    static_cast<void>(w.tick(all.clock()));
+    CHECK(w.state() == pj::run_state::stopped);
+    CHECK(w.reason() == pj::status::checkpoint_failed);
+    CHECK(all.store.at("p").at == pj::before_first);
+    CHECK_FALSE(w.has_lease());
+}
+
 TEST_CASE("G28 a halted engine gives its lease back, and takes it again to go on") {
     cluster all;
     all.append(5);

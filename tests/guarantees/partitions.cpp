@@ -431,6 +431,22 @@ TEST_CASE("a limit counts a lease that was lost, and a worker that halts") {
     CHECK(a.held() == 1);
 }
 
+TEST_CASE("G28 stop while a lease is being given up ends the run") {
+    cluster all;
+    all.append(3);
+    part_host a(all, 1, 1);
+    a.start();
+    run_hosts(all, 100, a);
+    all.leases.releases.then(pj::status::pending, false, 2);
+    a.limit.set(0);
+    static_cast<void>(a.tick());
+    a.workers[0]->stop();
+    run_hosts(all, 100, a);
+    CHECK(a.workers[0]->state() == pj::run_state::stopped);
+    CHECK(a.workers[0]->reason() == pj::status::ok);
+    CHECK(a.limit.held() == 0);
+}
+
 TEST_CASE("a limit: the place of a lease that was lost is free for another partition") {
     cluster all;
     all.append(30);
@@ -574,11 +590,51 @@ TEST_CASE("G22 repartition: what it refuses") {
     w.stop();
     drain(all, w);
     CHECK(pj::repartition(h.what, 2, 4) == pj::status::ok);
+    const std::string long_name(60, 'n');
+    h.what.name = long_name;
+    CHECK(pj::repartition(h.what, 2, 4) == pj::status::bad_key);
     cluster bare;
     host other(bare, 1);
     CHECK(pj::repartition(other.what, 2, 4) == pj::status::partition_count_changed);
+    other.what.checkpoints.save = nullptr;
+    CHECK(pj::repartition(other.what, 2, 4) == pj::status::no_save);
     other.what.checkpoints = pj::checkpoint_store{};
     CHECK(pj::repartition(other.what, 2, 4) == pj::status::no_load);
+}
+
+TEST_CASE("G22 repartition during a rebuild is refused; what was replayed is kept, the lowest of it") {
+    cluster all;
+    all.append(20);
+    run_through(all, 1, 4);
+    host h(all, 9);
+    all.store.records["p_p2"].replay_stage = 2;
+    CHECK(pj::repartition(h.what, 4, 2) == pj::status::rebuild_unfinished);
+    all.store.records["p_p2"].replay_stage = 0;
+    all.store.records["p_p0"].replayed_through = 9;
+    all.store.records["p_p2"].replayed_through = 5;
+    all.store.records["p_p2"].rebuild = 3;
+    CHECK(insist(h.what, 4, 2) == pj::status::ok);
+    CHECK(all.store.at("p_p0").replayed_through == 5);
+    CHECK(all.store.at("p_p0").rebuild == 3);
+    CHECK(all.store.at("p_p1").replayed_through == pj::before_first);
+}
+
+TEST_CASE("G24 a partition whose worker saves while it is marked is looked at again") {
+    cluster all;
+    all.append(20);
+    run_through(all, 1, 2);
+    host h(all, 9);
+    pj::replay_options options;
+    options.partitions = 2;
+    for (const bool with_lease : {false, true}) {
+        h.what.lease = with_lease ? &h.lease : nullptr;
+        all.store.saves.pass(with_lease ? 2 : 1).then(pj::status::conflict, false, 1);
+        pj::replay_engine replay{h.what, options};
+        REQUIRE(replay.start() == pj::status::ok);
+        run_for(all, 20000, replay);
+        CHECK(replay.finished());
+        run_through(all, 2, 2);
+    }
 }
 
 TEST_CASE("G24 partitions are rebuilt under one drop, and only when all their owners are gone") {
