@@ -507,6 +507,7 @@ enum class [[nodiscard]] status : uint8_t {
     decode_failed,
     unknown_type,
     dead_letter_failed,         ///< the sink does not take a letter
+    unit_of_work_failed,        ///< begin() or commit() fails
 
     // checkpoint
     checkpoint_failed = 3 << 5, ///< load or save fails
@@ -551,7 +552,9 @@ enum class [[nodiscard]] status : uint8_t {
     bad_key,                    ///< the keys of the partitions do not fit into the buffer
     bad_partition,              ///< no such partition, or the counts do not divide
     no_lease,                   ///< acquire(), extend() or release() is missing
-    bad_lease                   ///< ttl_ms not above 2 x margin_ms; or with a volatile_model
+    bad_lease,                  ///< ttl_ms not above 2 x margin_ms; or with a volatile_model
+    no_unit_of_work,            ///< begin(), commit() or rollback() is missing
+    bad_unit_of_work            ///< with a volatile_model
 };
 
 enum class status_group : uint8_t {
@@ -601,6 +604,8 @@ constexpr verdict reject(uint32_t code = 0) { return {verdict::kind::rejected, c
 inline constexpr uint32_t code_thrown = 0x0FFFFFFFu;
 /// The code of a failure that no handler stated: a crash_guard's, a message that cannot be opened.
 inline constexpr uint32_t code_crashed = 0x0FFFFFFEu;
+/// The code of a failure of no handler: the unit of work of this event alone cannot be committed.
+inline constexpr uint32_t code_uncommitted = 0x0FFFFFFDu;
 
 // ---------------------------------------------------------------------------------------- >>events
 
@@ -896,23 +901,31 @@ struct partition {
 namespace detail {
 
 inline bool look_at_bounds(engine& e);
+struct unit_keeper;
+struct unit_code { static const unit_keeper keeper; };
 
-/// A log's bounds(), and with it the code that asks for them: what no log has is not linked. Made
-/// from a function or a lambda without captures; calls and compares as the pointer it holds.
-class bounds_function {
+/// An optional function of a port, and with it a pointer to the code that needs it: what no port
+/// has is not linked. Made from a function or a lambda without captures; calls and compares as the
+/// pointer it holds.
+template<class Pointer, class Code, Code Linked> class linking_function {
 public:
-    using pointer = status (*)(void* self, position& trimmed, position& newest, uint64_t& log_id);
-    constexpr bounds_function() = default;
-    constexpr bounds_function(decltype(nullptr)) {}
-    template<class F, class = decltype(static_cast<pointer>(declval<F>()))>
-    constexpr bounds_function(F&& ask) : ask_(static_cast<pointer>(ask)), look_(&look_at_bounds) {}
-    constexpr operator pointer() const { return ask_; }
+    constexpr linking_function() = default;
+    constexpr linking_function(decltype(nullptr)) {}
+    template<class F, class = decltype(static_cast<Pointer>(declval<F>()))>
+    constexpr linking_function(F&& function)
+        : function_(static_cast<Pointer>(function)), code_(Linked) {}
+    constexpr operator Pointer() const { return function_; }
 
 private:
     friend class projections::engine;
-    pointer ask_ = nullptr;
-    bool (*look_)(engine&) = nullptr;
+    Pointer function_ = nullptr;
+    Code code_ = nullptr;
 };
+using bounds_function =
+    linking_function<status (*)(void* self, position& trimmed, position& newest, uint64_t& log_id),
+                     bool (*)(engine&), &look_at_bounds>;
+using begin_function =
+    linking_function<status (*)(void* self), const unit_keeper*, &unit_code::keeper>;
 
 } // namespace detail
 
@@ -1071,9 +1084,9 @@ using dead_letter = failure;
 
 /// Where events go that were given up on.
 struct dead_letter_sink {
-    /// Keeps the letter durably, and again without harm: after a crash it may be given twice. MUST
-    /// NOT need a lock that read() holds. Answers ok, pending or failed; it is offered until it is
-    /// taken.
+    /// Keeps the letter durably, and again without harm: after a crash it may be given twice, and
+    /// after a rollback it is. MUST NOT need a lock that read() holds. Answers ok, pending or
+    /// failed; it is offered until it is taken.
     status (*put)(void* self, const dead_letter& letter) = nullptr;
     void* self = nullptr;
 
@@ -1081,6 +1094,26 @@ struct dead_letter_sink {
     /// From an object with `put`, or a callable.
     template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>> = 0>
     constexpr dead_letter_sink(T&& sink);
+};
+
+/// Transactions in which handlers, letters and the checkpoint take effect together or not at all.
+/// Called between reads; handlers, put() and save() run inside, and use the same connection.
+struct unit_of_work {
+    /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
+    /// MUST NOT answer ok while effects of an earlier unit could still be committed with this one.
+    detail::begin_function begin{};     // status (*)(void* self)
+    /// Makes all of it durable and visible at once. Answers ok; pending, and is then called again;
+    /// anything else: perhaps done. Then rollback() is called, and the checkpoint loaded: it tells.
+    status (*commit)(void* self) = nullptr;
+    /// Takes all of it back; without harm where nothing is open any more. Answers ok; pending, and
+    /// is then called again; failed: what is left of it ends with the connection, or at begin().
+    status (*rollback)(void* self) = nullptr;
+    void* self = nullptr;
+
+    constexpr unit_of_work() = default;
+    /// From an object with `begin`, `commit` and `rollback`.
+    template<class T, detail::require<!detail::is_same<detail::plain<T>, unit_of_work>> = 0>
+    constexpr unit_of_work(T&& transactions);
 };
 
 namespace detail {
@@ -1370,6 +1403,7 @@ struct projection {
     checkpoint_store checkpoints{};
 
     // optional ports
+    unit_of_work transaction{};         ///< effects, letters and checkpoint together or not at all
     dead_letter_sink dead_letters{};
     observer observe{};
     bool observe_handled = false;       ///< tell the observer of every single event, too
@@ -1394,6 +1428,7 @@ struct projection {
     save_rule save{};
     uint32_t unsaved_max = 0;           ///< events unsaved because saving fails; 0: ten batches
     uint32_t stop_ms = 5000;            ///< stop() gives up saving after so long
+    uint32_t unit_ms_max = 1000;        ///< a unit of work with other events waits for a pending one
 
     // selection
     begin_at first_start = begin_at::the_beginning;
@@ -1491,10 +1526,13 @@ private:
 };
 
 enum class outcome : uint8_t {
-    handled, unhandled, unknown, filtered, lettered, skipped, vanished,
-    not_ours                    // a sink's duplicate, a partition's foreign event
+    handled, unhandled, unknown, filtered,
+    not_ours,                   // a sink's duplicate, a partition's foreign event
+    lettered, skipped, vanished
 };
 inline constexpr size_t outcome_count = 8;
+/// So many of them, after `handled`, are those of which a unit of work may hold several events.
+inline constexpr size_t common_outcomes = 4;
 
 /// Stands for a handler's index where no handler is to blame.
 inline constexpr uint8_t no_handler = 0xFF;
@@ -1503,8 +1541,14 @@ inline constexpr uint32_t no_handler_bit = 1u << 31;
 /// So many letters of one event can wait for the sink; a handler beyond that is held untried.
 inline constexpr uint8_t owed_letters_max = 4;
 
-/// How the save under way stands.
-enum class saving : uint8_t { none, pending, failed, refused };
+/// How the save under way stands; with a unit of work its commit, too.
+enum class saving : uint8_t {
+    none, failed,
+    pending, committing,        // save() or commit() is to be called again
+    refused, uncertain          // the record is to be loaded: who has saved, was it committed
+};
+/// How the unit of work stands; over: to be rolled back; bare: open, without the checkpoint.
+enum class unit : uint8_t { none, over, open, bare };
 /// Whether the lease is ours; over: the time until its margin has passed, or it was refused.
 enum class leasing : uint8_t { none, ours, over };
 /// Whether bounds() must be asked before the next read.
@@ -1524,6 +1568,7 @@ struct role {
     const projections::partition* (*part)(const engine& e);     // nullptr: of no partition
     bool (*is_ours)(const engine& e, const stored_event& event);
     bool (*may_hold)(engine& e, int change);            // counts leases; false: no more of them
+    void (*committed)(engine& e);           // after the commit of a unit of work
     bool is_fed;                            // events are given to it, not read by it
     bool is_rebuilding;                     // ends at replayed_through
 };
@@ -1545,6 +1590,25 @@ struct lease_keeper {
     void (*leave)(engine& e, text key, uint64_t token);
 };
 
+/// What an engine with a unit of work does besides.
+struct unit_keeper {
+    status (*validate)(const projection& p);
+    bool (*is_gone)(engine& e);                 // rolls back what is over; false: not yet
+    void (*read)(engine& e);                    // begins one if there is something for it
+    bool (*begin)(engine& e);                   // false: not now
+    bool (*enter)(engine& e, delivery& d);      // false: this event is not for now
+    uint32_t (*next_pass)(engine& e, delivery& d);      // handlers to call for the held event
+    void (*hold)(engine& e, bool is_new, uint8_t handler);
+    void (*failed)(engine& e, delivery& d, uint32_t bits, uint8_t handler, const failure& f,
+                   decision decided);
+    bool (*is_done)(engine& e, const delivery& d, outcome& result);     // the held event
+    void (*finish)(engine& e);                  // commits what is whole
+    void (*settle)(engine& e, checkpoint& found);       // the record tells what a commit has done
+    void (*count)(const engine& e, event_count* counts);        // takes off what is uncommitted
+    void (*drop)(engine& e);                    // all that is not committed
+    bool (*leave)(engine& e);                   // before the run ends; false: not yet
+};
+
 /// A key that the library spells: the projection's name and `_p{index}` or `_partitions`.
 class key_buffer {
 public:
@@ -1560,6 +1624,7 @@ private:
 struct sink_hooks;
 struct replay_hooks;
 struct partition_hooks;
+struct unit_hooks;
 
 } // namespace detail
 
@@ -1579,8 +1644,10 @@ public:
 
     /// One bounded portion of work, in this order: requests; load; bounds; read and handle; save.
     /// Calls: load, save, read at most once each (a replay_engine: load and save twice, for its
-    /// marker and the other partitions, and on_drop once); bounds at most twice; decode, handlers,
-    /// filter, policy, letters and observer for at most `batch` events. Not from inside a callback.
+    /// marker and the other partitions, and on_drop once; with a unit of work read twice, the first
+    /// time for one event that it leaves, and begin, commit, rollback once each); bounds at most
+    /// twice; decode, handlers, filter, policy, letters and observer for at most `batch` events.
+    /// Not from inside a callback.
     /// Returns: the state, its reason, and when to call again. Calling earlier does no harm.
     /// Crash: what was saved stays; events after it are handled again.
     [[nodiscard]] inline tick_result tick(uint32_t now_ms);
@@ -1610,13 +1677,14 @@ public:
     bool caught_up() const { return caught_up_; }
     /// Everything up to here is done and saved (of a volatile model: by this run or one before).
     position checkpointed() const { return loaded_ ? record_.at : before_first; }
-    /// Everything up to here is done.
-    position scanned() const { return loaded_ ? at_ : before_first; }
+    /// Everything up to here is done; in a unit of work: and committed.
+    position scanned() const { return loaded_ ? done_through() : before_first; }
     bool has_processed(position at) const { return at <= scanned(); }
     /// Positions between here and the newest event; -1 if unknown (no bounds(), or not asked yet).
     int64_t lag() const {
+        const position at = done_through();
         if (!loaded_ || newest_ < before_first) return -1;
-        return newest_ <= at_ ? 0 : at_ < 0 ? newest_ + (newest_ != INT64_MAX) : newest_ - at_;
+        return newest_ <= at ? 0 : at < 0 ? newest_ + (newest_ != INT64_MAX) : newest_ - at;
     }
     inline counters counts() const;
     const failure_record& last_failure() const { return last_failure_; }
@@ -1641,7 +1709,9 @@ public:
 protected:
     constexpr engine(const projection& what, const detail::role& as)
         : what_(&what), role_(&as), moved_back_(0), save_doubtful_(0), yields_(0), unconfirmed_(0),
-          lease_pending_(0), follows_crash_(0), careful_(0), blames_(0) {}
+          lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), wakeable_(0),
+          halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0), worst_(detail::outcome::handled),
+          careful_(0), blames_(0) {}
     ~engine() = default;
 
     inline status set_position(position expected, position next);
@@ -1661,6 +1731,7 @@ private:
     friend struct detail::replay_hooks;
     friend struct detail::partition_hooks;
     friend struct detail::lease_hooks;
+    friend struct detail::unit_hooks;
 
     enum class stage : uint8_t { stopped, loading, working, ending, halted };
     static constexpr uint8_t pause_on = 1;
@@ -1679,16 +1750,20 @@ private:
     inline bool confirm();
     inline partition part() const;
     const detail::lease_keeper& keeper() const { return *what_->lease->keeper_; }
+    bool has_units() const { return what_->transaction.begin != nullptr; }
+    const detail::unit_keeper& units() const { return *what_->transaction.begin.code_; }
+    bool is_in_unit() const { return unit_ >= detail::unit::open; }
     inline bool may_begin();
     bool is_fenced() const { return lease_ == detail::leasing::over; }
     inline bool ask_bounds(position& trimmed);
     inline bool look_at_bounds();
     inline bool compare_bounds();
     inline bool begin_somewhere(position trimmed, bool is_new);
-    inline void read();
+    inline bool read(uint32_t limit, bool closely);
     inline void after_read(status answer, bool is_told_to_stop, bool has_moved);
     inline bool save_is_due() const;
     inline void save();
+    inline checkpoint next_record(position at) const;
     inline void saved(const checkpoint& now);
     PROJECTIONS_COLD_ inline void end();
     inline uint32_t wait_ms() const;
@@ -1703,13 +1778,14 @@ private:
     inline void count(const visitor& from, uint32_t taken);
     inline void count_as(detail::outcome what);
     inline event_count counted() const;
+    PROJECTIONS_COLD_ inline bool has_vanished();
     inline void give_up_held(detail::outcome how);
     inline void forget_held();
     inline detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
     inline uint32_t next_in_round(detail::delivery& d);
     inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
     PROJECTIONS_COLD_ inline bool keep_holding(visitor& from, const stored_event& event);
-    PROJECTIONS_COLD_ inline void hold(const detail::delivery& from);
+    PROJECTIONS_COLD_ inline void hold(const detail::delivery& from, uint8_t handler);
     PROJECTIONS_COLD_ inline void answered(detail::delivery& from, uint32_t bit, verdict v);
     PROJECTIONS_COLD_ inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler,
                                          failure_kind kind, uint32_t code);
@@ -1725,7 +1801,13 @@ private:
     inline uint32_t delay(uint32_t failures) const;
     PROJECTIONS_COLD_ inline bool halt(status why);
     bool is_holding() const { return held_at_ >= 0; }
-    bool is_refused() const { return saving_ == detail::saving::refused; }
+    bool is_refused() const { return saving_ >= detail::saving::refused; }
+    bool is_save_pending() const {
+        return saving_ == detail::saving::pending || saving_ == detail::saving::committing;
+    }
+    /// What is done is not committed, or not known to be.
+    bool is_tentative() const { return is_in_unit() || saving_ == detail::saving::uncertain; }
+    position done_through() const { return is_tentative() ? record_.at : at_; }
     /// The checkpoint speaks of a crash, and there is nothing left that may have caused it.
     bool is_cleared() const {
         return careful_ != 0 && caught_up_ &&
@@ -1733,8 +1815,7 @@ private:
     }
     bool is_dirty() const { return save_first_ || at_ > record_.at || is_cleared(); }
     bool only_saves() const {
-        return saving_ == detail::saving::pending || save_first_ || unsaved_ >= unsaved_max() ||
-               is_cleared();
+        return is_save_pending() || save_first_ || unsaved_ >= unsaved_max() || is_cleared();
     }
     /// The record is ours to replace.
     bool may_save() const {
@@ -1763,28 +1844,39 @@ private:
     bool ticking_ = false;
     bool loaded_ = false;
     bool caught_up_ = false;
-    bool paused_ = false;
-    bool wakeable_ = false;             // wake() ends read_in_
     bool save_first_ = false;           // nothing is read before the position is saved
     detail::leasing lease_ = detail::leasing::none;
     detail::saving saving_ = detail::saving::none;
     detail::asking asking_ = detail::asking::none;
+    detail::unit unit_ = detail::unit::none;
     uint8_t read_failures_ = 0;
     uint8_t save_failures_ = 0;
-
-    // The held event, which is to be tried again. Handlers answer in rounds: a round ends when none
-    // of them is pending and no letter is owed; those that failed and may try again form the next
-    // one. So one number of attempts serves them all.
     uint8_t letter_failures_ = 0;       // 0 with a letter owed: the sink answered pending
-    uint8_t owed_ = 0;                  // letters that the sink has not taken
-    detail::outcome worst_ = detail::outcome::handled;
-    status halt_with_ = status::ok;     // a policy wants to halt when the round ends
+    uint8_t owed_ = 0;                  // letters that the sink has not taken, or not for good
+    uint8_t furthest_ = 0;              // unit of work: the last handler that the attempts are of
+
     uint8_t moved_back_ : 1;            // the position to be saved is below the one that is kept
     uint8_t save_doubtful_ : 1;         // an attempt failed or threw: perhaps it is done
     uint8_t yields_ : 1;                // gives the lease away, and then waits for it
     uint8_t unconfirmed_ : 1;           // the claim or marker is to be read back
     uint8_t lease_pending_ : 1;         // wake() ends renew_in_
     uint8_t follows_crash_ : 1;         // the run does, and the record does not yet say so
+    uint8_t more_ : 1;                  // unit of work: the log is known to hold more
+    uint8_t aside_ : 1;                 // the held event is done, not yet committed; or those
+                                        // before it are to be done again: held_at_ is negated
+    uint8_t paused_ : 1;
+    uint8_t wakeable_ : 1;              // wake() ends read_in_
+    uint8_t halts_ : 1;                 // a policy wants to halt when the round ends
+    uint8_t narrowed_ : 5;              // a unit of work takes a batch, halved so many times
+    uint8_t uncommitted_ : 1;           // the unit of the held event alone was not committed
+    uint8_t put_ : 3;                   // of the letters owed in a unit of work, so many are taken
+    uint8_t reached_ : 1;               // the held event comes right after those in the unit
+    detail::outcome worst_ : 3;         // of the held event's handlers
+
+    // The held event, which is to be tried again. Handlers answer in rounds: a round ends when none
+    // of them is pending and no letter is owed; those that failed and may try again form the next
+    // one. So one number of attempts serves them all. In a unit of work a round ends with the first
+    // failure, and all that were not given up form the next: their effects were rolled back.
     uint16_t attempt_ = 0;
     uint16_t careful_ : 15;             // so many events are named before they are begun
     uint16_t blames_ : 1;               // the one that is named has crashed too often
@@ -1802,16 +1894,19 @@ private:
     uint32_t retry_in_ = 0;             // no next round of attempts before; while the run ends:
                                         // no save after
     uint32_t letter_in_ = 0;            // no letter before
-    uint32_t save_in_ = 0;
+    uint32_t save_in_ = 0;              // with a unit of work open: its time is over
 
     uint32_t unsaved_ = 0;              // events since the last save
     uint32_t saving_events_ = 0;        // how many of them the save under way covers
     uint32_t renew_in_ = 0;             // the lease is neither acquired nor extended before
-    position saving_at_ = 0;            // what it says
+    union {                             // no save of its own is under way while a unit is open
+        position saving_at_ = 0;        // what the save says
+        uint16_t before_unit_[detail::common_outcomes]; // counters as they were before the unit
+    };
     position at_ = 0;                   // the last event with an outcome
     position newest_ = 0;               // below before_first: unknown
     checkpoint record_{};               // as last loaded or saved
-    uint32_t letters_[detail::owed_letters_max]{};      // code << 4 | failure_kind
+    uint32_t letters_[detail::owed_letters_max]{};
     uint8_t letter_handlers_[detail::owed_letters_max]{};
     event_count counts_[detail::outcome_count]{};
     event_count failed_calls_ = 0;
@@ -1919,6 +2014,8 @@ private:
     enum class place : uint8_t { fresh, duplicate, other_source };
     inline place place_of(position offset, bool is_redelivered) const;
     inline receive_result offer(const stored_event& message, bool has_offset);
+    inline bool is_same_message(const stored_event& event) const;
+    inline receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset);
 
     sink_options options_;
     position accepted_ = before_first;
@@ -1927,6 +2024,8 @@ private:
     bool subscribed_ = false;
     bool received_ = false;     // since the last tick
     bool rejected_ = false;     // the letter of this message is the broker's
+    bool unkept_ = false;       // it has no position that a save could keep
+    uint32_t unanswered_ = 0;   // print of one without offset whose commit was not answered at once
 };
 
 // ---------------------------------------------------------------------------------------- >>replay
@@ -2231,7 +2330,7 @@ constexpr const char* to_string(status s) {
     const char* const groups[] = {
         "ok\0pending\0failed\0more\0trimmed\0conflict\0",
         "stopped\0paused\0reentered\0already_started\0not_loaded\0not_halted\0",
-        "handler_failed\0decode_failed\0unknown_type\0dead_letter_failed\0",
+        "handler_failed\0decode_failed\0unknown_type\0dead_letter_failed\0unit_of_work_failed\0",
         "checkpoint_failed\0checkpoint_corrupt\0checkpoint_conflict\0checkpoint_ahead\0"
         "partition_count_changed\0rebuild_unfinished\0partial_record\0",
         "store_failed\0store_unordered\0log_trimmed\0log_replaced\0event_changed\0log_gap\0",
@@ -2239,7 +2338,7 @@ constexpr const char* to_string(status s) {
         "no_name\0reserved_name\0no_read\0no_bounds\0no_load\0no_save\0no_handlers\0no_clock\0"
         "no_dead_letter_sink\0unknown_policy\0table_full\0bad_type\0duplicate_type\0"
         "duplicate_handler\0bad_batch\0bad_save_rule\0bad_backoff\0bad_key\0"
-        "bad_partition\0no_lease\0bad_lease\0"};
+        "bad_partition\0no_lease\0bad_lease\0no_unit_of_work\0bad_unit_of_work\0"};
     const size_t group = static_cast<size_t>(group_of(s));
     if (group >= sizeof groups / sizeof *groups) return "?";
     const char* name = groups[group];
@@ -3472,6 +3571,11 @@ template<class T> inline constexpr bool can_extend<T, when<is_same<
 template<class T, class = void> inline constexpr bool can_release = false;
 template<class T> inline constexpr bool can_release<T, when<is_same<
     decltype(declval<T&>().release(text(), uint64_t())), status>>> = true;
+template<class T, class = void> inline constexpr bool has_transactions = false;
+template<class T> inline constexpr bool has_transactions<T, when<
+    is_same<decltype(declval<T&>().begin()), status> &&
+    is_same<decltype(declval<T&>().commit()), status> &&
+    is_same<decltype(declval<T&>().rollback()), status>>> = true;
 template<class T, class = void> inline constexpr bool can_subscribe = false;
 template<class T> inline constexpr bool can_subscribe<T, when<is_same<
     decltype(declval<T&>().subscribe(text(), text())), status>>> = true;
@@ -3584,6 +3688,25 @@ constexpr lease_store::lease_store(T&& store) : self(detail::address_of_named(st
     }
 }
 
+template<class T, detail::require<!detail::is_same<detail::plain<T>, unit_of_work>>>
+constexpr unit_of_work::unit_of_work(T&& transactions)
+    : self(detail::address_of_named(transactions)) {
+    using store_type = detail::referred<T>;
+    static_assert(detail::is_lvalue<T>,
+                  "projections: only the address of a unit of work is kept: name it first, and let "
+                  "it outlive the engine");
+    static_assert(detail::has_transactions<store_type>,
+                  "projections: a unit of work needs `pj::status begin()`, `pj::status commit()` "
+                  "and `pj::status rollback()`");
+    if constexpr (detail::has_transactions<store_type>) {
+        begin = [](void* object) -> status { return static_cast<store_type*>(object)->begin(); };
+        commit = [](void* object) -> status { return static_cast<store_type*>(object)->commit(); };
+        rollback = [](void* object) -> status {
+            return static_cast<store_type*>(object)->rollback();
+        };
+    }
+}
+
 template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>>>
 constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of_named(sink)) {
     using sink_type = detail::referred<T>;
@@ -3642,12 +3765,12 @@ inline status engine::start(start_cause cause) {
     if (fault != status::ok) return fault;
     static_cast<void>(stop_.take());
     static_cast<void>(pause_.take());
-    paused_ = false;
+    paused_ = 0;
+    follows_crash_ = what_->crashes != nullptr && cause == start_cause::crash ? 1 : 0;
+    load_anew();
     for (event_count& one : counts_) one = 0;
     failed_calls_ = 0;
     last_failure_ = {};
-    follows_crash_ = what_->crashes != nullptr && cause == start_cause::crash ? 1 : 0;
-    load_anew();
     ticking_ = true;
     notify(notice_kind::started, status::ok);
     ticking_ = false;
@@ -3656,6 +3779,7 @@ inline status engine::start(start_cause cause) {
 
 /// Forgets all that a checkpoint store would know better.
 inline void engine::load_anew() {
+    if (has_units()) units().drop(*this);
     loaded_ = save_first_ = false;
     moved_back_ = save_doubtful_ = unconfirmed_ = 0;
     careful_ = follows_crash_;
@@ -3720,7 +3844,9 @@ inline status engine::validate() const {
     if (p.batch == 0 || p.batch > batch_max) return status::bad_batch;
     if (p.save.every_events == 0) return status::bad_save_rule;
     if (p.delays.multiplier == 0 || p.delays.jitter_percent > 100) return status::bad_backoff;
-    return p.lease == nullptr ? status::ok : keeper().validate(p);
+    const status fault = has_units()                   ? units().validate(p)
+                       : p.transaction.commit != nullptr ? status::no_unit_of_work : status::ok;
+    return fault == status::ok && p.lease != nullptr ? keeper().validate(p) : fault;
 }
 
 inline tick_result engine::tick() {
@@ -3745,9 +3871,9 @@ inline tick_result engine::tick(uint32_t now_ms) {
     if (wait != 0 && asking_ == detail::asking::none) asking_ = detail::asking::again;
     if (running()) {
         reason_ = why_ != status::ok ? why_ : save_doubtful_ ? status::checkpoint_failed
-                : saving_ == detail::saving::pending ? status::pending : status::ok;
+                : is_save_pending() ? status::pending : status::ok;
         state_ = stage_ == stage::ending || wait == 0 ? run_state::running
-               : paused_ ? run_state::paused
+               : paused_ != 0 ? run_state::paused
                : reason_ != status::ok ? run_state::waiting : run_state::idle;
     }
     ticking_ = false;
@@ -3764,15 +3890,16 @@ inline void engine::age(uint32_t elapsed_ms) {
 
 inline void engine::take_requests() {
     if (wake_.take() != 0) {
-        if (wakeable_) read_in_ = 0;
+        if (wakeable_ != 0) read_in_ = 0;
         if (letter_failures_ == 0) letter_in_ = 0;
-        if (saving_ == detail::saving::pending) save_in_ = 0;
+        if (is_save_pending()) save_in_ = 0;
         if (lease_pending_ != 0) renew_in_ = 0;
     }
     const uint8_t pausing = pause_.take();
-    if (pausing != 0 && paused_ != (pausing == pause_on)) {
-        paused_ = !paused_;
-        notify(paused_ ? notice_kind::paused : notice_kind::resumed, status::ok);
+    const uint8_t pauses = pausing == pause_on ? 1 : 0;
+    if (pausing != 0 && paused_ != pauses) {
+        paused_ = pauses & 1;
+        notify(paused_ != 0 ? notice_kind::paused : notice_kind::resumed, status::ok);
     }
     if (stop_.take() != 0) {
         halt(status::ok);
@@ -3780,11 +3907,12 @@ inline void engine::take_requests() {
     }
 }
 
-/// The steps of a tick. (A unit of work is begun before read() and committed in place of save(),
-/// once it exists.)
+/// The steps of a tick.
 inline void engine::advance() {
     const bool is_leased = what_->lease != nullptr;
-    if (!is_leased || keeper().hold(*this)) work();
+    const bool may_work = !is_leased || keeper().hold(*this);
+    const bool is_clean = unit_ != detail::unit::over || units().is_gone(*this);
+    if (may_work && is_clean) work();
     if (stage_ == stage::ending) end();
 }
 
@@ -3793,15 +3921,19 @@ inline void engine::work() {
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
         if (saving_ != detail::saving::none && save_in_ == 0) save();
-        if (!paused_ && !only_saves() && !is_refused() && read_in_ == 0 &&
+        if (paused_ == 0 && !only_saves() && !is_refused() && read_in_ == 0 &&
             (what_->lease == nullptr || keeper().confirm(*this))) {
             why_ = status::ok;
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds() &&
                 !save_first_ && !role_->is_fed) {
-                read();
+                if (has_units()) units().read(*this);
+                else static_cast<void>(read(never, false));
             }
         }
-        if (stage_ == stage::working && !is_refused() && save_is_due()) save();
+    }
+    if (unit_ != detail::unit::none ||
+        (stage_ == stage::working && !is_refused() && save_is_due())) {
+        save();
     }
 }
 
@@ -3811,19 +3943,20 @@ inline uint32_t engine::wait_ms() const {
     if (loaded_ && !is_refused()) {
         if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
         else {
-            if (paused_ || only_saves() || (role_->is_fed && ms == 0)) ms = never;
+            if (paused_ != 0 || only_saves() || (role_->is_fed && ms == 0)) ms = never;
             if (is_dirty()) ms = sooner(ms, save_in_);
         }
     }
     if (is_ending) ms = sooner(ms, retry_in_);
-    return what_->lease == nullptr ? ms : keeper().wait_ms(*this, ms);
+    if (what_->lease != nullptr) ms = keeper().wait_ms(*this, ms);
+    return unit_ == detail::unit::over ? sooner(ms, read_in_) : ms;
 }
 
 /// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
 inline bool engine::wait(uint32_t ms, status why, bool until_woken) {
     read_in_ = ms;
     why_ = why;
-    wakeable_ = until_woken;
+    wakeable_ = until_woken ? 1 : 0;
     return false;
 }
 
@@ -3859,7 +3992,7 @@ inline bool engine::halt(status why) {
     if (stage_ != stage::ending) {
         end_reason_ = status::ok;
         retry_in_ = what_->stop_ms;
-        if (saving_ != detail::saving::pending) save_in_ = 0;
+        if (!is_save_pending()) save_in_ = 0;
         read_in_ = 0;
     }
     if (end_reason_ == status::ok) end_reason_ = why;
@@ -3869,6 +4002,7 @@ inline bool engine::halt(status why) {
 
 /// The last saves of a run; then it is stopped or halted, saved or not.
 inline void engine::end() {
+    if (unit_ != detail::unit::none && !units().leave(*this)) return;
     if (role_->leave != nullptr && retry_in_ != 0 && (read_in_ != 0 || !role_->leave(*this)))
         return;
     const bool is_leased = what_->lease != nullptr;
@@ -3906,7 +4040,10 @@ inline bool engine::may_begin() {
 
 inline counters engine::counts() const {
     using detail::outcome;
-    const auto of = [&](outcome what) { return counts_[static_cast<size_t>(what)]; };
+    event_count each[detail::outcome_count];
+    for (size_t i = 0; i < detail::outcome_count; ++i) each[i] = counts_[i];
+    if (is_tentative()) units().count(*this, each);
+    const auto of = [&](outcome what) { return each[static_cast<size_t>(what)]; };
     return {counted(),
             of(outcome::handled),
             of(outcome::unhandled),
@@ -3965,6 +4102,7 @@ inline void engine::adopt(checkpoint& found) {
 /// A save was refused. Either an earlier attempt of the same save had arrived, its answer lost; or
 /// somebody else works under this name.
 inline void engine::settle_conflict(checkpoint& found) {
+    if (saving_ == detail::saving::uncertain) return units().settle(*this, found);
     saving_ = detail::saving::none;
     if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
         found.fencing_token == record_.fencing_token) {
@@ -4017,7 +4155,7 @@ inline bool detail::look_at_bounds(engine& e) { return e.compare_bounds(); }
 
 inline bool engine::look_at_bounds() {
     const detail::bounds_function& bounds = what_->log.bounds;
-    return asking_ == detail::asking::none || bounds == nullptr || bounds.look_(*this);
+    return asking_ == detail::asking::none || bounds == nullptr || bounds.code_(*this);
 }
 
 /// Compares the log as it is now with where we stand. False: not now, or not at all.
@@ -4049,7 +4187,7 @@ inline bool engine::begin_somewhere(position trimmed, bool is_new) {
 inline bool engine::save_is_due() const {
     if (!is_dirty()) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none) return save_in_ == 0;
-    return only_saves() || paused_ || unsaved_ >= what_->save.every_events ||
+    return only_saves() || paused_ != 0 || unsaved_ >= what_->save.every_events ||
            (caught_up_ && what_->save.when_idle);
 }
 
@@ -4057,17 +4195,12 @@ inline bool engine::save_is_due() const {
 /// then can an answer that was lost be told from somebody else's work.
 inline void engine::save() {
     using detail::saving;
+    if (unit_ != detail::unit::none) return units().finish(*this);
     if (saving_ == saving::none) {
         saving_at_ = moved_back_ ? at_ : detail::later(at_, record_.at);
         saving_events_ = unsaved_;
     }
-    checkpoint next = record_;
-    next.at = saving_at_;
-    if (is_cleared()) {
-        next.suspect = before_first;
-        next.crashes = 0;
-    }
-    ++next.revision;
+    const checkpoint next = next_record(saving_at_);
     if (!may_begin()) return;
     const checkpoint_store& store = what_->checkpoints;
     const status s = detail::ask([&]() { return store.save(store.self, key(), next); });
@@ -4085,6 +4218,18 @@ inline void engine::save() {
         save_in_ = delay(save_failures_);
         notify(notice_kind::checkpoint_failed, status::checkpoint_failed);
     }
+}
+
+/// What is to be saved when everything up to `at` has an outcome.
+inline checkpoint engine::next_record(position at) const {
+    checkpoint next = record_;
+    next.at = at;
+    if (is_cleared()) {
+        next.suspect = before_first;
+        next.crashes = 0;
+    }
+    ++next.revision;
+    return next;
 }
 
 inline void engine::saved(const checkpoint& now) {
@@ -4140,21 +4285,22 @@ inline partition visitor::of() const { return engine_->part(); }
 inline void visitor::scanned_to(position at) {
     if (closed_ || wanted() == 0) return;
     engine& e = *engine_;
-    if (e.is_holding() && at >= e.held_at_) e.give_up_held(detail::outcome::vanished);
+    if (e.is_holding() && at >= e.held_at_ && !e.has_vanished()) return;
     if (at > e.at_) {
         e.at_ = at;
         moved_ = true;
     }
 }
 
-inline void engine::read() {
+/// True: it was told to stop, or the store holds more.
+inline bool engine::read(uint32_t limit, bool closely) {
     const projection& p = *what_;
     if (!is_dirty()) unsaved_ = 0;      // replayed in memory only: nothing of it is to be saved
-    uint32_t wanted = sooner(batch(), unsaved_max() - unsaved_);
+    uint32_t wanted = sooner(limit, sooner(batch(), unsaved_max() - unsaved_));
     if (saving_ == detail::saving::none && unsaved_ < p.save.every_events)
         wanted = sooner(wanted, p.save.every_events - unsaved_);
     if (is_holding()) wanted = 1;
-    const bool closely = is_holding() || p.filter || p.tick_ms_max != 0 ||
+    closely = closely || is_holding() || p.filter || p.tick_ms_max != 0 ||
                          record_.replayed_through > at_ || p.observe_handled || careful_ != 0 ||
                          p.lease != nullptr || p.gaps != nullptr || role_->is_ours != nullptr;
     detail::delivery d(*this);
@@ -4172,6 +4318,7 @@ inline void engine::read() {
     count(v, taken);
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
     if (!was_dirty && saving_ == detail::saving::none) save_in_ = p.save.every_ms;
+    return is_told_to_stop || s == status::more;
 }
 
 inline void engine::count(const visitor& from, uint32_t taken) {
@@ -4183,7 +4330,7 @@ inline void engine::count(const visitor& from, uint32_t taken) {
 inline event_count engine::counted() const {
     event_count sum = 0;
     for (const event_count one : counts_) sum += one;
-    return sum;
+    return is_tentative() ? sum - unsaved_ : sum;
 }
 
 inline void engine::count_as(detail::outcome what) { ++counts_[static_cast<size_t>(what)]; }
@@ -4205,7 +4352,7 @@ inline void engine::after_read(status answer, bool is_told_to_stop, bool has_mov
         else halt(status::log_trimmed);
     }
     if (answer == status::ok) {
-        if (is_holding()) give_up_held(detail::outcome::vanished);
+        if (is_holding() && !has_vanished()) return;
         caught_up_ = true;
         wait(role_->is_rebuilding ? 0 : what_->poll_ms, status::ok, true);
         if (!has_moved) {
@@ -4238,7 +4385,7 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
         halt(status::store_unordered);
         return from.close();
     }
-    if (is_holding() && event.at > held_at_) give_up_held(outcome::vanished);
+    if (is_holding() && event.at > held_at_ && !has_vanished()) return from.close();
     if (role_->is_rebuilding && event.at > record_.replayed_through) {
         caught_up_ = true;
         return from.close();
@@ -4253,6 +4400,7 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
     d.event = &event;
     d.to = &route;
     if (careful_ != 0 && !what_->crashes->allows_(*this, d)) return from.close();
+    if (has_units() && !units().enter(*this, d)) return from.close();
     const detail::outcome result = call_handlers(d, route);
     return is_fenced() ? from.close() : settle(from, event, result);
 }
@@ -4262,7 +4410,8 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
     using detail::outcome;
     const projection& p = *what_;
     const bool is_known = &route != &p.handlers.table->unknown;
-    uint32_t wanted = is_holding() ? next_in_round(d) : ~0u;
+    uint32_t wanted = ~0u;
+    if (is_holding()) wanted = has_units() ? units().next_pass(*this, d) : next_in_round(d);
     d.replaying = d.event->at <= record_.replayed_through;
     if (d.is_hopeless) {
         if (wanted == ~0u) failed(d, wanted, detail::no_handler, d.why, code_crashed);
@@ -4317,9 +4466,13 @@ inline uint32_t engine::next_in_round(detail::delivery& d) {
 inline bool engine::settle(visitor& from, const stored_event& event, detail::outcome result) {
     using detail::outcome;
     if (is_holding()) {
-        if ((todo_ | retry_ | owed_) != 0) return keep_holding(from, event);
-        if (worst_ != outcome::handled) result = worst_;
-        forget_held();
+        if (has_units()) {
+            if (!units().is_done(*this, *from.delivery_, result)) return from.close();
+        } else {
+            if ((todo_ | retry_ | owed_) != 0) return keep_holding(from, event);
+            if (worst_ != outcome::handled) result = worst_;
+            forget_held();
+        }
     }
     at_ = event.at;
     if (result != outcome::handled) {
@@ -4349,28 +4502,39 @@ inline bool engine::keep_holding(visitor& from, const stored_event& event) {
         if (owed_ != 0) ms = sooner(ms, letter_in_);
         wait(ms, pending_ != 0 ? status::pending : status::dead_letter_failed,
              pending_ != 0 || (owed_ != 0 && letter_failures_ == 0));
-    } else if (halt_with_ != status::ok) {
-        halt(halt_with_);
+    } else if (halts_ != 0) {
+        halt(detail::status_of(last_failure_.kind));
     } else {
         wait(retry_in_, detail::status_of(last_failure_.kind), false);
     }
     return from.close();
 }
 
-inline void engine::hold(const detail::delivery& from) {
-    if (is_holding()) return;
-    held_at_ = from.event->at;
-    attempt_ = 1;
+inline void engine::hold(const detail::delivery& from, uint8_t handler) {
+    const bool is_new = !is_holding();
+    if (is_new) {
+        held_at_ = from.event->at;
+        attempt_ = 1;
+    }
+    if (has_units()) units().hold(*this, is_new, handler);
 }
 
 /// Forgets the held event and all that belongs to it.
 inline void engine::forget_held() {
     held_at_ = before_first;
     todo_ = pending_ = retry_ = print_ = 0;
-    letter_failures_ = owed_ = 0;
+    letter_failures_ = furthest_ = 0;
+    owed_ = 0;
+    put_ = halts_ = aside_ = uncommitted_ = reached_ = 0;
     worst_ = detail::outcome::handled;
-    halt_with_ = status::ok;
     retry_in_ = letter_in_ = 0;
+}
+
+/// The held event is no longer there. False: what was done of it is to be rolled back first.
+inline bool engine::has_vanished() {
+    if (is_in_unit()) unit_ = detail::unit::over;
+    else give_up_held(detail::outcome::vanished);
+    return unit_ == detail::unit::none;
 }
 
 /// The held event gets its outcome without being read again.
@@ -4388,7 +4552,7 @@ inline void engine::give_up_held(detail::outcome how) {
 /// The handler of `bit` answered anything but handled.
 inline void engine::answered(detail::delivery& from, uint32_t bit, verdict v) {
     if (v.what() == verdict::kind::pending) {
-        hold(from);
+        hold(from, 0);
         todo_ |= bit;
         pending_ |= bit;
         from.wait_ms = sooner(from.wait_ms, v.argument() != 0 ? v.argument() : what_->pending_ms);
@@ -4413,13 +4577,14 @@ inline failure engine::describe(const detail::delivery& from, uint8_t handler, f
 /// A failure of the handlers of `bits`: asks the policy, and does what it says.
 inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler,
                            failure_kind kind, uint32_t code) {
-    hold(from);
+    hold(from, handler);
     const failure f = describe(from, handler, kind, code);
     const status why = detail::status_of(kind);
     ++failed_calls_;
     last_failure_ = {f.event.at, f.handler, code, attempt_, kind};
     notify(notice_kind::handler_failed, why, &f);
     const decision decided = decide(f);
+    if (has_units()) return units().failed(*this, from, bits, handler, f, decided);
     switch (decided.what()) {
     case decision::kind::skip:
         worst_ = detail::outcome::skipped;
@@ -4437,7 +4602,7 @@ inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handle
         break;
     case decision::kind::halt:
         retry_ |= bits;
-        halt_with_ = why;
+        halts_ = 1;
         break;
     }
     if (owed_ == detail::owed_letters_max) {   // nowhere to note another failure: the rest wait
@@ -4521,7 +4686,7 @@ inline status engine::retry_failed() {
         blames_ = 0;
     }
     attempt_ = 0;
-    halt_with_ = status::ok;
+    halts_ = 0;
     retry_in_ = 0;
     go_on();
     return status::ok;
@@ -4540,7 +4705,7 @@ inline status engine::skip_failed(position at) {
 inline status engine::set_position(position expected, position next) {
     if (ticking_) return status::reentered;
     const bool is_at_work = stage_ != stage::stopped && stage_ != stage::ending && loaded_;
-    if (is_at_work && at_ != expected) return status::conflict;
+    if (is_at_work && done_through() != expected) return status::conflict;
     return reset(next);
 }
 
@@ -4556,6 +4721,7 @@ inline status engine::reset(position to) {
 
 /// Stands at another position, perhaps a lower one; saved before anything is read.
 inline void engine::go_to(position to) {
+    if (has_units()) units().drop(*this);
     forget_held();
     at_ = to;
     if (record_.suspect > to) record_.suspect = before_first;
@@ -4608,10 +4774,11 @@ inline bool gap_guard::passes(engine& e, position at) {
     const position mark = before_first - 1 - next;      // in place of the position of a held event
     if (e.is_holding()) return true;
     if (at <= next || at - 1 <= e.record_.replayed_through) {
-        e.forget_held();
+        if (e.aside_ == 0) e.forget_held();
         return true;
     }
-    if (e.held_at_ != mark) {
+    if (e.aside_ != 0 || e.held_at_ != mark) {
+        e.forget_held();
         e.held_at_ = mark;
         e.retry_in_ = g.timeout_ms;     // no event is held, so nothing else counts down here
         e.notify(notice_kind::gap_found, status::log_gap);
@@ -4620,11 +4787,391 @@ inline bool gap_guard::passes(engine& e, position at) {
     PROJECTIONS_TRY_ { is_over = is_over || (g.is_dead && g.is_dead(next, at - 1)); }
     PROJECTIONS_CATCH_ { is_over = false; }
     if (!is_over) return e.wait(sooner(e.retry_in_, e.what_->poll_ms), status::log_gap, true);
+    if (e.is_in_unit()) return false;       // what it holds is committed first: no skip comes twice
     e.forget_held();
     e.at_ = at - 1;
     e.notify(notice_kind::gap_skipped, status::log_gap);
     return true;
 }
+
+// ---- the unit of work
+
+namespace detail {
+
+/// A unit is begun for the first event that a read would take, holds what this read takes, and is
+/// committed with the checkpoint. A failure ends it: rolled back, the events before the one that
+/// failed are done again and committed, and then that one is alone in each of its units until it
+/// has its outcome. So is one that is pending for too long.
+struct unit_hooks {
+    static status validate(const projection& p) {
+        const unit_of_work& u = p.transaction;
+        if (u.commit == nullptr || u.rollback == nullptr) return status::no_unit_of_work;
+        return p.volatile_model ? status::bad_unit_of_work : status::ok;
+    }
+
+    /// A look at the log without a unit, if nothing is known of it: an idle poll begins none.
+    static void read(engine& e) {
+        const auto read_in = [&](uint32_t limit, bool closely) {
+            const bool is_more = e.read(limit, closely);
+            e.more_ = is_more && e.read_in_ == 0 && e.unit_ != unit::over ? 1 : 0;
+        };
+        const bool was_dirty = e.is_dirty();
+        if (!e.is_in_unit() && e.more_ == 0) read_in(1, true);
+        const bool may_begin = e.more_ != 0 && e.read_in_ == 0 && !e.save_first_ &&
+                               e.stage_ == engine::stage::working && !e.is_fenced();
+        if (e.is_in_unit() || (may_begin && begin(e))) {
+            const uint32_t limit = size_of_unit(e) >> e.narrowed_;
+            read_in(limit != 0 ? limit : 1, e.aside_ != 0);
+            if (!was_dirty) e.save_in_ = e.what_->unit_ms_max;
+        }
+    }
+    /// As many as before_unit_ can count.
+    static uint32_t size_of_unit(const engine& e) {
+        return sooner(sooner(e.batch(), e.what_->save.every_events), 0xFFFF);
+    }
+
+    /// False: not now.
+    static bool begin(engine& e) {
+        const unit_of_work& u = e.what_->transaction;
+        if (e.is_dirty()) {     // passed without a unit: saved first, so that no rollback undoes it
+            e.save_first_ = true;
+            if (e.saving_ == saving::none) e.save_in_ = 0;
+            return false;
+        }
+        if (!e.may_begin()) return false;
+        const status s = ask([&]() { return u.begin(u.self); });
+        if (s != status::ok) return e.wait_after(s, status::unit_of_work_failed);
+        e.unit_ = unit::open;
+        for (size_t i = 0; i < common_outcomes; ++i)
+            e.before_unit_[i] = static_cast<uint16_t>(e.counts_[i + 1] & 0xFFFFu);
+        return true;
+    }
+
+    /// Before the handlers of an event. False: it is not for now.
+    static bool enter(engine& e, delivery& d) {
+        if (e.aside_ != 0 && d.event->at >= ~e.held_at_) {      // those before it are done again
+            e.reached_ = e.at_ > e.record_.at ? 1 : 0;
+            if (e.reached_ == 0) bring_back(e);
+            return false;
+        }
+        if (e.is_in_unit()) return true;
+        if (e.uncommitted_ != 0) {      // its unit could not be committed: now the policy speaks
+            e.uncommitted_ = 0;
+            e.failed(d, ~0u, no_handler, failure_kind::transient, code_uncommitted);
+            wait_for_held(e);
+        }
+        return false;
+    }
+    static void hold(engine& e, bool is_new, uint8_t handler) {
+        if (is_new) {
+            const position at = e.held_at_;
+            e.forget_held();    // what waited for this one to be done again comes anew
+            e.held_at_ = at;
+            e.retry_ = ~0u;
+            e.attempt_ = 1;
+        }
+        if (handler > e.furthest_) {    // its first attempt, whatever the others have made
+            e.furthest_ = handler;
+            e.attempt_ = 1;
+        }
+    }
+    static void set_aside(engine& e) {
+        e.held_at_ = ~e.held_at_;
+        e.aside_ = 1;
+    }
+    static void bring_back(engine& e) {
+        e.held_at_ = ~e.held_at_;
+        e.aside_ = e.reached_ = 0;
+        wait_for_held(e);
+    }
+    /// The held event is done in this unit.
+    static bool holds_done(const engine& e) { return e.aside_ != 0 && ~e.held_at_ <= e.at_; }
+
+    /// The handlers of the held event that are to be called now; its letters come first.
+    static uint32_t next_pass(engine& e, delivery& d) {
+        d.replaying = d.event->at <= e.record_.replayed_through;
+        while (e.put_ != e.owed_ && e.letter_in_ == 0 && put(e, d, e.put_))
+            e.put_ = (e.put_ + 1u) & 7u;
+        if (e.put_ != e.owed_) {
+            if (e.letter_failures_ != 0) e.unit_ = unit::over;      // not merely pending
+            return 0;
+        }
+        if (e.todo_ == 0) {             // the first pass in this unit
+            e.todo_ = e.retry_;
+            if (e.attempt_ != 0xFFFF) ++e.attempt_;
+        }
+        const uint32_t wanted = e.todo_;
+        d.resumed = e.pending_;
+        d.attempt = e.attempt_;
+        e.todo_ = e.pending_ = 0;
+        return wanted;
+    }
+
+    /// A failure, and what the policy wants. Nothing else is called in a unit that is lost.
+    static void failed(engine& e, delivery& d, uint32_t bits, uint8_t handler, const failure& f,
+                       decision decided) {
+        const bool is_letter = decided.what() == decision::kind::letter;
+        d.mask = d.rest = 0;
+        if (e.is_in_unit()) e.unit_ = unit::over;
+        if (decided.what() == decision::kind::retry) {
+            e.retry_in_ = decided.wait_ms();
+        } else if (decided.what() == decision::kind::halt ||
+                   (is_letter && e.owed_ == owed_letters_max)) {        // nowhere to note it
+            e.halts_ = 1;
+        } else {                        // given up; the others have all of their attempts
+            e.retry_ &= ~bits;
+            e.attempt_ = 0;
+            e.furthest_ = 0;
+            if (is_letter) return owe(e, f, handler);
+            e.worst_ = outcome::skipped;
+            e.notify(notice_kind::event_skipped, status_of(f.kind), &f);
+        }
+    }
+
+    /// A letter, for all units of the event: of its attempts as many as there is room for.
+    static void owe(engine& e, const failure& f, uint8_t handler) {
+        const uint32_t attempts = sooner(f.attempts, 15);
+        e.letters_[e.owed_] = f.code << 4 | (attempts & 3u) << 2 | static_cast<uint32_t>(f.kind);
+        e.letter_handlers_[e.owed_++] =
+            static_cast<uint8_t>((attempts & 12u) << 4 | (handler & 0x3Fu));
+    }
+    static bool put(engine& e, delivery& d, uint8_t which) {
+        const uint32_t word = e.letters_[which];
+        const uint8_t other = e.letter_handlers_[which];
+        const uint8_t handler = other & 0x3Fu;
+        failure f = e.describe(d, handler == (no_handler & 0x3Fu) ? no_handler : handler,
+                               static_cast<failure_kind>(word & 3u), word >> 4);
+        f.attempts = (word >> 2 & 3u) | (other >> 4 & 12u);
+        return e.put_letter(f);
+    }
+
+    /// Whether the held event has its outcome; else, when to go on with it.
+    static bool is_done(engine& e, const delivery& d, outcome& result) {
+        if (e.is_in_unit() && e.todo_ == 0 && e.put_ == e.owed_) {
+            if (e.worst_ == outcome::handled) e.worst_ = result;
+            result = e.worst_;
+            set_aside(e);               // not forgotten before it is committed
+            return true;
+        }
+        e.print_ = print_of(*d.event);
+        if (e.is_in_unit()) {           // else it is rolled back, first of all
+            const uint32_t letter_ms = e.put_ != e.owed_ ? e.letter_in_ : never;
+            e.wait(sooner(d.wait_ms, letter_ms),
+                   e.pending_ != 0 ? status::pending : status::dead_letter_failed, true);
+        }
+        return false;
+    }
+
+    /// After what a tick does in a unit: goes on with it later, commits it, or takes it back.
+    static void finish(engine& e) {
+        const bool is_waiting = e.is_holding() && (e.todo_ != 0 || e.put_ != e.owed_);
+        const bool is_late = e.is_dirty() && e.save_in_ == 0;
+        if (e.unit_ == unit::over) return take_back(e);
+        if (is_waiting && !is_late && e.paused_ == 0) return;
+        if (is_waiting || !e.is_dirty()) return take_back(e);
+        if (!e.is_save_pending() || is_late) commit(e);
+    }
+
+    static void commit(engine& e) {
+        const unit_of_work& u = e.what_->transaction;
+        const checkpoint next = e.next_record(e.at_);
+        const bool is_saving = e.unit_ == unit::open;
+        if (is_saving && e.saving_ != saving::committing && !save(e, next)) return;
+        if (!e.may_begin()) return;
+        const status s = ask([&]() { return u.commit(u.self); });
+        if (s == status::ok) {
+            e.unit_ = unit::none;
+            return committed(e, next, is_saving);
+        }
+        if (s == status::pending) {
+            e.saving_ = saving::committing;
+            e.save_in_ = e.what_->pending_ms;
+            return;
+        }
+        e.notify(notice_kind::store_failed, status::unit_of_work_failed);
+        if (!is_saving) return narrow(e);
+        e.unit_ = unit::over;           // perhaps it is done: the record tells
+        e.saving_ = saving::uncertain;
+        e.read_in_ = 0;
+        static_cast<void>(is_gone(e));
+    }
+
+    /// False: the checkpoint is not in the unit.
+    static bool save(engine& e, const checkpoint& next) {
+        const checkpoint_store& store = e.what_->checkpoints;
+        if (!e.may_begin()) return false;
+        const status s = ask([&]() { return store.save(store.self, e.key(), next); });
+        if (s == status::ok) return true;
+        if (s == status::pending) {
+            e.saving_ = saving::pending;
+            e.save_in_ = e.what_->pending_ms;
+            return false;
+        }
+        take_back(e);
+        if (s == status::conflict) {
+            e.saving_ = saving::refused;
+            e.read_in_ = 0;
+        } else {
+            e.notify(notice_kind::checkpoint_failed, status::checkpoint_failed);
+            wait_longer(e, status::checkpoint_failed);
+        }
+        return false;
+    }
+
+    /// Now what is in it counts.
+    static void committed(engine& e, const checkpoint& now, bool is_saved) {
+        if (holds_done(e)) e.forget_held();
+        e.narrowed_ = (e.narrowed_ - (e.narrowed_ != 0 ? 1u : 0u)) & 31u;
+        e.saving_ = saving::none;
+        e.saving_events_ = e.unsaved_;
+        if (is_saved) e.saved(now);
+        else e.unsaved_ = 0;
+        if (e.role_->committed != nullptr) e.role_->committed(e);
+        if (e.reached_ != 0) bring_back(e);
+    }
+    /// Takes what is in the unit off the counters.
+    static void count(const engine& e, event_count* counts) {
+        event_count others = 0;
+        for (size_t i = 0; i < common_outcomes; ++i) {
+            const event_count now = e.counts_[i + 1] - e.before_unit_[i];
+            counts[i + 1] -= now & 0xFFFFu;
+            others += now & 0xFFFFu;
+        }
+        if (holds_done(e) && static_cast<size_t>(e.worst_) > common_outcomes) {
+            --counts[static_cast<size_t>(e.worst_)];
+            ++others;
+        }
+        counts[static_cast<size_t>(outcome::handled)] -= e.unsaved_ - others;
+    }
+
+    /// After a commit that was not answered with ok, and its rollback.
+    static void settle(engine& e, checkpoint& found) {
+        const bool is_partial = e.what_->accept_partial_records;
+        const bool is_ours = found.revision == e.record_.revision + 1 &&
+                             found.fencing_token == e.record_.fencing_token;
+        if (found.at == e.at_ && e.at_ != e.record_.at && (is_ours || is_partial))
+            return committed(e, is_partial ? e.next_record(e.at_) : found, true);
+        const bool is_old = found.at == e.record_.at &&
+                            (found.revision == e.record_.revision || is_partial);
+        if (is_old) return narrow(e);
+        forget(e);                      // somebody else has saved
+        e.saving_ = saving::refused;
+        e.save_doubtful_ = 0;
+        e.settle_conflict(found);
+    }
+
+    /// Not committed: again with half of the events, so that one that cannot be is found. The
+    /// policy speaks of it when it is alone.
+    static void narrow(engine& e) {
+        const uint32_t events = e.unsaved_;
+        const position at = e.at_;
+        if (e.is_in_unit()) take_back(e);
+        else forget(e);
+        if (events > 1) {
+            uint8_t times = 0;
+            while (size_of_unit(e) >> times > events / 2) ++times;
+            e.narrowed_ = times & 31u;
+            return wait_longer(e, status::unit_of_work_failed);
+        }
+        if (e.held_at_ != at) {         // no handler has failed for it
+            e.held_at_ = at;
+            hold(e, true, 0);
+        }
+        if (e.retry_ == 0) return wait_longer(e, status::unit_of_work_failed);  // not its fault
+        e.uncommitted_ = 1;
+        e.more_ = 0;
+        e.save_failures_ = 0;
+        e.wait(0, status::ok, false);
+    }
+    static void wait_longer(engine& e, status why) {
+        e.save_failures_ = increased(e.save_failures_);
+        e.save_in_ = e.delay(e.save_failures_);
+        if (e.unit_ == unit::none) e.wait(e.save_in_, why, false);
+    }
+
+    /// Forgets what was done in the unit.
+    static void forget(engine& e) {
+        count(e, e.counts_);
+        if (holds_done(e)) {
+            e.held_at_ = ~e.held_at_;
+            e.aside_ = 0;
+            --e.unsaved_;
+        }
+        if (e.is_holding() && e.unsaved_ != 0) set_aside(e);
+        e.saving_ = saving::none;
+        e.todo_ = e.pending_ = 0;
+        e.put_ = e.reached_ = 0;
+        e.at_ = e.record_.at;
+        e.unsaved_ = 0;
+        e.caught_up_ = false;
+        e.read_in_ = 0;
+    }
+    static void drop(engine& e) {
+        if (e.is_tentative()) forget(e);
+        if (e.is_in_unit()) e.unit_ = unit::over;
+    }
+    static void take_back(engine& e) {
+        forget(e);
+        e.unit_ = unit::over;
+        static_cast<void>(is_gone(e));
+    }
+
+    /// Asks for the rollback of a unit that is over. False: not yet.
+    static bool is_gone(engine& e) {
+        const unit_of_work& u = e.what_->transaction;
+        if (e.read_in_ != 0) return false;
+        const status s = ask([&]() { return u.rollback(u.self); });
+        if (s == status::pending) return e.wait(e.what_->pending_ms, status::pending, true);
+        e.unit_ = unit::none;
+        if (s != status::ok) e.notify(notice_kind::store_failed, status::unit_of_work_failed);
+        if (e.is_refused()) return true;        // first of all the record is loaded
+        if (e.is_holding()) wait_for_held(e);
+        else if (e.save_failures_ != 0) e.wait(e.save_in_, e.why_, false);
+        return true;
+    }
+
+    /// The held event is the next: says when it may be tried.
+    static void wait_for_held(engine& e) {
+        const failure_record& last = e.last_failure_;
+        const bool is_commit = last.code == code_uncommitted && last.handler.empty();
+        status why = is_commit ? status::unit_of_work_failed : status_of(last.kind);
+        uint32_t ms = e.retry_in_;
+        if (e.stage_ != engine::stage::working) return;
+        if (e.halts_ != 0) {
+            e.halt(why);
+            return;
+        }
+        if (e.letter_in_ > ms) {
+            ms = e.letter_in_;
+            why = status::dead_letter_failed;
+        }
+        if (e.save_failures_ != 0 && e.save_in_ > ms) {
+            ms = e.save_in_;
+            why = status::unit_of_work_failed;
+        }
+        e.wait(ms, ms != 0 ? why : status::ok, false);
+    }
+
+    /// The run ends. False: not before the unit is committed or rolled back.
+    static bool leave(engine& e) {
+        const bool is_late = e.retry_in_ == 0;
+        const bool is_lost = e.what_->lease != nullptr && e.lease_ != leasing::ours;
+        if (e.is_in_unit() && (e.is_holding() || is_late || is_lost)) {
+            const bool is_whole = !e.is_holding();
+            take_back(e);
+            e.save_first_ = e.save_first_ || is_whole;      // reported as not saved
+        }
+        return e.unit_ == unit::none || is_late;
+    }
+};
+
+} // namespace detail
+
+inline const detail::unit_keeper detail::unit_code::keeper{
+    &unit_hooks::validate, &unit_hooks::is_gone, &unit_hooks::read, &unit_hooks::begin,
+    &unit_hooks::enter, &unit_hooks::next_pass, &unit_hooks::hold, &unit_hooks::failed,
+    &unit_hooks::is_done, &unit_hooks::finish, &unit_hooks::settle,
+    &unit_hooks::count, &unit_hooks::drop, &unit_hooks::leave};
 
 // ---- the sink
 
@@ -4655,7 +5202,8 @@ struct sink_hooks {
     static status begin(engine& e) {
         event_sink& sink = of(e);
         sink.offered_from_ = sink.offered_through_ = before_first;
-        sink.received_ = sink.rejected_ = false;
+        sink.received_ = sink.rejected_ = sink.unkept_ = false;
+        sink.unanswered_ = 0;
         return status::ok;
     }
     /// Subscribes; and a tick that follows another without a message between them is idle.
@@ -4682,10 +5230,13 @@ struct sink_hooks {
         return true;
     }
     static void reject(engine& e) { of(e).rejected_ = true; }
+    static void committed(engine& e) {
+        if (of(e).unkept_) e.record_.at = e.at_;
+    }
 };
 inline constexpr role sink_role{
     &sink_hooks::begin, nullptr, nullptr, &sink_hooks::prepare, &sink_hooks::leave,
-    &sink_hooks::reject, nullptr, nullptr, nullptr, nullptr, true, false};
+    &sink_hooks::reject, nullptr, nullptr, nullptr, nullptr, &sink_hooks::committed, true, false};
 
 } // namespace detail
 
@@ -4708,11 +5259,11 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
     const tick_result now = tick(now_ms);
     received_ = true;
     const bool is_ready = what_->lease == nullptr || has_lease();
-    if (stage_ != stage::working || paused_ || only_saves() || is_refused() || read_in_ != 0 ||
+    if (stage_ != stage::working || paused_ != 0 || only_saves() || is_refused() || read_in_ != 0 ||
         !is_ready) {
         const status why = now.reason != status::ok ? now.reason
                          : !running()               ? status::stopped
-                         : paused_                  ? status::paused
+                         : paused_ != 0             ? status::paused
                          : !loaded_                 ? status::not_loaded
                                                     : status::pending;
         return {receipt::hold, now.wait_ms, why};
@@ -4725,6 +5276,7 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
     const place where = place_of(message.at, redelivered);
     if (where == place::duplicate) {
         count_as(detail::outcome::not_ours);
+        if (rejected_ && message.at == at_) return {receipt::reject, 0, status::ok};
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     if (where == place::other_source) {
@@ -4748,32 +5300,55 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
         PROJECTIONS_CATCH_ { d.is_hopeless = true; }
     }
     event.at = has_offset ? message.at : at_ + 1;
-    if (!has_offset && is_holding() && print_ != 0 && detail::print_of(event) != print_) {
-        ticking_ = false;
-        return {receipt::hold, what_->pending_ms, why_};        // not the one that is held
-    }
+    const receive_result result = has_offset || is_same_message(event) ? handle(event, d, has_offset)
+                                : receive_result{receipt::hold, what_->pending_ms, why_};
+    ticking_ = false;
+    return result;
+}
+
+/// A message without an offset: whether it is the one that is held.
+inline bool event_sink::is_same_message(const stored_event& event) const {
+    return !is_holding() || print_ == 0 || detail::print_of(event) == print_;
+}
+
+inline receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
+                                         bool has_offset) {
+    constexpr receive_result acknowledged{receipt::ack, 0, status::ok};
+    const uint32_t print = has_offset || !has_units() ? 0 : detail::print_of(event) | 1u;
+    const bool was_committed = print != 0 && print == unanswered_ && !is_holding();
+    unanswered_ = 0;
+    if (was_committed) return acknowledged;
     if (!is_holding()) rejected_ = false;
+    unkept_ = !has_offset && !options_.count_messages;
     const bool was_dirty = is_dirty();
     visitor v(*this, d, 1, false);
     why_ = status::ok;
+    if (has_units() && !is_in_unit() && uncommitted_ == 0 && !units().begin(*this))
+        return {receipt::hold, wait_ms(), why_};
     take_closely(v, event);
-    const bool is_done = v.wanted() == 0;
-    count(v, is_done ? 1 : 0);
-    if (is_done && !has_offset && !options_.count_messages) {   // nothing that a save could keep
+    count(v, v.wanted() == 0 ? 1 : 0);
+    if (unit_ == detail::unit::open && (unkept_ || rejected_)) unit_ = detail::unit::bare;
+    if (unit_ != detail::unit::none) save();
+    const bool is_done = v.wanted() == 0 && done_through() >= event.at;
+    if (is_done && unkept_) {           // nothing that a save could keep
         record_.at = at_;
         unsaved_ = 0;
     }
-    if (!was_dirty && saving_ == detail::saving::none) save_in_ = what_->save.every_ms;
+    if (!was_dirty && saving_ == detail::saving::none && !is_in_unit())
+        save_in_ = what_->save.every_ms;
     // A letter that is the broker's is not passed by the checkpoint before the broker was told.
-    if (stage_ == stage::working && save_is_due() && !(is_done && rejected_)) save();
+    if (stage_ == stage::working && unit_ == detail::unit::none && !is_refused() &&
+        save_is_due() && !(is_done && rejected_)) {
+        save();
+    }
     if (stage_ == stage::ending) end();
-    ticking_ = false;
     if (!is_done) {
+        if (v.wanted() == 0 && is_save_pending()) unanswered_ = print;
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};
     }
-    return {rejected_ ? receipt::reject : at_ <= record_.at ? receipt::ack : receipt::later, 0,
-            status::ok};
+    if (rejected_) return {receipt::reject, 0, status::ok};
+    return at_ <= record_.at ? acknowledged : receive_result{receipt::later, 0, status::ok};
 }
 
 // ---- the replay
@@ -4824,7 +5399,7 @@ struct replay_hooks {
 };
 inline constexpr role replay_role{
     &replay_hooks::begin, &replay_hooks::key, &replay_hooks::batch, &replay_hooks::prepare, nullptr,
-    nullptr, &replay_hooks::adopt, nullptr, nullptr, nullptr, false, true};
+    nullptr, &replay_hooks::adopt, nullptr, nullptr, nullptr, nullptr, false, true};
 
 } // namespace detail
 
@@ -5001,7 +5576,7 @@ struct lease_hooks {
 
     static bool acquire(engine& e) {
         const lease& l = *e.what_->lease;
-        if (e.paused_ || e.renew_in_ != 0) return false;
+        if (e.paused_ != 0 || e.renew_in_ != 0) return false;
         if (!may_hold(e, +1)) return stand_by(e, retry_ms(e), status::lease_held);
         uint64_t token = 0;
         const uint32_t began_ms = since_tick(e);
@@ -5132,7 +5707,7 @@ struct lease_hooks {
     static uint32_t wait_ms(const engine& e, uint32_t ms) {
         if (e.lease_ == leasing::ours) return sooner(ms, sooner(e.renew_in_, e.lease_in_));
         if (e.lease_ == leasing::over || e.stage_ == engine::stage::ending) return 0;
-        return e.paused_ ? never : e.renew_in_;
+        return e.paused_ != 0 ? never : e.renew_in_;
     }
 
     /// The handlers of an event one by one, so that none of them begins too late.
@@ -5403,7 +5978,7 @@ struct partition_hooks {
 inline constexpr role partition_role{
     &partition_hooks::begin, &partition_hooks::key, nullptr, &partition_hooks::prepare, nullptr,
     nullptr, &partition_hooks::adopt, &partition_hooks::part, &partition_hooks::is_ours,
-    &partition_hooks::may_hold, false, false};
+    &partition_hooks::may_hold, nullptr, false, false};
 
 } // namespace detail
 

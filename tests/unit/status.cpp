@@ -20,7 +20,7 @@ const named_status all[] = {
     NAMED(projection, already_started), NAMED(projection, not_loaded),
     NAMED(projection, not_halted),
     NAMED(handler, handler_failed), NAMED(handler, decode_failed), NAMED(handler, unknown_type),
-    NAMED(handler, dead_letter_failed),
+    NAMED(handler, dead_letter_failed), NAMED(handler, unit_of_work_failed),
     NAMED(checkpoint, checkpoint_failed), NAMED(checkpoint, checkpoint_corrupt),
     NAMED(checkpoint, checkpoint_conflict), NAMED(checkpoint, checkpoint_ahead),
     NAMED(checkpoint, partition_count_changed), NAMED(checkpoint, rebuild_unfinished),
@@ -38,6 +38,7 @@ const named_status all[] = {
     NAMED(configuration, bad_batch), NAMED(configuration, bad_save_rule),
     NAMED(configuration, bad_backoff), NAMED(configuration, bad_key),
     NAMED(configuration, bad_partition), NAMED(configuration, no_lease), NAMED(configuration, bad_lease),
+    NAMED(configuration, no_unit_of_work), NAMED(configuration, bad_unit_of_work),
 };
 #undef NAMED
 

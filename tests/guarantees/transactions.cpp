@@ -1,0 +1,756 @@
+// G17, G18: with a unit of work, effects, letters and checkpoint take effect together or not at all.
+#include "support/database.hpp"
+
+#include <memory>
+
+using namespace support;
+using pj::position;
+using pj::status;
+
+namespace {
+
+template<int Which> struct named_event {
+    static constexpr const char* names[2] = {"Alpha", "Beta"};
+    static constexpr pj::event_type type{pj::text(names[Which])};
+    static bool decode(const pj::stored_event& in, named_event&) {
+        return in.aggregate_id != pj::text("broken");
+    }
+};
+using alpha = named_event<0>;       // handled by a, b and c
+using beta = named_event<1>;        // handled by a
+
+template<char Name> struct hand : row_writer {
+    static constexpr char handler_name[] = {Name, '\0'};
+    explicit hand(database& in) : row_writer(in, handler_name) {}
+};
+struct first : hand<'a'> {
+    using handles = pj::events<alpha, beta>;
+    using hand::hand;
+    pj::verdict on(const alpha&, const pj::context& c) { return run(c); }
+    pj::verdict on(const beta&, const pj::context& c) { return run(c); }
+};
+template<char Name> struct other : hand<Name> {
+    using handles = pj::events<alpha>;
+    using hand<Name>::hand;
+    pj::verdict on(const alpha&, const pj::context& c) { return this->run(c); }
+};
+
+struct shop {
+    database db;
+    first a{db};
+    other<'b'> b{db};
+    other<'c'> c{db};
+    pj::registry<first, other<'b'>, other<'c'>> hands{a, b, c};
+    std::vector<pj::notice_kind> notices;
+    std::vector<status> reasons;
+    pj::projection what{"p", db, hands, db};
+    pj::worker worker{what};
+    uint32_t now_ms = 0;
+    pj::tick_result last{};
+
+    shop() {
+        what.transaction = db;
+        what.dead_letters = db;
+        what.delays.jitter_percent = 0;
+        what.batch = 10;
+        what.observe = {[](void* me, const pj::notice& n) {
+            static_cast<shop*>(me)->notices.push_back(n.kind);
+            static_cast<shop*>(me)->reasons.push_back(n.reason);
+        }, this};
+        db.on_change = [this] { check_durable(); };
+    }
+    shop(const shop&) = delete;
+    shop& operator=(const shop&) = delete;
+
+    /// G17: at every moment what is durable is whole.
+    void check_durable() {
+        const position at = db.record().at;
+        for (const auto& [key, n] : db.durable.applied) {
+            CHECK(n == 1);
+            CHECK(key.second <= at);
+        }
+        if (!db.letters_inside) return;
+        for (const auto& [key, l] : db.durable.letters) CHECK(key.second <= at);
+    }
+    pj::tick_result tick() {
+        last = worker.tick(now_ms);
+        const pj::counters n = worker.counts();
+        CHECK(n.scanned == n.handled + n.unhandled + n.unknown + n.filtered + n.skipped +
+                               n.lettered + n.vanished);
+        CHECK(worker.scanned() <= db.record().at);      // lower until a lost answer is found out
+        return last;
+    }
+    void run_for(uint32_t ms) {
+        const uint32_t until = now_ms + ms;
+        for (int ticks = 0; ticks < 3000 && worker.running() && now_ms <= until; ++ticks) {
+            tick();
+            if (db.dead || last.wait_ms == pj::never) return;
+            now_ms += last.wait_ms;
+        }
+    }
+    uint32_t count(pj::notice_kind kind) const {
+        uint32_t n = 0;
+        for (const pj::notice_kind k : notices) n += k == kind ? 1u : 0u;
+        return n;
+    }
+    /// Everything up to the end has its outcome, exactly once.
+    void check_end(const std::set<database::letter_key>& given_up = {}) {
+        CHECK(db.record().at == db.newest());
+        for (const auto& [at, e] : db.events) {
+            for (const char* h : {"a", "b", "c"}) {
+                if (*h != 'a' && e.type != "Alpha") continue;
+                if (e.type != "Alpha" && e.type != "Beta") continue;
+                CAPTURE(at);
+                CAPTURE(std::string(h));
+                CHECK(db.applied(h, at) == (given_up.count({h, at}) != 0 ? 0 : 1));
+            }
+        }
+        CHECK(worker.scanned() == db.record().at);
+        CHECK_FALSE(db.is_open());
+    }
+};
+
+/// Fails so many times at one event.
+auto failing(position at, uint32_t times, pj::verdict v = pj::fail(7)) {
+    return [at, times, v, left = std::make_shared<uint32_t>(times)](const pj::context& c) {
+        if (c.event.at != at || *left == 0) return pj::handled;
+        --*left;
+        return v;
+    };
+}
+
+} // namespace
+
+TEST_CASE("G17 a batch is one unit: begin, handlers, save, commit") {
+    shop s;
+    s.db.append(25, "Alpha");
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.db.trace == std::vector<std::string>{"begin", "save 9", "commit"});
+    CHECK(s.worker.counts().handled == 10);
+    CHECK(s.last.wait_ms == 0);
+    s.run_for(10);
+    CHECK(s.db.begun == 3);
+    CHECK(s.db.rolled_back == 0);
+    s.check_end();
+    CHECK(s.worker.counts().handled == 25);
+}
+
+TEST_CASE("G17 an idle poll begins nothing") {
+    shop s;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(5000);
+    CHECK(s.db.begun == 0);
+    s.db.append(3, "Beta");
+    s.run_for(5000);
+    CHECK(s.db.begun == 1);
+    s.run_for(20000);
+    CHECK(s.db.begun == 1);
+    s.check_end();
+}
+
+TEST_CASE("G17 a full batch that ends the log leaves no unit open") {
+    shop s;
+    s.db.append(10, "Beta");
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(5000);
+    s.check_end();
+    CHECK(s.db.committed == 1);
+}
+
+TEST_CASE("G17 every save_rule and batch: what is durable is whole, and counted") {
+    for (const uint32_t batch : {1u, 2u, 7u, 100u}) {
+        for (const uint32_t every : {1u, 3u, 100u}) {
+            shop s;
+            s.what.batch = batch;
+            s.what.save = {every, 1000, every != 3};
+            s.db.append(23, "Alpha").append(3, "Gamma").append(4, "Beta");
+            REQUIRE(s.worker.start() == status::ok);
+            s.run_for(5000);
+            s.check_end();
+            CHECK(s.worker.counts().handled == 27);
+            CHECK(s.worker.counts().unknown == 3);
+        }
+    }
+}
+
+TEST_CASE("G18 a failing event does not undo its neighbours: they commit, it is isolated") {
+    shop s;
+    s.what.on_error = pj::error_policy::skip();
+    s.db.append(10, "Alpha");
+    s.b.says = failing(5, 100);
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.db.record().at == pj::before_first);
+    CHECK(s.db.trace == std::vector<std::string>{"begin", "rollback"});
+    CHECK(s.worker.counts().scanned == 0);
+    s.tick();
+    CHECK(s.db.record().at == 4);
+    CHECK(s.worker.counts().handled == 5);
+    s.tick();
+    CHECK(s.db.record().at == 5);
+    CHECK(s.worker.counts().skipped == 1);
+    s.run_for(5000);
+    s.check_end({{"b", 5}});
+    CHECK(s.b.times[5] == 1);           // R + 1 attempts, not one more
+    CHECK(s.c.times[5] == 1);           // not in the unit that was lost
+    CHECK(s.count(pj::notice_kind::handler_failed) == 1);
+    CHECK(s.count(pj::notice_kind::event_skipped) == 1);
+}
+
+TEST_CASE("G9 G18 in units, too, a handler has exactly its attempts, wherever it stands") {
+    for (const uint32_t retries : {0u, 1u, 3u}) {
+        for (const position at : {position{0}, position{4}, position{9}, position{12}}) {
+            for (int which = 0; which < 3; ++which) {
+                shop s;
+                s.what.on_error = pj::error_policy::retry_then_skip(
+                    static_cast<uint16_t>(retries));
+                s.db.append(14, "Alpha");
+                row_writer* const hands[] = {&s.a, &s.b, &s.c};
+                hands[which]->says = failing(at, 1000);
+                REQUIRE(s.worker.start() == status::ok);
+                s.run_for(100000);
+                s.check_end({{hands[which]->name, at}});
+                CHECK(hands[which]->times[at] == retries + 1);
+                CHECK(s.worker.counts().skipped == 1);
+                CHECK(s.worker.counts().failed_calls == retries + 1);
+            }
+        }
+    }
+}
+
+TEST_CASE("G9 several handlers of one event fail, each with all of its attempts") {
+    shop s;
+    s.what.on_error = pj::error_policy::retry_then_dead_letter(2);
+    s.db.append(6, "Alpha");
+    s.a.says = failing(3, 2);                   // passes at its third attempt
+    s.b.says = failing(3, 1000);
+    s.c.says = failing(3, 1000, pj::fail(9));
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100000);
+    s.check_end({{"b", 3}, {"c", 3}});
+    CHECK(s.b.times[3] == 3);
+    CHECK(s.c.times[3] == 3);
+    CHECK(s.db.letter_keys() == "b@3 c@3");
+    CHECK(s.db.durable.letters[{"b", 3}] == database::letter{pj::failure_kind::transient, 7, 3});
+    CHECK(s.db.durable.letters[{"c", 3}] == database::letter{pj::failure_kind::transient, 9, 3});
+    CHECK(s.worker.counts().lettered == 1);
+    CHECK(s.worker.counts().handled == 5);
+}
+
+TEST_CASE("G17 a retry halts before the event; its neighbours are committed, nothing is lost") {
+    shop s;
+    s.what.on_error = pj::error_policy::retry(2);
+    s.db.append(9, "Alpha");
+    s.c.says = failing(4, 3);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100000);
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.worker.reason() == status::handler_failed);
+    CHECK(s.db.record().at == 3);
+    CHECK(s.worker.last_failure().at == 4);
+    CHECK(s.worker.last_failure().attempts == 3);
+    REQUIRE(s.worker.retry_failed() == status::ok);
+    s.run_for(5000);
+    s.check_end();
+    CHECK(s.c.times[4] == 4);
+}
+
+TEST_CASE("G31 skip_failed gives up the event as a whole") {
+    shop s;
+    s.what.on_error = pj::error_policy::halt();
+    s.db.append(9, "Alpha");
+    s.b.says = failing(4, 1000);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(1000);
+    REQUIRE(s.worker.state() == pj::run_state::halted);
+    CHECK(s.worker.skip_failed(3) == status::not_halted);
+    REQUIRE(s.worker.skip_failed(4) == status::ok);
+    s.run_for(5000);
+    s.check_end({{"a", 4}, {"b", 4}, {"c", 4}});
+    CHECK(s.worker.counts().skipped == 1);
+    CHECK(s.worker.counts().scanned == 9);
+}
+
+TEST_CASE("G12 G17 a letter is part of the unit: offered again after a rollback, durable once") {
+    for (const bool inside : {true, false}) {
+        shop s;
+        s.db.letters_inside = inside;
+        s.what.on_error = pj::error_policy::retry_then_dead_letter(3);
+        s.db.append(8, "Alpha");
+        s.b.says = failing(2, 1000, pj::reject(3));
+        int refused = 0;
+        s.db.refuses_commit = [&](const database::tables& next, const database::tables&) {
+            return next.letters.count({"b", 2}) != 0 && next.records.at("p").at == 2 &&
+                   refused++ < 3;
+        };
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(100000);
+        s.check_end({{"b", 2}});
+        CHECK(s.db.letter_keys() == "b@2");
+        CHECK(s.b.times[2] == 1);
+        CHECK(refused == 4);
+        CHECK(s.worker.counts().lettered == 1);
+    }
+}
+
+TEST_CASE("G12 a letter that is not taken holds the event, and its handler is not run again") {
+    for (const auto how : {trouble::kind::failed, trouble::kind::pending, trouble::kind::throws,
+                           trouble::kind::illegal}) {
+#if !PROJECTIONS_EXCEPTIONS
+        if (how == trouble::kind::throws) continue;
+#endif
+        shop s;
+        s.what.on_error = pj::error_policy::dead_letter();
+        s.db.append(4, "Alpha");
+        s.a.says = failing(1, 1000, pj::reject(3));
+        bool is_refusing = true;
+        pj::dead_letter_sink sink;
+        struct refusing {
+            shop& of;
+            bool& on;
+            trouble::kind how;
+            uint32_t asked = 0;
+            status put(const pj::dead_letter& l) {
+                ++asked;
+                return on ? of.db.ends(how, status::ok) : of.db.put(l);
+            }
+        } box{s, is_refusing, how};
+        s.what.dead_letters = box;
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(3000);
+        CHECK(s.db.record().at == 0);
+        CHECK(s.a.times[1] == 1);
+        CHECK(box.asked > 2);
+        if (how != trouble::kind::pending) CHECK(box.asked < 12);       // backoff
+        is_refusing = false;
+        s.run_for(60000);
+        s.check_end({{"a", 1}});
+        CHECK(s.a.times[1] == 1);
+        CHECK(s.db.letter_keys() == "a@1");
+    }
+}
+
+TEST_CASE("G18 a commit that fails is narrowed down to one event before the policy speaks") {
+    for (const position poison : {0, 1, 4, 9, 17, 29}) {
+        for (int policy = 0; policy < 3; ++policy) {
+            CAPTURE(poison);
+            CAPTURE(policy);
+            shop s;
+            s.what.on_error = policy == 0   ? pj::error_policy::skip()
+                              : policy == 1 ? pj::error_policy::retry_then_dead_letter(2)
+                                            : pj::error_policy::retry(1);
+            s.db.append(30, "Alpha");
+            uint32_t alone = 0;
+            s.db.refuses_commit = [&](const database::tables& next, const database::tables& now) {
+                if (next.applied.count({"b", poison}) == 0) return false;
+                alone += next.records.at("p").at == poison &&
+                         (now.records.count("p") == 0 ? poison == 0
+                                                      : now.records.at("p").at == poison - 1);
+                return true;
+            };
+            REQUIRE(s.worker.start() == status::ok);
+            s.run_for(100000);
+            CHECK(s.worker.last_failure().at == poison);
+            CHECK(s.worker.last_failure().code == pj::code_uncommitted);
+            CHECK(s.worker.last_failure().handler.empty());
+            if (policy == 2) {
+                CHECK(s.worker.state() == pj::run_state::halted);
+                CHECK(s.worker.reason() == status::unit_of_work_failed);
+                CHECK(s.db.record().at == poison - 1);
+                CHECK(alone >= 2);
+                REQUIRE(s.worker.skip_failed(poison) == status::ok);
+                s.run_for(100000);
+            }
+            s.check_end({{"a", poison}, {"b", poison}, {"c", poison}});
+            CHECK(s.worker.counts().failed_calls == (policy == 0 ? 1 : policy == 1 ? 3 : 2));
+            CHECK(s.db.letter_keys() ==
+                  (policy == 1 ? "@" + std::to_string(poison) : std::string()));
+            CHECK(s.worker.counts().handled == 29);
+        }
+    }
+}
+
+TEST_CASE("G14 G18 a commit that fails for a while gives no event up") {
+    shop s;
+    s.what.on_error = pj::error_policy::retry(3);
+    s.db.append(30, "Alpha");
+    s.db.refuses_commit = [&](const database::tables&, const database::tables&) {
+        return s.now_ms < 200;
+    };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100000);
+    s.check_end();
+    CHECK(s.worker.counts().handled == 30);
+    CHECK(s.db.committed < 12);         // and the units grow again
+}
+
+TEST_CASE("G14 begin() and save() that fail are tried again with backoff and give no event up") {
+    for (const bool is_begin : {true, false}) {
+        shop s;
+        s.what.on_error = pj::error_policy::skip();
+        s.db.append(7, "Alpha");
+        bool works = false;
+        uint32_t asked = 0;
+        struct gate {
+            shop& of;
+            bool& works;
+            uint32_t& asked;
+            bool is_begin;
+            status begin() {
+                if (is_begin) ++asked;
+                return is_begin && !works ? status::failed : of.db.begin();
+            }
+            status commit() { return of.db.commit(); }
+            status rollback() { return of.db.rollback(); }
+            status load(pj::text key, pj::checkpoint& out) { return of.db.load(key, out); }
+            status save(pj::text key, const pj::checkpoint& next) {
+                if (!is_begin) ++asked;
+                return !is_begin && !works ? status::failed : of.db.save(key, next);
+            }
+        } between{s, works, asked, is_begin};
+        s.what.transaction = between;
+        s.what.checkpoints = between;
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(5000);
+        CHECK(s.last.state == pj::run_state::waiting);
+        CHECK(s.last.reason == (is_begin ? status::unit_of_work_failed : status::checkpoint_failed));
+        CHECK(asked > 3);
+        CHECK(asked < 9);               // 100, 200, 400, ...
+        CHECK(s.worker.counts().scanned == 0);
+        CHECK_FALSE(s.db.is_open());
+        works = true;
+        s.run_for(60000);
+        s.check_end();
+        CHECK(s.worker.counts().handled == 7);
+    }
+}
+
+TEST_CASE("G14 a commit whose answer is lost is recognised, and counted once") {
+    for (uint32_t at = 1; at < 40; ++at) {
+        shop s;
+        s.what.on_error = pj::error_policy::retry(3);
+        s.db.append(23, "Alpha");
+        s.db.troubles = {{at, trouble::kind::lost_answer}};
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(60000);
+        s.check_end();
+        CHECK(s.worker.counts().scanned == 23);
+    }
+}
+
+TEST_CASE("G15 G17 a pending handler keeps the unit open; then all commit together") {
+    shop s;
+    s.db.append(6, "Alpha");
+    int polls = 4;
+    std::vector<bool> resumed;
+    s.b.says = [&](const pj::context& c) {
+        if (c.event.at != 3) return pj::handled;
+        resumed.push_back(c.resumed);
+        return polls-- > 0 ? pj::pending : pj::handled;
+    };
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.db.is_open());
+    CHECK(s.last.state == pj::run_state::waiting);
+    CHECK(s.last.reason == status::pending);
+    CHECK(s.last.wait_ms == 10);
+    CHECK(s.worker.counts().scanned == 0);
+    CHECK(s.worker.scanned() == pj::before_first);
+    CHECK_FALSE(s.worker.has_processed(0));
+    s.run_for(100);
+    CHECK(s.db.begun == 2);             // 0 to 3, then the rest
+    CHECK(s.db.rolled_back == 0);
+    CHECK(resumed == std::vector<bool>{false, true, true, true, true});
+    CHECK(s.a.times[3] == 1);
+    s.check_end();
+}
+
+TEST_CASE("G15 G18 pending for longer than a unit may last: the others commit, it goes on alone") {
+    shop s;
+    s.db.append(6, "Alpha");
+    s.what.unit_ms_max = 500;
+    uint32_t begun_at = 0;
+    bool is_begun = false;
+    int starts = 0;
+    s.b.says = [&](const pj::context& c) {
+        if (c.event.at != 3) return pj::handled;
+        if (!c.resumed) {
+            ++starts;
+            is_begun = true;
+            begun_at = c.now_ms;
+        }
+        return is_begun && c.now_ms - begun_at >= 5000 ? pj::handled : pj::pending_for(50);
+    };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(400);
+    CHECK(s.db.record().at == pj::before_first);
+    s.run_for(300);
+    CHECK(s.db.record().at == 2);       // after 500 ms, not later
+    CHECK(s.worker.counts().handled == 3);
+    s.run_for(10000);
+    CHECK(starts == 2);
+    s.check_end();
+    CHECK(s.worker.counts().failed_calls == 0);
+}
+
+TEST_CASE("G27 a unit that waits is not slept over") {
+    shop s;
+    s.db.append(6, "Alpha");
+    s.what.unit_ms_max = 500;
+    s.b.says = [&](const pj::context& c) {
+        return c.event.at == 3 ? pj::pending_for(60000) : pj::handled;
+    };
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.last.wait_ms == 500);
+    s.now_ms += 500;
+    s.tick();
+    CHECK(s.db.record().at == pj::before_first);
+    CHECK_FALSE(s.db.is_open());
+    s.tick();
+    CHECK(s.db.record().at == 2);
+    s.tick();
+    CHECK(s.db.is_open());
+    CHECK(s.last.wait_ms == 60000);
+}
+
+TEST_CASE("G15 a pending begin, save, commit or rollback is asked again, and nothing is handled") {
+    for (uint32_t at = 1; at < 45; ++at) {
+        for (const uint32_t times : {1u, 3u}) {
+            shop s;
+            s.what.on_error = pj::error_policy::retry_then_skip(1);
+            s.db.append(12, "Alpha");
+            s.b.says = failing(7, 1);
+            for (uint32_t i = 0; i < times; ++i)
+                s.db.troubles.push_back({at + i, trouble::kind::pending});
+            REQUIRE(s.worker.start() == status::ok);
+            s.run_for(60000);
+            s.check_end();
+            CHECK(s.worker.counts().handled == 12);
+        }
+    }
+}
+
+TEST_CASE("G28 stop and pause end an open unit; the pending event is done again later") {
+    for (const bool is_stop : {true, false}) {
+        shop s;
+        s.db.append(6, "Alpha");
+        bool is_waiting = true;
+        s.b.says = [&](const pj::context& c) {
+            return c.event.at == 3 && is_waiting ? pj::pending : pj::handled;
+        };
+        REQUIRE(s.worker.start() == status::ok);
+        s.tick();
+        REQUIRE(s.db.is_open());
+        if (is_stop) s.worker.stop();
+        else s.worker.pause();
+        s.tick();
+        CHECK_FALSE(s.db.is_open());
+        if (is_stop) {
+            CHECK_FALSE(s.worker.running());
+            CHECK(s.worker.reason() == status::ok);
+            REQUIRE(s.worker.start() == status::ok);
+        } else {
+            s.run_for(100);
+            CHECK(s.last.state == pj::run_state::paused);
+            CHECK(s.last.wait_ms == pj::never);
+            CHECK_FALSE(s.db.is_open());
+            s.worker.resume();
+        }
+        is_waiting = false;
+        s.run_for(5000);
+        s.check_end();
+    }
+}
+
+TEST_CASE("G28 a commit that stays pending does not keep stop() for ever, and is reported") {
+    shop s;
+    s.db.append(6, "Alpha");
+    struct slow {
+        database& db;
+        status begin() { return db.begin(); }
+        status commit() { return status::pending; }
+        status rollback() { return db.rollback(); }
+    } units{s.db};
+    s.what.transaction = units;
+    s.what.stop_ms = 300;
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.last.reason == status::pending);
+    s.worker.stop();
+    s.run_for(299);
+    s.run_for(100);
+    CHECK_FALSE(s.worker.running());
+    CHECK(s.worker.reason() == status::checkpoint_failed);
+    CHECK(s.db.record().at == pj::before_first);
+    CHECK_FALSE(s.db.is_open());
+}
+
+TEST_CASE("G31 reset and set_position drop an open unit") {
+    for (const bool is_reset : {true, false}) {
+        shop s;
+        s.db.append(6, "Alpha");
+        bool is_waiting = true;
+        s.b.says = [&](const pj::context& c) {
+            return c.event.at == 3 && is_waiting ? pj::pending : pj::handled;
+        };
+        REQUIRE(s.worker.start() == status::ok);
+        s.tick();
+        REQUIRE(s.db.is_open());
+        if (is_reset) REQUIRE(s.worker.reset(1) == status::ok);
+        else REQUIRE(s.worker.set_position(pj::before_first, 1) == status::ok);
+        is_waiting = false;
+        s.run_for(5000);
+        CHECK(s.db.record().at == 5);
+        CHECK(s.db.applied("a", 1) == 0);
+        CHECK(s.db.applied("a", 2) == 1);
+        CHECK(s.worker.counts().handled == 4);
+        CHECK(s.db.begun == s.db.committed + s.db.rolled_back);
+    }
+}
+
+TEST_CASE("G17 what cannot be decoded, is unknown or filtered has its outcome in the unit") {
+    shop s;
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.what.on_unknown = pj::unknown_types::fail;
+    s.what.filter = {[](void*, const pj::stored_event& e) { return e.at != 6; }, &s};
+    s.db.append(2, "Alpha").append("Alpha", "broken").append(1, "Beta").append("Gamma");
+    s.db.append(3, "Alpha");
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(5000);
+    CHECK(s.db.letter_keys() == "@2 @4");
+    CHECK(s.worker.counts().lettered == 2);
+    CHECK(s.worker.counts().filtered == 1);
+    CHECK(s.worker.counts().handled == 5);
+    CHECK(s.db.record().at == 7);
+}
+
+TEST_CASE("an event that vanishes while it is held, and one that changes") {
+    for (const bool is_pending : {true, false}) {
+        shop s;
+        s.what.on_error = pj::error_policy::retry(5);
+        s.db.append(6, "Alpha");
+        s.b.says = [&](const pj::context& c) {
+            return c.event.at != 3 ? pj::handled : is_pending ? pj::pending : pj::fail();
+        };
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(50);
+        s.db.events.erase(3);
+        s.run_for(5000);
+        s.check_end();
+        CHECK(s.worker.counts().vanished == 1);
+        CHECK(s.worker.counts().handled == 5);
+        CHECK(s.db.applied("a", 3) == 0);       // its first handler's effect went with the unit
+    }
+}
+
+TEST_CASE("G29 a unit of work that is not whole, and one for a model in RAM, are refused") {
+    shop s;
+    s.what.volatile_model = true;
+    CHECK(s.worker.start() == status::bad_unit_of_work);
+    s.what.volatile_model = false;
+    s.what.transaction.commit = nullptr;
+    CHECK(s.worker.start() == status::no_unit_of_work);
+    s.what.transaction = s.db;
+    s.what.transaction.rollback = nullptr;
+    CHECK(s.worker.start() == status::no_unit_of_work);
+    s.what.transaction = s.db;
+    s.what.transaction.begin = nullptr;
+    CHECK(s.worker.start() == status::no_unit_of_work);
+    s.what.transaction = {};
+    CHECK(s.worker.start() == status::ok);
+}
+
+TEST_CASE("G17 the power fails before or after any call; what is durable is whole, then all is there") {
+    const pj::error_policy policies[] = {
+        pj::error_policy::skip(), pj::error_policy::retry_then_skip(1),
+        pj::error_policy::dead_letter(), pj::error_policy::retry_then_dead_letter(2)};
+    for (int policy = 0; policy < 4; ++policy) {
+        for (const auto how : {trouble::kind::dies_before, trouble::kind::dies_after}) {
+            for (uint32_t at = 1, is_over = 0; is_over == 0; ++at) {
+                REQUIRE(at < 1000);
+                CAPTURE(policy);
+                CAPTURE(at);
+                shop s;
+                s.what.on_error = policies[policy];
+                s.what.batch = 5;
+                s.db.append(4, "Alpha").append(2, "Beta").append(5, "Alpha");
+                s.b.says = [](const pj::context& c) {
+                    return c.event.at == 2 ? pj::fail(1) : pj::handled;
+                };
+                s.a.says = [](const pj::context& c) {
+                    return c.event.at == 5 ? pj::reject(1) : pj::handled;
+                };
+                s.db.troubles = {{at, how}};
+                REQUIRE(s.worker.start() == status::ok);
+                s.run_for(3000);
+                is_over = s.db.dead ? 0 : 1;
+                s.db.troubles.clear();
+                s.db.boot();
+                pj::worker next{s.what};
+                REQUIRE(next.start() == status::ok);
+                for (int ticks = 0; ticks < 200 && s.db.record().at < s.db.newest(); ++ticks)
+                    s.now_ms += next.tick(s.now_ms).wait_ms;
+                CHECK(s.db.record().at == s.db.newest());
+                CHECK(s.db.letter_keys() == (policy >= 2 ? "a@5 b@2" : ""));
+                for (const auto& [key, n] : s.db.durable.put_twice) CHECK(n == 0);
+                for (const auto& [where, e] : s.db.events) {
+                    CHECK(s.db.applied("a", where) == (where == 5 ? 0 : 1));
+                    if (e.type == "Alpha") CHECK(s.db.applied("b", where) == (where == 2 ? 0 : 1));
+                    if (e.type == "Alpha") CHECK(s.db.applied("c", where) == 1);
+                }
+            }
+        }
+    }
+}
+
+TEST_CASE("G17 G18 any call answers oddly, any two do; what is durable is whole, then all is there") {
+    constexpr trouble::kind kinds[] = {trouble::kind::failed, trouble::kind::lost_answer,
+                                       trouble::kind::pending, trouble::kind::illegal,
+                                       trouble::kind::wrong,
+#if PROJECTIONS_EXCEPTIONS
+                                       trouble::kind::throws
+#endif
+    };
+    for (const trouble::kind one : kinds) {
+        for (const trouble::kind two : kinds) {
+            for (uint32_t at = 1; at < 60; at += 1) {
+                CAPTURE(at);
+                shop s;
+                s.what.on_error = pj::error_policy::retry_then_dead_letter(9);
+                s.what.batch = 5;
+                s.db.append(3, "Alpha").append(2, "Beta").append(3, "Alpha");
+                s.c.says = [](const pj::context& c) {
+                    return c.event.at == 2 ? pj::reject(1) : pj::handled;
+                };
+                s.db.troubles = {{at, one}, {at + 1 + at % 4, two}};
+                REQUIRE(s.worker.start() == status::ok);
+                s.run_for(30000);
+                if (s.worker.state() == pj::run_state::halted) {    // a save that was not true
+                    CHECK(s.worker.reason() == status::checkpoint_conflict);
+                    REQUIRE(s.worker.retry_failed() == status::ok);
+                    s.run_for(30000);
+                }
+                s.check_end({{"c", 2}});
+                CHECK(s.db.letter_keys() == "c@2");
+                CHECK(s.worker.counts().failed_calls >= 1);
+            }
+        }
+    }
+}
+
+TEST_CASE("a unit of work by hand") {
+    shop s;
+    s.db.append(3, "Beta");
+    pj::unit_of_work by_hand;
+    by_hand.self = &s.db;
+    by_hand.begin = [](void* self) { return static_cast<database*>(self)->begin(); };
+    by_hand.commit = [](void* self) { return static_cast<database*>(self)->commit(); };
+    by_hand.rollback = [](void* self) { return static_cast<database*>(self)->rollback(); };
+    s.what.transaction = by_hand;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    s.check_end();
+    CHECK(s.db.committed == 1);
+}
