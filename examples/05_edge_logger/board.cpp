@@ -48,7 +48,7 @@ void reset() {
     board::leave(main());
 }
 void sys_tick() { milliseconds = milliseconds + 1; }
-void bark() { for (;;) {} }                      // the watchdog's NMI; its reset follows
+void bark() { for (;;) __asm__ volatile("wfi"); }                      // the watchdog's NMI; its reset follows
 void fault() { board::leave(99); }
 
 __attribute__((section(".vectors"), used)) const void* const vectors[16] = {
@@ -79,14 +79,14 @@ void print(uint32_t number) {
 void leave(int status) {
     const uint32_t how[] = {0x20026, static_cast<uint32_t>(status)};    // application exit
     semihost(0x20, how);                                                // SYS_EXIT_EXTENDED
-    for (;;) {}
+    for (;;) __asm__ volatile("wfi");
 }
 
 uint32_t now_ms() { return milliseconds; }
 
 void restart() {
     at_address(0xE000ED0C) = 0x05FA0004;        // AIRCR.SYSRESETREQ
-    for (;;) {}
+    for (;;) __asm__ volatile("wfi");
 }
 
 // The CMSDK watchdog counts down twice: the first time it interrupts, the second it resets.

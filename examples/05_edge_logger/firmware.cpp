@@ -26,7 +26,7 @@ namespace pj = projections;
 void power_fails();
 using chip_type = nor_flash<1024, 16, power_fails>;
 
-constexpr uint32_t fresh = 0, in_use = 0x10661065;
+constexpr uint32_t in_use = 0x10661065;
 constexpr uint32_t power_cuts = 400;
 constexpr uint32_t evil = 333;          // the number of the event that hangs
 
@@ -50,7 +50,7 @@ void power_fails() {
     beyond_reset.is_cut = true;
     board::restart();
 }
-void hang() { for (;;) {} }
+void hang() { for (;;) static_cast<void>(board::now_ms()); }
 
 uint32_t next_random() {
     return beyond_reset.random = beyond_reset.random * 1664525u + 1013904223u;
@@ -59,10 +59,11 @@ uint32_t next_random() {
 /// Called first after each reset. Answers what the run follows.
 pj::start_cause power_up(beyond& all) {
     if (all.state != in_use) {
-        all = beyond{};
         all.chip.make(1);
-        all.state = in_use;
+        all.notes = {};
+        all.cut = all.crashes = all.random = 0;
         all.is_cut = true;
+        all.state = in_use;
     }
     const bool is_crash = !all.is_cut;
     if (is_crash) ++all.crashes;

@@ -35,6 +35,7 @@ template<uint32_t SectorBytes, uint32_t Sectors, void (*PowerFails)()> struct no
         for (uint8_t& bits : weak_) bits = 0;
         for (uint32_t& one : erases) one = 0;
         programs = 0;
+        is_whole_ = is_steady_ = false;
         random_ = seed * 2u + 1u;
         power_up(0, tear::nothing);
     }
