@@ -1421,14 +1421,14 @@ struct projection {
     const gap_guard* gaps = nullptr;    ///< positions are dense, and may become visible late
 
     // pace
-    uint32_t batch = 100;               ///< events at most in one tick
+    uint32_t batch = 100;               ///< events at most in one tick; save.every_events limits it
     uint32_t tick_ms_max = 0; ///< begins no event after so long; 0: no limit; needs `clock`
     uint32_t poll_ms = 1000;  ///< wait at the end of the log; `never` if appending calls wake()
     uint32_t pending_ms = 10; ///< wait after `pending`; `never` if completing calls wake()
     save_rule save{};
     uint32_t unsaved_max = 0;           ///< events unsaved because saving fails; 0: ten batches
     uint32_t stop_ms = 5000;            ///< stop() gives up saving after so long
-    uint32_t unit_ms_max = 1000;        ///< a unit of work with other events waits for a pending one
+    uint32_t unit_ms_max = 1000;        ///< a unit of work waits so long for one pending event
 
     // selection
     begin_at first_start = begin_at::the_beginning;
@@ -1710,8 +1710,8 @@ protected:
     constexpr engine(const projection& what, const detail::role& as)
         : what_(&what), role_(&as), moved_back_(0), save_doubtful_(0), yields_(0), unconfirmed_(0),
           lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), wakeable_(0),
-          halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0), worst_(detail::outcome::handled),
-          careful_(0), blames_(0) {}
+          halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0),
+          worst_(detail::outcome::handled), careful_(0), blames_(0) {}
     ~engine() = default;
 
     inline status set_position(position expected, position next);
@@ -4714,6 +4714,10 @@ inline status engine::reset(position to) {
     if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
     if (!loaded_) return status::not_loaded;
     if (is_refused() || !may_save() || to < before_first) return status::conflict;
+    if (end_reason_ == status::log_replaced) {      // the log that is there now is meant
+        record_.log_id = 0;
+        record_.replayed_through = before_first;
+    }
     go_to(to);
     go_on();
     return status::ok;
@@ -4755,7 +4759,9 @@ inline bool crash_guard::allows(engine& e, detail::delivery& d) {
     const position at = d.event->at;
     if (at > r.suspect) {
         if (r.suspect != before_first) r.crashes = 0;
-        r.suspect = --e.careful_ != 0 ? at : before_first;
+        // What a volatile model reads again comes before anything that may have been in work.
+        if (!e.what_->volatile_model || at > r.replayed_through) --e.careful_;
+        r.suspect = e.careful_ != 0 ? at : before_first;
         e.blames_ = 0;
         e.save_first_ = true;
         return false;
@@ -5300,8 +5306,8 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
         PROJECTIONS_CATCH_ { d.is_hopeless = true; }
     }
     event.at = has_offset ? message.at : at_ + 1;
-    const receive_result result = has_offset || is_same_message(event) ? handle(event, d, has_offset)
-                                : receive_result{receipt::hold, what_->pending_ms, why_};
+    receive_result result{receipt::hold, what_->pending_ms, why_};
+    if (has_offset || is_same_message(event)) result = handle(event, d, has_offset);
     ticking_ = false;
     return result;
 }

@@ -262,3 +262,21 @@ TEST_CASE("G5 bounds are asked after load, after every wait and after an empty r
     CHECK(s.log.bounds_count == 4);
     CHECK(s.w.called() == "a0 a1 a2 a3");
 }
+
+TEST_CASE("G31 reset() accepts the log that has taken the place of the checkpoint's") {
+    setup s;
+    s.log.log_id = 11;
+    s.log.append(3, "Beta");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(1500);
+    s.log.log_id = 12;
+    s.log.rows.clear();
+    s.log.append(2, "Beta");
+    s.run_for(3000);
+    REQUIRE(s.worker.reason() == status::log_replaced);
+    REQUIRE(s.worker.reset() == status::ok);
+    s.run_for(3000);
+    CHECK(s.worker.state() == pj::run_state::idle);
+    CHECK(s.w.calls.size() == 5);
+    CHECK(s.stored().log_id == 12);
+}

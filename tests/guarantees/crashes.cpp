@@ -232,3 +232,22 @@ TEST_CASE("without a guard a crash changes nothing") {
     CHECK(d.saved.size() <= 4);
     CHECK(d.record().crashes == 0);
 }
+
+TEST_CASE("G32 a volatile model finds it, however many events it has to read before") {
+    guarded d(3);
+    d.what.volatile_model = true;
+    d.what.unsaved_max = 10;
+    d.append(40);
+    REQUIRE_FALSE(d.crashes(pj::start_cause::clean));
+    d.append(5);
+    d.poison = d.newest() - 3;
+    REQUIRE(d.crashes(pj::start_cause::clean));
+    uint32_t crashes = 1;
+    while (d.crashes(pj::start_cause::crash)) {
+        ++crashes;
+        REQUIRE(crashes < 20);
+    }
+    CHECK(crashes == 4);
+    CHECK(d.given_up.size() == 1);
+    CHECK(d.record().at == d.newest());
+}
