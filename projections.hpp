@@ -508,6 +508,7 @@ enum class [[nodiscard]] status : uint8_t {
     unknown_type,
     dead_letter_failed,         ///< the sink does not take a letter
     unit_of_work_failed,        ///< begin() or commit() fails
+    sequences_full,             ///< letter_sequences: no room for another one
 
     // checkpoint
     checkpoint_failed = 3 << 5, ///< load or save fails
@@ -606,6 +607,8 @@ inline constexpr uint32_t code_thrown = 0x0FFFFFFFu;
 inline constexpr uint32_t code_crashed = 0x0FFFFFFEu;
 /// The code of a failure of no handler: the unit of work of this event alone cannot be committed.
 inline constexpr uint32_t code_uncommitted = 0x0FFFFFFDu;
+/// The code of a letter for which no handler was called: an earlier one of its sequence waits.
+inline constexpr uint32_t code_sequenced = 0x0FFFFFFCu;
 
 // ---------------------------------------------------------------------------------------- >>events
 
@@ -891,6 +894,8 @@ private:
 // An answer that a port may not give counts as `failed`.
 
 class visitor;
+class sequences_of;
+namespace detail { struct sequence_hooks; }
 
 /// One of `count` parts of the aggregates.
 struct partition {
@@ -903,6 +908,8 @@ namespace detail {
 inline bool look_at_bounds(engine& e);
 struct unit_keeper;
 struct unit_code { static const unit_keeper keeper; };
+struct sequence_keeper;
+struct sequence_code { static const sequence_keeper keeper; };
 
 /// An optional function of a port, and with it a pointer to the code that needs it: what no port
 /// has is not linked. Made from a function or a lambda without captures; calls and compares as the
@@ -1082,16 +1089,77 @@ struct failure {
 /// The letter's key is (projection, partition, handler, event.at, rebuild).
 using dead_letter = failure;
 
+/// The letters of one handler about one aggregate, in the order of their positions.
+struct letter_sequence {
+    text projection;
+    uint32_t partition;
+    uint32_t rebuild;
+    text handler;               ///< empty: letters that are no handler's, and so of all
+    text aggregate_id;
+};
+
+/// Given to dead_letter_sink::first; valid until it returns.
+class letter_visitor {
+public:
+    /// The letter's event as it was, and how many attempts the letter speaks of.
+    inline void operator()(const stored_event& event, uint32_t attempts);
+    letter_visitor(const letter_visitor&) = delete;
+    letter_visitor& operator=(const letter_visitor&) = delete;
+
+private:
+    friend struct detail::sequence_hooks;
+    letter_visitor(void (*then)(letter_visitor& me, const stored_event& event), engine& of,
+                   const letter_sequence& about)
+        : then_(then), engine_(&of), about_(&about) {}
+    void (*then_)(letter_visitor& me, const stored_event& event);
+    engine* engine_;
+    const letter_sequence* about_;
+    position at_ = before_first;
+    uint32_t attempts_ = 0;
+    verdict said_ = handled;
+    status answer_ = status::ok;
+};
+/// Given to dead_letter_sink::sequences; valid until it returns.
+class sequence_visitor {
+public:
+    /// False: stop.
+    [[nodiscard]] inline bool operator()(text handler, text aggregate_id);
+    sequence_visitor(const sequence_visitor&) = delete;
+    sequence_visitor& operator=(const sequence_visitor&) = delete;
+
+private:
+    friend struct detail::sequence_hooks;
+    explicit sequence_visitor(engine& of) : engine_(&of) {}
+    engine* engine_;
+    bool fits_ = true;
+};
+
+namespace detail {
+using first_function =
+    linking_function<status (*)(void* self, const letter_sequence& of, letter_visitor& show),
+                     const sequence_keeper*, &sequence_code::keeper>;
+} // namespace detail
+
 /// Where events go that were given up on.
 struct dead_letter_sink {
     /// Keeps the letter durably, and again without harm: after a crash it may be given twice, and
     /// after a rollback it is. MUST NOT need a lock that read() holds. Answers ok, pending or
     /// failed; it is offered until it is taken.
     status (*put)(void* self, const dead_letter& letter) = nullptr;
+
+    // For letter_sequences, else not needed. Each answers ok, pending or failed.
+
+    /// Shows the letter with the lowest position of a sequence, or nothing if there is none.
+    detail::first_function first{};     // status (*)(void* self, sequence, show)
+    /// Takes one letter away; without harm if it is gone.
+    status (*evict)(void* self, const letter_sequence& of, position at) = nullptr;
+    /// Shows handler and aggregate of every sequence that has letters, of this projection,
+    /// partition and rebuild, each once, until the visitor says stop.
+    status (*sequences)(void* self, const letter_sequence& of, sequence_visitor& show) = nullptr;
     void* self = nullptr;
 
     constexpr dead_letter_sink() = default;
-    /// From an object with `put`, or a callable.
+    /// From an object with `put`, and perhaps `first`, `evict` and `sequences`; or from a callable.
     template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>> = 0>
     constexpr dead_letter_sink(T&& sink);
 };
@@ -1349,6 +1417,83 @@ private:
     bool (*passes_)(engine& e, position at) = &passes;
 };
 
+namespace detail {
+
+/// A sequence of which letters wait.
+struct blocked_sequence {
+    uint64_t key;               // of handler and aggregate; 0: this place is free
+    uint32_t partition;
+    uint32_t resumed;           // handlers that are pending in a redelivery
+};
+inline status redeliver(engine& e, text handler, text aggregate_id);
+inline void release(const engine& e, text handler, text aggregate_id);
+inline bool is_blocked(const engine& e, text handler, text aggregate_id);
+
+} // namespace detail
+
+/// Keeps the order of an aggregate where one of its events had to be given up: once a handler has
+/// a letter about an aggregate, later events of that aggregate become letters of this handler, too,
+/// untried and in order (code_sequenced), until all of them are redelivered or the sequence is
+/// released. Other handlers see them as ever, and events without an aggregate are not concerned.
+///
+/// At most N sequences at a time: an event that needs one more is held (sequences_full is told to
+/// the observer), and so is everything after it. What waits is read from the letters' store when a
+/// checkpoint was loaded, so it survives a restart and moves with a partition. Name it in
+/// projection::sequences; the letters' store needs first(), evict() and sequences(). One serves all
+/// engines of a description that run in one thread, and must outlive them.
+template<size_t N> class letter_sequences {
+    static_assert(N > 0 && N < never, "projections: letter_sequences without a place");
+
+public:
+    constexpr letter_sequences() = default;
+    letter_sequences(const letter_sequences&) = delete;
+    letter_sequences& operator=(const letter_sequences&) = delete;
+
+    /// Gives the first letter's event to its handler again; in a unit of work, if there is one.
+    /// Handled: the letter is evicted. Failed: it stays, with the new code and one attempt more,
+    /// and so do those behind it. Never moves the checkpoint. Not from inside a callback.
+    /// Pre: `e` is of a projection that names this table.
+    /// Returns: more, one is done, call again for the next; ok, none is left and the sequence is
+    /// released; pending, a port or the handler is, or the engine has a unit open: tick, then call
+    /// again; handler_failed, decode_failed, unknown_type; failed, dead_letter_failed,
+    /// unit_of_work_failed; not_loaded, lease_held; reentered.
+    status redeliver(engine& e, text handler, text aggregate_id) {
+        return detail::redeliver(e, handler, aggregate_id);
+    }
+    /// Later events of the sequence are tried again. Its letters stay where they are, and whether
+    /// they still matter is the caller's to know.
+    void release(const engine& e, text handler, text aggregate_id) {
+        detail::release(e, handler, aggregate_id);
+    }
+    bool is_blocked(const engine& e, text handler, text aggregate_id) const {
+        return detail::is_blocked(e, handler, aggregate_id);
+    }
+    /// How many sequences wait.
+    size_t size() const {
+        size_t used = 0;
+        for (const detail::blocked_sequence& one : places_) used += one.key != 0 ? 1u : 0u;
+        return used;
+    }
+
+private:
+    friend class sequences_of;
+    detail::blocked_sequence places_[N]{};
+};
+
+/// The table that a projection names; made implicitly.
+class sequences_of {
+public:
+    constexpr sequences_of() = default;
+    template<size_t N> constexpr sequences_of(letter_sequences<N>& table)
+        : places_(table.places_), count_(N) {}
+
+private:
+    friend class engine;
+    friend struct detail::sequence_hooks;
+    detail::blocked_sequence* places_ = nullptr;
+    size_t count_ = 0;
+};
+
 /// What start() follows.
 enum class start_cause : uint8_t { clean, crash };
 
@@ -1405,6 +1550,7 @@ struct projection {
     // optional ports
     unit_of_work transaction{};         ///< effects, letters and checkpoint together or not at all
     dead_letter_sink dead_letters{};
+    sequences_of sequences{};           ///< letter_sequences: keep the order of each aggregate
     observer observe{};
     bool observe_handled = false;       ///< tell the observer of every single event, too
     /// Milliseconds: the clock that tick() is given. For tick() without an argument, tick_ms_max
@@ -1551,8 +1697,8 @@ enum class saving : uint8_t {
 enum class unit : uint8_t { none, over, open, bare };
 /// Whether the lease is ours; over: the time until its margin has passed, or it was refused.
 enum class leasing : uint8_t { none, ours, over };
-/// Whether bounds() must be asked before the next read.
-enum class asking : uint8_t { none, again, first };
+/// Whether bounds() must be asked before the next read; letters: and what sequences wait.
+enum class asking : uint8_t { none, again, first, letters };
 
 /// What one kind of engine does in its own way. In read-only memory, one per kind, so that an
 /// engine pays one pointer, and only the kinds that are used are linked. nullptr: as the worker
@@ -1609,6 +1755,14 @@ struct unit_keeper {
     bool (*leave)(engine& e);                   // before the run ends; false: not yet
 };
 
+/// What an engine with letter_sequences does besides.
+struct sequence_keeper {
+    status (*validate)(const projection& p);
+    bool (*recall)(engine& e);                  // what waits; false: not now
+    bool (*reserve)(engine& e, const failure& f);       // before a letter; false: no room
+    void (*divert)(engine& e, delivery& d);     // takes out of its handlers those that wait
+};
+
 /// A key that the library spells: the projection's name and `_p{index}` or `_partitions`.
 class key_buffer {
 public:
@@ -1625,6 +1779,7 @@ struct sink_hooks;
 struct replay_hooks;
 struct partition_hooks;
 struct unit_hooks;
+struct sequence_hooks;
 
 } // namespace detail
 
@@ -1732,6 +1887,7 @@ private:
     friend struct detail::partition_hooks;
     friend struct detail::lease_hooks;
     friend struct detail::unit_hooks;
+    friend struct detail::sequence_hooks;
 
     enum class stage : uint8_t { stopped, loading, working, ending, halted };
     static constexpr uint8_t pause_on = 1;
@@ -1752,6 +1908,8 @@ private:
     const detail::lease_keeper& keeper() const { return *what_->lease->keeper_; }
     bool has_units() const { return what_->transaction.begin != nullptr; }
     const detail::unit_keeper& units() const { return *what_->transaction.begin.code_; }
+    bool has_sequences() const { return what_->sequences.places_ != nullptr; }
+    const detail::sequence_keeper& sequences() const { return *what_->dead_letters.first.code_; }
     bool is_in_unit() const { return unit_ >= detail::unit::open; }
     inline bool may_begin();
     bool is_fenced() const { return lease_ == detail::leasing::over; }
@@ -2330,7 +2488,8 @@ constexpr const char* to_string(status s) {
     const char* const groups[] = {
         "ok\0pending\0failed\0more\0trimmed\0conflict\0",
         "stopped\0paused\0reentered\0already_started\0not_loaded\0not_halted\0",
-        "handler_failed\0decode_failed\0unknown_type\0dead_letter_failed\0unit_of_work_failed\0",
+        "handler_failed\0decode_failed\0unknown_type\0dead_letter_failed\0unit_of_work_failed\0"
+        "sequences_full\0",
         "checkpoint_failed\0checkpoint_corrupt\0checkpoint_conflict\0checkpoint_ahead\0"
         "partition_count_changed\0rebuild_unfinished\0partial_record\0",
         "store_failed\0store_unordered\0log_trimmed\0log_replaced\0event_changed\0log_gap\0",
@@ -2579,6 +2738,7 @@ struct delivery {
     bool replaying = false;
     bool trouble = false;           // somebody answered anything but handled
     bool is_hopeless = false;       // no handler sees it: unreadable, or a crash_guard blames it
+    bool is_letter = false;         // redelivered: what it comes to is not the engine's
     failure_kind why = failure_kind::decode;
 
     delivery() = default;
@@ -2602,14 +2762,15 @@ struct delivery {
     PROJECTIONS_COLD_ void answered(uint32_t bit, verdict v) {
         trouble = true;
         if (first_trouble == handled) first_trouble = v;
-        if (from != nullptr) from->answered(*this, bit, v);
+        if (from != nullptr && !is_letter) from->answered(*this, bit, v);
     }
     /// The event could not be decoded for the handlers of these bits.
     PROJECTIONS_COLD_ void undecodable(uint32_t bits) {
         trouble = true;
         if (first_trouble == handled) first_trouble = reject();
         bits &= mask | rest;
-        if (from != nullptr) from->failed(*this, bits, no_handler, failure_kind::decode, 0);
+        if (from != nullptr && !is_letter)
+            from->failed(*this, bits, no_handler, failure_kind::decode, 0);
         mask &= ~bits;
         rest &= ~bits;
     }
@@ -3585,6 +3746,13 @@ template<class T> inline constexpr bool can_unsubscribe<T, when<is_same<
 template<class T, class = void> inline constexpr bool can_put = false;
 template<class T> inline constexpr bool can_put<T, when<is_same<
     decltype(declval<T&>().put(declval<const dead_letter&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool keeps_sequences = false;
+template<class T> inline constexpr bool keeps_sequences<T, when<
+    is_same<decltype(declval<T&>().first(declval<const letter_sequence&>(),
+                                         declval<letter_visitor&>())), status> &&
+    is_same<decltype(declval<T&>().evict(declval<const letter_sequence&>(), position{})), status> &&
+    is_same<decltype(declval<T&>().sequences(declval<const letter_sequence&>(),
+                                             declval<sequence_visitor&>())), status>>> = true;
 template<class T, class = void> inline constexpr bool can_take_letter = false;
 template<class T> inline constexpr bool can_take_letter<T, when<is_same<
     decltype(declval<T&>()(declval<const dead_letter&>())), status>>> = true;
@@ -3720,6 +3888,18 @@ constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of
         put = [](void* object, const dead_letter& letter) -> status {
             return static_cast<sink_type*>(object)->put(letter);
         };
+        if constexpr (detail::keeps_sequences<sink_type>) {
+            first = [](void* object, const letter_sequence& of, letter_visitor& show) -> status {
+                return static_cast<sink_type*>(object)->first(of, show);
+            };
+            evict = [](void* object, const letter_sequence& of, position at) -> status {
+                return static_cast<sink_type*>(object)->evict(of, at);
+            };
+            sequences = [](void* object, const letter_sequence& of,
+                           sequence_visitor& show) -> status {
+                return static_cast<sink_type*>(object)->sequences(of, show);
+            };
+        }
     } else if constexpr (detail::can_take_letter<sink_type>) {
         put = [](void* object, const dead_letter& letter) -> status {
             return (*static_cast<sink_type*>(object))(letter);
@@ -3844,6 +4024,10 @@ inline status engine::validate() const {
     if (p.batch == 0 || p.batch > batch_max) return status::bad_batch;
     if (p.save.every_events == 0) return status::bad_save_rule;
     if (p.delays.multiplier == 0 || p.delays.jitter_percent > 100) return status::bad_backoff;
+    if (has_sequences() && (p.dead_letters.first == nullptr ||
+                            sequences().validate(p) != status::ok)) {
+        return status::no_dead_letter_sink;
+    }
     const status fault = has_units()                   ? units().validate(p)
                        : p.transaction.commit != nullptr ? status::no_unit_of_work : status::ok;
     return fault == status::ok && p.lease != nullptr ? keeper().validate(p) : fault;
@@ -4095,7 +4279,7 @@ inline void engine::adopt(checkpoint& found) {
     }
     if (p.crashes != nullptr) p.crashes->loaded_(*this);
     loaded_ = true;
-    asking_ = detail::asking::first;
+    asking_ = has_sequences() ? detail::asking::letters : detail::asking::first;
     stage_ = stage::working;
 }
 
@@ -4155,6 +4339,7 @@ inline bool detail::look_at_bounds(engine& e) { return e.compare_bounds(); }
 
 inline bool engine::look_at_bounds() {
     const detail::bounds_function& bounds = what_->log.bounds;
+    if (asking_ == detail::asking::letters && !sequences().recall(*this)) return false;
     return asking_ == detail::asking::none || bounds == nullptr || bounds.code_(*this);
 }
 
@@ -4302,7 +4487,8 @@ inline bool engine::read(uint32_t limit, bool closely) {
     if (is_holding()) wanted = 1;
     closely = closely || is_holding() || p.filter || p.tick_ms_max != 0 ||
                          record_.replayed_through > at_ || p.observe_handled || careful_ != 0 ||
-                         p.lease != nullptr || p.gaps != nullptr || role_->is_ours != nullptr;
+                         p.lease != nullptr || p.gaps != nullptr || role_->is_ours != nullptr ||
+                         has_sequences();
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {
@@ -4440,6 +4626,7 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
         failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
     }
     const bool is_called = d.mask != 0 || is_holding();
+    if (has_sequences()) sequences().divert(*this, d);
     if (p.lease != nullptr) keeper().call(*this, d, route);
     else if (d.mask != 0) route.call(p.handlers.self, d);
     return is_called ? outcome::handled : is_known ? outcome::unhandled : outcome::unknown;
@@ -4639,6 +4826,7 @@ inline bool engine::put_letter(const failure& f) {
     status s = status::ok;
     if (!may_begin()) return false;
     if (sink.put == nullptr) role_->reject(*this);
+    else if (has_sequences() && !sequences().reserve(*this, f)) s = status::sequences_full;
     else s = detail::ask([&]() { return sink.put(sink.self, f); });
     if (s == status::ok) {
         letter_failures_ = 0;
@@ -4652,7 +4840,8 @@ inline bool engine::put_letter(const failure& f) {
     } else {
         letter_failures_ = detail::increased(letter_failures_);
         letter_in_ = delay(letter_failures_);
-        notify(notice_kind::letter_failed, status::dead_letter_failed, &f);
+        notify(notice_kind::letter_failed,
+               s == status::sequences_full ? s : status::dead_letter_failed, &f);
     }
     return false;
 }
@@ -5178,6 +5367,240 @@ inline const detail::unit_keeper detail::unit_code::keeper{
     &unit_hooks::enter, &unit_hooks::next_pass, &unit_hooks::hold, &unit_hooks::failed,
     &unit_hooks::is_done, &unit_hooks::finish, &unit_hooks::settle,
     &unit_hooks::count, &unit_hooks::drop, &unit_hooks::leave};
+
+// ---- the sequences of letters
+
+namespace detail {
+
+struct sequence_hooks {
+    static status validate(const projection& p) {
+        const dead_letter_sink& sink = p.dead_letters;
+        return sink.put != nullptr && sink.evict != nullptr && sink.sequences != nullptr
+                   ? status::ok : status::no_dead_letter_sink;
+    }
+
+    /// FNV-1a, 64 bits, of handler and aggregate; the byte between them is in no UTF-8 text.
+    static uint64_t key_of(text handler, text aggregate_id) {
+        uint64_t hash = 14695981039346656037u;
+        const auto mix = [&](unsigned char c) { hash = (hash ^ c) * 1099511628211u; };
+        for (const char c : handler) mix(static_cast<unsigned char>(c));
+        mix(0xFF);
+        for (const char c : aggregate_id) mix(static_cast<unsigned char>(c));
+        return hash != 0 ? hash : 1;
+    }
+    static blocked_sequence* find(const engine& e, text handler, text aggregate_id) {
+        const sequences_of& table = e.what_->sequences;
+        const uint64_t key = key_of(handler, aggregate_id);
+        for (size_t i = 0; i < table.count_; ++i) {
+            blocked_sequence& one = table.places_[i];
+            if (one.key == key && one.partition == e.part().index) return &one;
+        }
+        return nullptr;
+    }
+    /// False: there is no room.
+    static bool block(const engine& e, text handler, text aggregate_id) {
+        const sequences_of& table = e.what_->sequences;
+        if (aggregate_id.empty() || find(e, handler, aggregate_id) != nullptr) return true;
+        for (size_t i = 0; i < table.count_; ++i) {
+            if (table.places_[i].key != 0) continue;
+            table.places_[i] = {key_of(handler, aggregate_id), e.part().index, 0};
+            return true;
+        }
+        return false;
+    }
+    static bool reserve(engine& e, const failure& f) {
+        return block(e, f.handler, f.event.aggregate_id);
+    }
+
+    static letter_sequence sequence_of(const engine& e, text handler, text aggregate_id) {
+        return {e.what_->name, e.part().index, e.record_.rebuild, handler, aggregate_id};
+    }
+
+    /// What waits, as the letters' store has it. False: not now.
+    static bool recall(engine& e) {
+        const sequences_of& table = e.what_->sequences;
+        const dead_letter_sink& sink = e.what_->dead_letters;
+        for (size_t i = 0; i < table.count_; ++i) {
+            if (table.places_[i].partition == e.part().index) table.places_[i].key = 0;
+        }
+        sequence_visitor show(e);
+        const status s = ask(
+            [&]() { return sink.sequences(sink.self, sequence_of(e, {}, {}), show); });
+        if (s != status::ok) return e.wait_after(s, status::dead_letter_failed);
+        if (!show.fits_) return e.wait(e.what_->poll_ms, status::sequences_full, true);
+        e.read_failures_ = 0;
+        e.asking_ = asking::first;
+        return true;
+    }
+
+    /// Handlers that have letters about the aggregate get one more, untried.
+    static void divert(engine& e, delivery& d) {
+        const sequences_of& table = e.what_->sequences;
+        const routes& to = e.what_->handlers;
+        const text aggregate_id = d.event->aggregate_id;
+        bool is_empty = true;
+        for (size_t i = 0; i < table.count_; ++i) is_empty = is_empty && table.places_[i].key == 0;
+        if (is_empty || aggregate_id.empty() || d.mask == 0) return;
+        if (find(e, {}, aggregate_id) != nullptr) {
+            const uint32_t bits = d.mask;
+            d.mask = 0;
+            return put_untried(e, d, bits, no_handler);
+        }
+        for (unsigned i = 0; i < d.to->handlers; ++i) {
+            const uint32_t bit = 1u << i;
+            if ((d.mask & bit) == 0) continue;
+            const text handler = to.table->handler_name(to.self, *to.table, *d.to, i);
+            if (find(e, handler, aggregate_id) == nullptr) continue;
+            d.mask &= ~bit;
+            put_untried(e, d, bit, static_cast<uint8_t>(i));
+            if (e.unit_ == unit::over) break;
+        }
+    }
+    static void put_untried(engine& e, delivery& d, uint32_t bits, uint8_t handler) {
+        e.hold(d, 0);
+        if (e.letter_in_ == 0) {
+            failure f = e.describe(d, handler, failure_kind::transient, code_sequenced);
+            f.attempts = 0;
+            if (e.put_letter(f)) return;
+            if (e.is_in_unit() && e.letter_failures_ != 0) {    // not merely pending
+                e.unit_ = unit::over;
+                d.mask = 0;
+                return;
+            }
+        }
+        e.todo_ |= bits;
+        d.wait_ms = sooner(d.wait_ms, e.letter_in_);
+    }
+
+    // ---- redelivery
+
+    static status redeliver(engine& e, text handler, text aggregate_id) {
+        if (e.ticking_) return status::reentered;
+        if (!e.loaded_) return status::not_loaded;
+        if (e.what_->lease != nullptr && !e.has_lease()) return status::lease_held;
+        if (e.unit_ != unit::none || e.is_refused()) return status::pending;
+        e.ticking_ = true;
+        const status s = redeliver_first(e, sequence_of(e, handler, aggregate_id));
+        e.ticking_ = false;
+        return s;
+    }
+    static status redeliver_first(engine& e, const letter_sequence& of) {
+        const unit_of_work& u = e.what_->transaction;
+        if (!e.may_begin()) return status::lease_held;
+        status s = e.has_units() ? ask([&]() { return u.begin(u.self); }) : status::ok;
+        if (s != status::ok) return s == status::pending ? s : status::unit_of_work_failed;
+        letter_visitor show(&deliver_letter, e, of);
+        s = take_first(e, of, show);
+        if (e.has_units() && s == status::more && e.may_begin()) {
+            const status done = ask([&]() { return u.commit(u.self); });
+            if (done == status::ok) return s;
+            s = status::unit_of_work_failed;            // perhaps done: the next call looks again
+        }
+        if (e.has_units()) {
+            if (s == status::more) s = status::lease_held;
+            e.unit_ = unit::over;       // a rollback that is pending, the next tick repeats
+            e.read_in_ = 0;
+            static_cast<void>(e.units().is_gone(e));
+        }
+        if (s == status::ok) detail::release(e, of.handler, of.aggregate_id);
+        const bool has_failed = show.said_ != handled && s != status::pending &&
+                                e.unit_ == unit::none;
+        return has_failed ? requeue(e, of, show) : s;
+    }
+    /// more: it was handled, and is evicted. ok: there is none.
+    static status take_first(engine& e, const letter_sequence& of, letter_visitor& show) {
+        const dead_letter_sink& sink = e.what_->dead_letters;
+        status s = ask([&]() { return sink.first(sink.self, of, show); });
+        if (s != status::ok && s != status::pending) s = status::failed;
+        if (s != status::ok || show.at_ < 0) return s;
+        if (show.answer_ != status::ok) return show.answer_;
+        s = ask([&]() { return sink.evict(sink.self, of, show.at_); });
+        return s == status::ok ? status::more : s == status::pending ? s : status::failed;
+    }
+    /// The letter's event, for the one handler.
+    static void deliver_letter(letter_visitor& me, const stored_event& event) {
+        engine& e = *me.engine_;
+        const routes& to = e.what_->handlers;
+        const route& found = detail::find(*to.table, event.type);
+        delivery d(e);
+        d.event = &event;
+        d.to = &found;
+        d.is_letter = true;
+        d.attempt = me.attempts_ + 1;
+        blocked_sequence* const waits = find(e, me.about_->handler, me.about_->aggregate_id);
+        if (waits != nullptr) d.resumed = waits->resumed;
+        d.replaying = event.at <= e.record_.replayed_through;
+        d.mask = 0;
+        for (unsigned i = 0; i < found.handlers; ++i) {
+            const text name = to.table->handler_name(to.self, *to.table, found, i);
+            if (me.about_->handler.empty() || name == me.about_->handler) d.mask |= 1u << i;
+        }
+        if (found.call == nullptr || d.mask == 0) {
+            me.answer_ = status::unknown_type;
+            return;
+        }
+        found.call(to.self, d);
+        me.said_ = d.first_trouble;
+        const bool is_pending = me.said_.what() == verdict::kind::pending;
+        // In a unit of work it begins anew: what it did is rolled back.
+        if (waits != nullptr) waits->resumed = is_pending && !e.has_units() ? d.mask : 0;
+        me.answer_ = me.said_ == handled                              ? status::ok
+                   : is_pending                                        ? status::pending
+                   : me.said_ == reject() && d.mask == 0               ? status::decode_failed
+                                                                       : status::handler_failed;
+    }
+    /// It failed again: the letter says so from now on.
+    static status requeue(engine& e, const letter_sequence& of, const letter_visitor& failed) {
+        const dead_letter_sink& sink = e.what_->dead_letters;
+        letter_visitor show(&put_again, e, of);
+        show.said_ = failed.said_;
+        show.answer_ = failed.answer_;
+        status s = ask([&]() { return sink.first(sink.self, of, show); });
+        if (s == status::ok && show.at_ >= 0) s = show.answer_;
+        return s == status::ok      ? failed.answer_
+             : s == status::pending ? s : status::dead_letter_failed;
+    }
+    static void put_again(letter_visitor& me, const stored_event& event) {
+        const engine& e = *me.engine_;
+        const dead_letter_sink& sink = e.what_->dead_letters;
+        const failure_kind kind = me.answer_ == status::decode_failed ? failure_kind::decode
+                                : me.said_.what() == verdict::kind::rejected
+                                    ? failure_kind::permanent : failure_kind::transient;
+        const failure f{kind, me.said_.argument(), me.attempts_ + 1,
+                        event.at <= e.record_.replayed_through, me.about_->partition,
+                        me.about_->rebuild, me.about_->projection, me.about_->handler, event};
+        me.answer_ = ask([&]() { return sink.put(sink.self, f); });
+    }
+};
+
+inline status redeliver(engine& e, text handler, text aggregate_id) {
+    return sequence_hooks::redeliver(e, handler, aggregate_id);
+}
+inline void release(const engine& e, text handler, text aggregate_id) {
+    blocked_sequence* const found = sequence_hooks::find(e, handler, aggregate_id);
+    if (found != nullptr) found->key = 0;
+}
+inline bool is_blocked(const engine& e, text handler, text aggregate_id) {
+    return sequence_hooks::find(e, handler, aggregate_id) != nullptr;
+}
+
+inline const sequence_keeper sequence_code::keeper{
+    &sequence_hooks::validate, &sequence_hooks::recall, &sequence_hooks::reserve,
+    &sequence_hooks::divert};
+
+} // namespace detail
+
+inline void letter_visitor::operator()(const stored_event& event, uint32_t attempts) {
+    if (at_ >= 0) return;       // one is enough
+    at_ = event.at;
+    attempts_ = attempts;
+    then_(*this, event);
+}
+
+inline bool sequence_visitor::operator()(text handler, text aggregate_id) {
+    fits_ = fits_ && detail::sequence_hooks::block(*engine_, handler, aggregate_id);
+    return fits_;
+}
 
 // ---- the sink
 

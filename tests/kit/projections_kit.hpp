@@ -5,7 +5,7 @@
 //   faults                 what the next calls of a store answer, call by call
 //   memory_checkpoints     a checkpoint store that compares revisions and fencing tokens
 //   memory_leases          a lease store with expiry, by that clock
-//   memory_letters         dead letters, kept by their key
+//   memory_letters         dead letters, kept by their key, and shown in order
 //   scenario               given these events, when those arrive, then ...
 //   broken_promises(...)   runs your event store, checkpoint store, lease store or letters through
 //                          what the library relies on, and says in words what does not hold
@@ -18,6 +18,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -193,9 +194,10 @@ public:
     struct letter {
         pj::failure_kind kind;
         uint32_t code, attempts;
-        std::string type, payload;
+        std::string type, payload, aggregate_id;
+        uint32_t number, version;
     };
-    faults puts;
+    faults puts, firsts, evicts, listings;
     std::map<key, letter> kept;
 
     pj::status put(const pj::dead_letter& l) {
@@ -204,9 +206,64 @@ public:
         if (works) {
             kept[key(string_of(l.projection), l.partition, string_of(l.handler), l.event.at,
                      l.rebuild)] = {l.kind, l.code, l.attempts, string_of(l.event.type.name()),
-                                    string_of(l.event.payload.text())};
+                                    string_of(l.event.payload.text()),
+                                    string_of(l.event.aggregate_id), l.event.type.number(),
+                                    l.event.version};
         }
         return answer;
+    }
+
+    // For letter_sequences.
+    pj::status first(const pj::letter_sequence& of, pj::letter_visitor& show) {
+        bool works;
+        const pj::status answer = firsts.next(works);
+        if (!works) return answer;
+        const std::pair<const key, letter>* lowest = nullptr;
+        for (const auto& one : kept) {
+            if (is_of(of, one.first) && one.second.aggregate_id == string_of(of.aggregate_id) &&
+                std::get<2>(one.first) == string_of(of.handler) &&
+                (lowest == nullptr || std::get<3>(one.first) < std::get<3>(lowest->first))) {
+                lowest = &one;
+            }
+        }
+        if (lowest == nullptr) return answer;
+        const letter l = lowest->second;                // put() may replace it meanwhile
+        pj::stored_event event;
+        event.at = std::get<3>(lowest->first);
+        if (l.type.empty()) event.type = pj::id{l.number};
+        else event.type = pj::text(l.type);
+        event.payload = l.payload;
+        event.aggregate_id = l.aggregate_id;
+        event.version = l.version;
+        show(event, l.attempts);
+        return answer;
+    }
+    pj::status evict(const pj::letter_sequence& of, pj::position at) {
+        bool works;
+        const pj::status answer = evicts.next(works);
+        if (works) {
+            kept.erase(key(string_of(of.projection), of.partition, string_of(of.handler), at,
+                           of.rebuild));
+        }
+        return answer;
+    }
+    pj::status sequences(const pj::letter_sequence& of, pj::sequence_visitor& show) {
+        bool works;
+        const pj::status answer = listings.next(works);
+        std::set<std::pair<std::string, std::string>> all;
+        for (const auto& [where, l] : kept) {
+            if (works && is_of(of, where)) all.insert({std::get<2>(where), l.aggregate_id});
+        }
+        for (const auto& [handler, aggregate_id] : all) {
+            if (!show(handler, aggregate_id)) break;
+        }
+        return answer;
+    }
+
+private:
+    static bool is_of(const pj::letter_sequence& of, const key& where) {
+        return std::get<0>(where) == string_of(of.projection) &&
+               std::get<1>(where) == of.partition && std::get<4>(where) == of.rebuild;
     }
 };
 

@@ -21,6 +21,7 @@ const named_status all[] = {
     NAMED(projection, not_halted),
     NAMED(handler, handler_failed), NAMED(handler, decode_failed), NAMED(handler, unknown_type),
     NAMED(handler, dead_letter_failed), NAMED(handler, unit_of_work_failed),
+    NAMED(handler, sequences_full),
     NAMED(checkpoint, checkpoint_failed), NAMED(checkpoint, checkpoint_corrupt),
     NAMED(checkpoint, checkpoint_conflict), NAMED(checkpoint, checkpoint_ahead),
     NAMED(checkpoint, partition_count_changed), NAMED(checkpoint, rebuild_unfinished),

@@ -1,0 +1,586 @@
+// G7 for letters: once a handler has a letter about an aggregate, later events of it wait in order.
+#include "kit/projections_kit.hpp"
+#include "support/world.hpp"
+
+#include <functional>
+#include <memory>
+
+using namespace support;
+namespace kit = projections_kit;
+using pj::position;
+using pj::status;
+
+namespace {
+
+struct step_done {
+    static constexpr pj::event_type type{"StepDone", pj::raw};
+    uint32_t number;
+};
+
+/// Two handlers, an aggregate id per event, letters in order, and every kind of engine over them.
+struct shop {
+    struct hand {
+        shop& of;
+        std::string name;
+        std::vector<position> called;
+        std::vector<uint32_t> attempts;
+        std::function<pj::verdict(const pj::context&)> says;
+        pj::verdict run(const pj::context& c) {
+            called.push_back(c.event.at);
+            attempts.push_back(c.attempt);
+            const pj::verdict v = says ? says(c) : pj::handled;
+            if (v == pj::handled) of.effects.push_back({name, c.event.at});
+            return v;
+        }
+    };
+    template<char Name> struct named : hand {
+        using handles = pj::events<step_done>;
+        static constexpr char handler_name[] = {Name, '\0'};
+        explicit named(shop& in) : hand{in, handler_name, {}, {}, {}} {}
+        pj::verdict on(const step_done&, const pj::context& c) { return this->run(c); }
+    };
+
+    std::vector<std::pair<std::string, position>> effects;
+    std::vector<std::string> aggregates;                // of event 0, 1, ...
+    std::vector<std::string> order;                     // begin, commit, rollback, put
+    named<'a'> a{*this};
+    named<'b'> b{*this};
+    pj::registry<named<'a'>, named<'b'>> hands{a, b};
+    kit::memory_checkpoints store;
+    kit::memory_letters letters;
+    pj::letter_sequences<2> waiting;
+    std::vector<status> reasons;
+    pj::projection what{"p", *this, hands, store};
+    pj::worker worker{what};
+    uint32_t now_ms = 0;
+    pj::tick_result last{};
+
+    shop() {
+        what.dead_letters = letters;
+        what.sequences = waiting;
+        what.on_error = pj::error_policy::dead_letter();
+        what.delays.jitter_percent = 0;
+        what.observe = {[](void* me, const pj::notice& n) {
+            static_cast<shop*>(me)->reasons.push_back(n.reason);
+        }, this};
+    }
+    shop(const shop&) = delete;
+    shop& operator=(const shop&) = delete;
+
+    status read(position after, pj::visitor& visit) {
+        for (size_t i = static_cast<size_t>(after + 1); i < aggregates.size(); ++i) {
+            const step_done e{static_cast<uint32_t>(i)};
+            if (!visit(pj::raw_event(static_cast<position>(i), e, aggregates[i]))) break;
+        }
+        return status::ok;
+    }
+    /// "x y x": an event for each.
+    void append(const std::string& names) {
+        for (const char c : names) {
+            if (c == '-') aggregates.emplace_back();
+            else aggregates.emplace_back(1, c);
+        }
+    }
+    void run_for(uint32_t ms) { run_for(worker, ms); }
+    void run_for(pj::engine& e, uint32_t ms) {
+        const uint32_t until = now_ms + ms;
+        for (int ticks = 0; ticks < 2000 && e.running() && now_ms <= until; ++ticks) {
+            last = e.tick(now_ms);
+            if (last.wait_ms == pj::never) return;
+            now_ms += last.wait_ms;
+        }
+    }
+    /// "a1 a4": in the order of their positions.
+    std::string kept(uint32_t rebuild = 0) const {
+        std::map<position, std::string> by_position;
+        for (const auto& [key, l] : letters.kept) {
+            if (std::get<4>(key) != rebuild) continue;
+            by_position[std::get<3>(key)] += (by_position[std::get<3>(key)].empty() ? "" : " ") +
+                                             std::get<2>(key) + std::to_string(std::get<3>(key));
+        }
+        std::string all;
+        for (const auto& [at, names] : by_position) all += (all.empty() ? "" : " ") + names;
+        return all;
+    }
+    uint32_t code_of(const std::string& handler, position at) const {
+        return letters.kept.at({"p", 0, handler, at, 0}).code;
+    }
+    void fail_at(hand& h, position at, pj::verdict v = pj::reject(5)) {
+        h.says = [at, v](const pj::context& c) { return c.event.at == at ? v : pj::handled; };
+    }
+};
+
+} // namespace
+
+TEST_CASE("G7 G12 later events of the aggregate become letters untried, for that handler only") {
+    shop s;
+    s.append("xyxyx-");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.kept() == "a0 a2 a4");
+    CHECK(s.code_of("a", 0) == 5);
+    CHECK(s.code_of("a", 2) == pj::code_sequenced);
+    CHECK(s.letters.kept.at({"p", 0, "a", 2, 0}).attempts == 0);
+    CHECK(s.a.called == std::vector<position>{0, 1, 3, 5});
+    CHECK(s.b.called == std::vector<position>{0, 1, 2, 3, 4, 5});
+    CHECK(s.worker.counts().lettered == 3);
+    CHECK(s.worker.counts().handled == 3);
+    CHECK(s.worker.counts().failed_calls == 1);
+    CHECK(s.worker.checkpointed() == 5);
+    CHECK(s.waiting.size() == 1);
+    CHECK(s.waiting.is_blocked(s.worker, "a", "x"));
+    CHECK_FALSE(s.waiting.is_blocked(s.worker, "b", "x"));
+    CHECK_FALSE(s.waiting.is_blocked(s.worker, "a", "y"));
+}
+
+TEST_CASE("events without an aggregate are not concerned") {
+    shop s;
+    s.append("---");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.kept() == "a0");
+    CHECK(s.a.called.size() == 3);
+    CHECK(s.waiting.size() == 0);
+}
+
+TEST_CASE("G7 redelivery goes front to back, one letter a call, and moves no checkpoint") {
+    shop s;
+    s.append("xyxx");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    REQUIRE(s.kept() == "a0 a2 a3");
+    s.a.says = nullptr;
+    s.effects.clear();
+    const pj::checkpoint before = s.store.at("p");
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.kept() == "a2 a3");
+    CHECK(s.a.attempts.back() == 2);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    s.append("x");                              // one that comes meanwhile waits behind the others
+    s.run_for(2000);
+    CHECK(s.kept() == "a3 a4");
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.waiting.is_blocked(s.worker, "a", "x"));
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::ok);
+    CHECK_FALSE(s.waiting.is_blocked(s.worker, "a", "x"));
+    CHECK(s.kept().empty());
+    CHECK(s.store.at("p").at == 4);
+    CHECK(before.at == 3);
+    std::vector<position> of_a;
+    for (const auto& [who, at] : s.effects) {
+        if (who == "a") of_a.push_back(at);
+    }
+    CHECK(of_a == std::vector<position>{0, 2, 3, 4});
+    s.append("x");
+    s.run_for(2000);
+    CHECK(s.a.called.back() == 5);
+    CHECK(s.kept().empty());
+}
+
+TEST_CASE("a redelivery that fails stops at the first failure; the letter says what it came to") {
+    shop s;
+    s.append("xxx");
+    s.a.says = [](const pj::context& c) {
+        return c.event.at == 0 ? pj::fail(5) : c.event.at == 1 && c.attempt < 3 ? pj::fail(6)
+                                                                                : pj::handled;
+    };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::handler_failed);
+    CHECK(s.letters.kept.at({"p", 0, "a", 0, 0}).attempts == 2);
+    CHECK(s.letters.kept.at({"p", 0, "a", 0, 0}).code == 5);
+    s.fail_at(s.a, 1, pj::reject(8));
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::handler_failed);
+    CHECK(s.letters.kept.at({"p", 0, "a", 1, 0}).attempts == 1);    // it was untried until now
+    CHECK(s.letters.kept.at({"p", 0, "a", 1, 0}).kind == pj::failure_kind::permanent);
+    CHECK(s.kept() == "a1 a2");
+    CHECK(s.waiting.is_blocked(s.worker, "a", "x"));
+}
+
+TEST_CASE("release lets later events through; the letters stay") {
+    shop s;
+    s.append("xx");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    s.waiting.release(s.worker, "a", "x");
+    s.append("x");
+    s.run_for(2000);
+    CHECK(s.a.called == std::vector<position>{0, 2});
+    CHECK(s.kept() == "a0 a1");
+}
+
+TEST_CASE("what waits survives a restart, with the letters' store as its memory") {
+    shop s;
+    s.append("xy");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    pj::letter_sequences<2> fresh;              // another process
+    s.what.sequences = fresh;
+    pj::worker next{s.what};
+    s.letters.listings.then(status::failed, false).then(status::pending, false);
+    REQUIRE(next.start() == status::ok);
+    s.append("xy");
+    s.run_for(next, 3000);
+    CHECK(s.kept() == "a0 a2");
+    CHECK(s.a.called == std::vector<position>{0, 1, 3});
+    CHECK(fresh.size() == 1);
+    s.a.says = nullptr;
+    while (fresh.redeliver(next, "a", "x") == status::more) {}
+    CHECK(s.kept().empty());
+    CHECK(fresh.size() == 0);
+}
+
+TEST_CASE("a full table holds the event that needs one more place, and all behind it") {
+    shop s;
+    s.append("xyzw");
+    s.a.says = [](const pj::context& c) { return c.event.at < 3 ? pj::reject() : pj::handled; };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(3000);
+    CHECK(s.kept() == "a0 a1");
+    CHECK(s.worker.scanned() == 1);
+    CHECK(s.last.state == pj::run_state::waiting);
+    CHECK(s.last.reason == status::dead_letter_failed);
+    CHECK(s.reasons.back() == status::sequences_full);
+    CHECK(s.a.called == std::vector<position>{0, 1, 2});        // not run again while it waits
+    s.a.says = nullptr;
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::ok);
+    s.run_for(60000);
+    CHECK(s.kept() == "a1 a2");
+    CHECK(s.worker.checkpointed() == 3);
+}
+
+TEST_CASE("more sequences in the store than the table holds: nothing begins, and room can be made") {
+    shop s;
+    s.append("xyz");
+    s.a.says = [](const pj::context&) { return pj::reject(); };
+    pj::letter_sequences<8> large;
+    s.what.sequences = large;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    REQUIRE(large.size() == 3);
+    s.what.sequences = s.waiting;
+    pj::worker next{s.what};
+    REQUIRE(next.start() == status::ok);
+    s.append("x");
+    s.a.called.clear();
+    s.run_for(next, 3000);
+    CHECK(s.last.reason == status::sequences_full);
+    CHECK(s.a.called.empty());
+    s.a.says = nullptr;
+    CHECK(s.waiting.redeliver(next, "a", "y") == status::more);
+    CHECK(s.waiting.redeliver(next, "a", "y") == status::ok);
+    s.run_for(next, 3000);
+    CHECK(s.kept() == "a0 a2 a3");
+    CHECK(next.checkpointed() == 3);
+}
+
+TEST_CASE("an undecodable event blocks its aggregate for all handlers") {
+    shop s;
+    struct broken : shop {
+        status read(position after, pj::visitor& visit) {
+            for (size_t i = static_cast<size_t>(after + 1); i < aggregates.size(); ++i) {
+                const step_done e{static_cast<uint32_t>(i)};
+                pj::stored_event event = pj::raw_event(static_cast<position>(i), e, aggregates[i]);
+                if (i == 0) event.payload = {};
+                if (!visit(event)) break;
+            }
+            return status::ok;
+        }
+    } b;
+    b.what.log = b;
+    b.append("xyx");
+    REQUIRE(b.worker.start() == status::ok);
+    b.run_for(100);
+    CHECK(b.kept() == "0 2");
+    CHECK(b.a.called == std::vector<position>{1});
+    CHECK(b.waiting.redeliver(b.worker, "", "x") == status::decode_failed);
+    CHECK(b.letters.kept.at({"p", 0, "", 0, 0}).kind == pj::failure_kind::decode);
+    CHECK(b.letters.kept.at({"p", 0, "", 0, 0}).attempts == 2);
+}
+
+TEST_CASE("G12 G7 a sink that fails or waits holds what waits for it, in order") {
+    for (const status answer : {status::failed, status::pending}) {
+        for (const bool works : {true, false}) {
+            for (int at = 1; at < 6; ++at) {
+                shop s;
+                s.append("xyxxy");
+                s.fail_at(s.a, 0);
+                s.letters.puts.pass(at - 1).then(answer, works, 2);
+                REQUIRE(s.worker.start() == status::ok);
+                s.run_for(20000);
+                CHECK(s.kept() == "a0 a2 a3");
+                CHECK(s.a.called == std::vector<position>{0, 1, 4});
+                CHECK(s.b.called == std::vector<position>{0, 1, 2, 3, 4});
+                CHECK(s.worker.checkpointed() == 4);
+                CHECK(s.worker.counts().lettered == 3);
+            }
+        }
+    }
+}
+
+TEST_CASE("redelivery: every answer of the letters' store, and a handler that is pending") {
+    struct line { int which; status answer; bool works; status said; };
+    const line lines[] = {{0, status::failed, false, status::failed},
+                          {0, status::pending, false, status::pending},
+                          {0, status::more, false, status::failed},
+                          {1, status::failed, false, status::failed},
+                          {1, status::failed, true, status::failed},
+                          {1, status::pending, false, status::pending}};
+    for (const line& l : lines) {
+        shop s;
+        s.append("xx");
+        s.fail_at(s.a, 0);
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(100);
+        s.a.says = nullptr;
+        (l.which == 0 ? s.letters.firsts : s.letters.evicts).then(l.answer, l.works);
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == l.said);
+        CHECK(s.waiting.is_blocked(s.worker, "a", "x"));
+        while (s.waiting.redeliver(s.worker, "a", "x") == status::more) {}
+        CHECK(s.kept().empty());
+        CHECK(s.a.called.back() == 1);
+    }
+    shop s;
+    s.append("xx");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    std::vector<bool> resumed;
+    s.a.says = [&](const pj::context& c) {
+        resumed.push_back(c.resumed);
+        return resumed.size() < 3 ? pj::pending : pj::handled;
+    };
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(resumed == std::vector<bool>{false, true, true, false});
+}
+
+TEST_CASE("G29 letters that cannot be asked for again are refused at start; redeliver says what is wrong") {
+    shop s;
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::not_loaded);
+    const auto put = [](const pj::dead_letter&) { return status::ok; };
+    s.what.dead_letters = put;
+    CHECK(s.worker.start() == status::no_dead_letter_sink);
+    s.what.dead_letters = s.letters;
+    s.what.dead_letters.evict = nullptr;
+    CHECK(s.worker.start() == status::no_dead_letter_sink);
+    s.what.dead_letters = s.letters;
+    REQUIRE(s.worker.start() == status::ok);
+    status inside = status::ok;
+    s.append("x");
+    s.a.says = [&](const pj::context&) {
+        inside = s.waiting.redeliver(s.worker, "a", "x");
+        return pj::handled;
+    };
+    s.run_for(100);
+    CHECK(inside == status::reentered);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::ok);       // there is none
+    CHECK(s.waiting.redeliver(s.worker, "nobody", "x") == status::ok);
+}
+
+TEST_CASE("a letter whose handler or type is gone stays") {
+    shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    auto letter = s.letters.kept.begin()->second;
+    s.letters.kept[{"p", 0, "renamed", 0, 0}] = letter;
+    CHECK(s.waiting.redeliver(s.worker, "renamed", "x") == status::unknown_type);
+    letter.type = "Gone";
+    s.letters.kept[{"p", 0, "a", 0, 0}] = letter;
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::unknown_type);
+    CHECK(s.letters.kept.size() == 2);
+}
+
+TEST_CASE("letters of before a rebuild are discarded; those of the rebuild keep their order") {
+    shop s;
+    s.append("xyx");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.kept() == "a0 a2");
+    s.worker.stop();
+    s.run_for(1000);
+    s.a.says = nullptr;
+    s.fail_at(s.b, 1);
+    s.append("y");
+    pj::replay_engine replay{s.what};
+    REQUIRE(replay.start() == status::ok);
+    s.run_for(replay, 5000);
+    REQUIRE(replay.finished());
+    CHECK(s.kept(1) == "b1");
+    CHECK(s.a.called == std::vector<position>{0, 1, 0, 1, 2});
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(2000);
+    CHECK(s.kept(1) == "b1 b3");
+    CHECK(s.kept() == "a0 a2");
+    CHECK(s.a.called.back() == 3);
+}
+
+TEST_CASE("partitions of one table do not see each other's sequences") {
+    shop s;
+    s.append("xyzwxyzw");
+    s.a.says = [](const pj::context& c) { return c.event.at < 4 ? pj::reject() : pj::handled; };
+    pj::letter_sequences<8> table;
+    s.what.sequences = table;
+    pj::partitioned_worker one{s.what, {0, 2}}, two{s.what, {1, 2}};
+    REQUIRE(one.start() == status::ok);
+    REQUIRE(two.start() == status::ok);
+    s.run_for(one, 2000);
+    s.run_for(two, 2000);
+    CHECK(table.size() == 4);
+    CHECK(s.letters.kept.size() == 8);
+    const char* const aggregates[] = {"x", "y", "z", "w"};
+    s.a.says = nullptr;
+    for (const char* aggregate : aggregates) {
+        const bool is_ones = pj::partition_of(aggregate, 2) == 0;
+        CHECK(table.is_blocked(one, "a", aggregate) == is_ones);
+        CHECK(table.is_blocked(two, "a", aggregate) == !is_ones);
+        pj::engine& owner = is_ones ? static_cast<pj::engine&>(one) : two;
+        int done = 0;
+        while (table.redeliver(owner, "a", aggregate) == status::more) ++done;
+        CHECK(done == 2);
+    }
+    CHECK(s.letters.kept.empty());
+    CHECK(table.size() == 0);
+}
+
+namespace {
+
+/// The same with a unit of work over letters, effects and checkpoints.
+struct unit_shop : shop {
+    struct saved_state {
+        std::vector<std::pair<std::string, position>> effects;
+        std::map<kit::memory_letters::key, kit::memory_letters::letter> letters;
+        std::map<std::string, pj::checkpoint> records;
+    };
+    saved_state before;
+    bool is_open = false;
+    kit::faults begins, commits, rollbacks;
+    int begun = 0, committed = 0;
+
+    unit_shop() { what.transaction = *this; }
+    status begin() {
+        bool works;
+        const status answer = begins.next(works);
+        if (works) {
+            CHECK_FALSE(is_open);
+            before = {effects, letters.kept, store.records};
+            is_open = true;
+            ++begun;
+        }
+        return answer;
+    }
+    status commit() {
+        bool works;
+        const status answer = commits.next(works);
+        if (works) {
+            CHECK(is_open);
+            is_open = false;
+            ++committed;
+        }
+        return answer;
+    }
+    status rollback() {
+        bool works;
+        const status answer = rollbacks.next(works);
+        if (works && is_open) {
+            effects = before.effects;
+            letters.kept = before.letters;
+            store.records = before.records;
+            is_open = false;
+        }
+        return answer;
+    }
+    uint32_t times(const std::string& who, position at) const {
+        uint32_t n = 0;
+        for (const auto& e : effects) n += e.first == who && e.second == at ? 1u : 0u;
+        return n;
+    }
+};
+
+} // namespace
+
+TEST_CASE("G17 G12 sequences in a unit of work: letters, effects and checkpoint together") {
+    for (int commit = 0; commit < 8; ++commit) {
+        for (const bool works : {false, true}) {
+            unit_shop s;
+            s.append("xyxyx");
+            s.what.on_error = pj::error_policy::retry_then_dead_letter(3);
+            s.fail_at(s.a, 1);
+            s.commits.pass(commit).then(status::failed, works);
+            REQUIRE(s.worker.start() == status::ok);
+            s.run_for(20000);
+            CHECK(s.kept() == "a1 a3");
+            CHECK(s.worker.checkpointed() == 4);
+            CHECK(s.worker.counts().lettered == 2);
+            CHECK(s.worker.counts().handled == 3);
+            for (position at = 0; at < 5; ++at) {
+                CHECK(s.times("a", at) == (at == 1 || at == 3 ? 0 : 1));
+                CHECK(s.times("b", at) == 1);
+            }
+            CHECK_FALSE(s.is_open);
+        }
+    }
+}
+
+TEST_CASE("G17 a redelivery is a unit of its own: effect and eviction together or not at all") {
+    for (const bool works : {false, true}) {
+        unit_shop s;
+        s.append("xx");
+        s.fail_at(s.a, 0);
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(2000);
+        REQUIRE(s.kept() == "a0 a1");
+        s.a.says = nullptr;
+        s.begins.then(status::pending, false);
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+        s.begins.then(status::failed, false);
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::unit_of_work_failed);
+        s.commits.then(status::failed, works);
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::unit_of_work_failed);
+        CHECK(s.times("a", 0) == (works ? 1 : 0));
+        CHECK(s.kept() == (works ? "a1" : "a0 a1"));
+        s.letters.evicts.then(status::failed, true);
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::failed);
+        s.fail_at(s.a, works ? 1 : 0, pj::fail(77));
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::handler_failed);
+        CHECK(s.code_of("a", works ? 1 : 0) == 77);
+        s.a.says = nullptr;
+        while (s.waiting.redeliver(s.worker, "a", "x") == status::more) {}
+        CHECK(s.times("a", 0) == 1);
+        CHECK(s.times("a", 1) == 1);
+        CHECK(s.kept().empty());
+        CHECK_FALSE(s.is_open);
+        s.append("x");
+        s.run_for(3000);
+        CHECK(s.times("a", 2) == 1);
+    }
+}
+
+TEST_CASE("a rollback of a redelivery that is pending is asked again by the engine") {
+    unit_shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(2000);
+    s.rollbacks.then(status::pending, false);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::handler_failed);
+    CHECK(s.is_open);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    s.run_for(100);
+    CHECK_FALSE(s.is_open);
+    s.a.says = nullptr;
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+}
