@@ -60,14 +60,20 @@
 //             G8  With a gap_guard no event above a missing position is handled before the hole is
 //                 settled, and each hole that is skipped is reported once.
 //   Failures  G9  retry(R) makes exactly R + 1 attempts.
-//             G10 A retry calls only the handlers that have not yet succeeded for that event, and a
-//                 failing handler never keeps its siblings from running.
+//             G10 Without a unit of work, a retry calls only the handlers that have not yet
+//                 succeeded for that event; a failing one never keeps its siblings from running.
 //             G11 Every failure ends in one of handled, skipped, lettered, halted, vanished.
-//             G12 One letter per failing event and handler, durable before the checkpoint passes.
+//             G12 One letter per failing event and handler, durable before the checkpoint passes;
+//                 after a crash or a rollback it may come again, with the same key.
 //             G14 A failed save is tried again with backoff, a lost answer is recognised, and with
 //                 `unsaved_max` events unsaved nothing but the save is tried.
 //             G15 `pending` is never an attempt, never busy-waits, never loses the event.
-//             G16 Counters reconcile: `scanned` is the sum of the outcomes.
+//             G16 Counters reconcile: `scanned` is the sum of the outcomes. In a unit of work an
+//                 event counts when it is committed.
+//   Units     G17 With a unit of work, effects, letters and the checkpoint take effect together or
+//                 not at all, whenever the power fails; an event is whole over its handlers.
+//             G18 A failing event does not undo its neighbours for good: they commit, it is alone.
+//                 A commit that fails is narrowed down to one event before a policy is asked.
 //   Leases    G13 During a backoff the lease is renewed; stop and pause take one tick.
 //             G19 Every aggregate belongs to exactly one partition, the same as in Python.
 //             G20 No handler, letter or save begins at or after the lease's end minus its margin.
@@ -91,8 +97,9 @@
 //             G32 The crash guard acts after exactly as many crashes in a row as it was told, and
 //                 never after clean restarts.
 //
-//   Effects are applied at least once: after a crash the events since the last save are handled
-//   again. Make handlers idempotent, or save the model together with the checkpoint in save().
+//   Without a unit of work effects are applied at least once: after a crash the events since the
+//   last save are handled again. Then make handlers idempotent, or save the model together with the
+//   checkpoint in save().
 //
 //
 // THE SAME DESCRIPTION, OTHER ENGINES
@@ -163,8 +170,10 @@
 //   >>status         what ports and commands answer; verdicts of handlers
 //   >>events         event_traits: how a C++ type is found in the log and decoded
 //   >>handlers       context, lists of events, registry, handler_map
-//   >>ports          event store, checkpoint store, lease store, dead letters, observer, callbacks
-//   >>policy         error policies, backoff, crash-loop guard, gap guard, lease
+//   >>ports          event store, checkpoint store, lease store, dead letters, unit of work,
+//                    observer, callbacks
+//   >>policy         error policies, backoff, crash-loop guard, gap guard, lease, sequences of
+//                    letters
 //   >>projection     the description and its options
 //   >>worker         engine and worker
 //   >>sink           event_sink: the same projection, fed by a broker
@@ -3753,6 +3762,8 @@ template<class T> inline constexpr bool keeps_sequences<T, when<
     is_same<decltype(declval<T&>().evict(declval<const letter_sequence&>(), position{})), status> &&
     is_same<decltype(declval<T&>().sequences(declval<const letter_sequence&>(),
                                              declval<sequence_visitor&>())), status>>> = true;
+template<class T, class = void> inline constexpr bool names_first = false;
+template<class T> inline constexpr bool names_first<T, void_t<decltype(&T::first)>> = true;
 template<class T, class = void> inline constexpr bool can_take_letter = false;
 template<class T> inline constexpr bool can_take_letter<T, when<is_same<
     decltype(declval<T&>()(declval<const dead_letter&>())), status>>> = true;
@@ -3888,6 +3899,11 @@ constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of
         put = [](void* object, const dead_letter& letter) -> status {
             return static_cast<sink_type*>(object)->put(letter);
         };
+        static_assert(detail::keeps_sequences<sink_type> || !detail::names_first<sink_type>,
+                      "projections: a store of letters that can be asked for again needs "
+                      "`pj::status first(const pj::letter_sequence&, pj::letter_visitor&)`, "
+                      "`pj::status evict(const pj::letter_sequence&, pj::position)` and "
+                      "`pj::status sequences(const pj::letter_sequence&, pj::sequence_visitor&)`");
         if constexpr (detail::keeps_sequences<sink_type>) {
             first = [](void* object, const letter_sequence& of, letter_visitor& show) -> status {
                 return static_cast<sink_type*>(object)->first(of, show);

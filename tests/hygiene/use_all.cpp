@@ -325,11 +325,86 @@ static int other_engines() {
     return a.shipped == 4 ? 0 : 11;
 }
 
+/// A log, checkpoints, letters and effects that take part in a unit of work.
+struct till {
+    uint32_t effects = 0, kept_effects = 0, commits = 0, rollbacks = 0, letters = 0;
+    pj::checkpoint record{}, kept{};
+    pj::position letter_at = pj::before_first;
+
+    pj::status begin() {
+        kept_effects = effects;
+        kept = record;
+        return pj::status::ok;
+    }
+    pj::status commit() { ++commits; return pj::status::ok; }
+    pj::status rollback() {
+        ++rollbacks;
+        effects = kept_effects;
+        record = kept;
+        return pj::status::ok;
+    }
+    pj::status load(pj::text, pj::checkpoint& out) { out = record; return pj::status::ok; }
+    pj::status save(pj::text, const pj::checkpoint& next) { record = next; return pj::status::ok; }
+    pj::status put(const pj::dead_letter& letter) {
+        if (letters++ == 0) letter_at = letter.event.at;
+        return pj::status::ok;
+    }
+    pj::status first(const pj::letter_sequence& of, pj::letter_visitor& show) {
+        const order_shipped one{2};
+        if (letters != 0) show(pj::raw_event(letter_at, one, of.aggregate_id), 1);
+        return pj::status::ok;
+    }
+    pj::status evict(const pj::letter_sequence&, pj::position at) {
+        letters = 0;
+        return at == letter_at ? pj::status::ok : pj::status::failed;
+    }
+    pj::status sequences(const pj::letter_sequence&, pj::sequence_visitor& show) {
+        return letters == 0 || show("counting", "a") ? pj::status::ok : pj::status::failed;
+    }
+};
+struct counting {
+    using handles = pj::events<order_shipped>;
+    static constexpr const char* handler_name = "counting";
+    till& to;
+    bool refuses = true;
+    pj::verdict on(const order_shipped& e) {
+        to.effects += e.order;
+        return e.order == 2 && refuses ? pj::reject() : pj::handled;
+    }
+};
+
+static int units_and_sequences() {
+    pj::memory_log<8, 256> log;
+    for (uint32_t i = 1; i < 4; ++i) static_cast<void>(log.append(order_shipped{i}, "a"));
+    till db;
+    counting hand{db};
+    static pj::letter_sequences<2> waiting;
+    pj::projection described{"units", log, hand, db};
+    described.transaction = db;
+    described.dead_letters = db;
+    described.sequences = waiting;
+    described.on_error = pj::error_policy::dead_letter();
+    pj::worker worker{described};
+    if (worker.start() != pj::status::ok) return 1;
+    for (uint32_t ticks = 0; worker.tick(ticks).wait_ms == 0;) {
+        if (++ticks > 30) return 2;
+    }
+    if (db.effects != 1 || db.letters != 2 || db.record.at != 2) return 3;
+    if (db.commits == 0 || db.rollbacks == 0 || worker.counts().lettered != 2) return 4;
+    hand.refuses = false;
+    if (!waiting.is_blocked(worker, "counting", "a") || waiting.size() != 1) return 5;
+    if (waiting.redeliver(worker, "counting", "a") != pj::status::more || db.effects != 3) return 6;
+    if (waiting.redeliver(worker, "counting", "a") != pj::status::ok || waiting.size() != 0) return 7;
+    waiting.release(worker, "counting", "a");
+    return 0;
+}
+
 } // namespace use_all
 
 int main() {
     if (const int line = use_all::registry_and_worker(); line != 0) return line;
     if (const int line = use_all::handler_map_and_stores(); line != 0) return 100 + line;
     if (const int line = use_all::other_engines(); line != 0) return 200 + line;
+    if (const int line = use_all::units_and_sequences(); line != 0) return 230 + line;
     return 0;
 }

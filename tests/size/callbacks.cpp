@@ -28,6 +28,19 @@ pj::status user_letters::put(const pj::dead_letter& letter) {
     return pj::status::ok;
 }
 
+#if defined(FEATURE_sequences)
+pj::status user_letters::evict(const pj::letter_sequence&, pj::position at) {
+    count -= static_cast<uint32_t>(at);
+    return pj::status::ok;
+}
+#endif
+pj::status user_unit::begin() { return count == device ? pj::status::pending : pj::status::ok; }
+pj::status user_unit::commit() {
+    ++count;
+    return pj::status::ok;
+}
+pj::status user_unit::rollback() { return pj::status::ok; }
+
 pj::status user_locks::acquire(pj::text, uint32_t ttl_ms, uint64_t& token) {
     token = ttl_ms + device;
     return pj::status::ok;

@@ -37,6 +37,26 @@ struct user_log {
 #endif
 };
 
+} // namespace
+
+#if defined(FEATURE_sequences)
+pj::status user_letters::first(const pj::letter_sequence& of, pj::letter_visitor& show) {
+    user_record record;
+    if (user_fetch(of.partition, record)) {
+        pj::stored_event event;
+        event.at = record.pin;
+        event.type = pj::text(record.name, record.name_size);
+        show(event, count);
+    }
+    return pj::status::ok;
+}
+pj::status user_letters::sequences(const pj::letter_sequence& of, pj::sequence_visitor& show) {
+    return show(of.projection, "door") ? pj::status::ok : pj::status::failed;
+}
+#endif
+
+namespace {
+
 // Named size_..., so that the script finds them in the symbol table.
 first_handler size_first;
 #if defined(TWO_CLASSES)
@@ -75,6 +95,12 @@ constexpr pj::crash_guard size_guard{3};
 #if defined(FEATURE_gap_guard)
 constexpr pj::gap_guard size_gaps{1000};
 #endif
+#if defined(FEATURE_unit_of_work)
+user_unit size_unit;
+#endif
+#if defined(FEATURE_sequences)
+pj::letter_sequences<8> size_waiting;
+#endif
 #if defined(FEATURE_lease)
 user_locks size_locks;
 constexpr pj::lease size_lease{size_locks};
@@ -107,6 +133,12 @@ constexpr pj::projection described(pj::text name) {
 #if defined(FEATURE_lease)
     p.clock = &user_clock;
     p.lease = &size_lease;
+#endif
+#if defined(FEATURE_unit_of_work)
+    p.transaction = size_unit;
+#endif
+#if defined(FEATURE_sequences)
+    p.sequences = size_waiting;
 #endif
     return p;
 }
@@ -199,6 +231,9 @@ int main() {
     if (size_worker.skip_failed(1) == pj::status::ok) return 3;
     if (size_worker.reset() == pj::status::ok) return 3;
     if (size_worker.set_position(1, 2) == pj::status::ok) return 3;
+#endif
+#if defined(FEATURE_sequences)
+    if (size_waiting.redeliver(size_worker, "first", "door") == pj::status::more) return 8;
 #endif
 #if defined(FEATURE_repartition)
     if (pj::repartition(size_projection, 2, 4) != pj::status::ok) return 7;

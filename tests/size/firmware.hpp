@@ -49,7 +49,19 @@ struct user_slot {
 
 struct user_letters {
     pj::status put(const pj::dead_letter& letter);
+#if defined(FEATURE_sequences)
+    pj::status first(const pj::letter_sequence& of, pj::letter_visitor& show);
+    pj::status evict(const pj::letter_sequence& of, pj::position at);
+    pj::status sequences(const pj::letter_sequence& of, pj::sequence_visitor& show);
+#endif
     uint32_t count = 0;
+};
+
+struct user_unit {
+    pj::status begin();
+    pj::status commit();
+    pj::status rollback();
+    uint32_t count;
 };
 
 struct user_locks {
