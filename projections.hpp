@@ -2182,6 +2182,7 @@ private:
     inline place place_of(position offset, bool is_redelivered) const;
     inline receive_result offer(const stored_event& message, bool has_offset);
     inline bool is_same_message(const stored_event& event) const;
+    inline receive_result rejected();
     inline receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset);
 
     sink_options options_;
@@ -2192,6 +2193,7 @@ private:
     bool received_ = false;     // since the last tick
     bool rejected_ = false;     // the letter of this message is the broker's
     bool unkept_ = false;       // it has no position that a save could keep
+    position saved_at_ = INT64_MAX;     // the checkpoint before it, with a unit of work
     uint32_t unanswered_ = 0;   // print of one without offset whose commit was not answered at once
 };
 
@@ -5675,8 +5677,11 @@ struct sink_hooks {
         return true;
     }
     static void reject(engine& e) { of(e).rejected_ = true; }
+    /// What no save may keep, or not before the broker was told: as if it were saved.
     static void committed(engine& e) {
-        if (of(e).unkept_) e.record_.at = e.at_;
+        event_sink& sink = of(e);
+        sink.saved_at_ = sink.unkept_ ? e.at_ : e.record_.at;
+        if (sink.unkept_ || sink.rejected_) e.record_.at = e.at_;
     }
 };
 inline constexpr role sink_role{
@@ -5721,7 +5726,7 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
     const place where = place_of(message.at, redelivered);
     if (where == place::duplicate) {
         count_as(detail::outcome::not_ours);
-        if (rejected_ && message.at == at_) return {receipt::reject, 0, status::ok};
+        if (rejected_ && message.at == at_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     if (where == place::other_source) {
@@ -5749,6 +5754,15 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
     if (has_offset || is_same_message(event)) result = handle(event, d, has_offset);
     ticking_ = false;
     return result;
+}
+
+/// The letter of the message is the broker's: from now on it may be saved as passed.
+inline receive_result event_sink::rejected() {
+    if (record_.at == at_ && saved_at_ < at_) {
+        record_.at = saved_at_;
+        saved_at_ = at_;
+    }
+    return {receipt::reject, 0, status::ok};
 }
 
 /// A message without an offset: whether it is the one that is held.
@@ -5792,7 +5806,7 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};
     }
-    if (rejected_) return {receipt::reject, 0, status::ok};
+    if (rejected_) return rejected();
     return at_ <= record_.at ? acknowledged : receive_result{receipt::later, 0, status::ok};
 }
 

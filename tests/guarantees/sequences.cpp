@@ -569,6 +569,27 @@ TEST_CASE("G17 a redelivery is a unit of its own: effect and eviction together o
     }
 }
 
+TEST_CASE("G12 G17 a letter of a sequence that is not taken takes its unit back, and comes again") {
+    for (const status answer : {status::failed, status::pending}) {
+        for (const bool works : {false, true}) {
+            for (int at = 0; at < 4; ++at) {
+                unit_shop s;
+                s.append("xyxx");
+                s.fail_at(s.a, 0);
+                s.letters.puts.pass(at).then(answer, works, 2);
+                REQUIRE(s.worker.start() == status::ok);
+                s.run_for(20000);
+                CHECK(s.kept() == "a0 a2 a3");
+                CHECK(s.worker.checkpointed() == 3);
+                CHECK(s.worker.counts().lettered == 3);
+                CHECK(s.times("a", 1) == 1);
+                for (position where = 0; where < 4; ++where) CHECK(s.times("b", where) == 1);
+                CHECK_FALSE(s.is_open);
+            }
+        }
+    }
+}
+
 TEST_CASE("a rollback of a redelivery that is pending is asked again by the engine") {
     unit_shop s;
     s.append("x");

@@ -754,3 +754,173 @@ TEST_CASE("a unit of work by hand") {
     s.check_end();
     CHECK(s.db.committed == 1);
 }
+
+TEST_CASE("G21 somebody else's save is found inside a unit; nothing of it is committed") {
+    for (const bool at_commit : {false, true}) {
+        shop s;
+        s.db.append(4, "Alpha");
+        const auto intrude = [&] {
+            pj::checkpoint& kept = s.db.durable.records["p"];
+            kept.at = 2;                // not where this one is
+            kept.revision = 1;
+        };
+        s.db.on_change = nullptr;
+        struct intruded {
+            shop& of;
+            std::function<void()> intrude;
+            bool at_commit;
+            status begin() {
+                if (!at_commit && of.db.record().revision == 0) intrude();
+                return of.db.begin();
+            }
+            status commit() {
+                if (!at_commit || of.db.record().revision != 0) return of.db.commit();
+                intrude();
+                return status::failed;
+            }
+            status rollback() { return of.db.rollback(); }
+        } units{s, intrude, at_commit};
+        s.what.transaction = units;
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(2000);
+        CHECK(s.worker.state() == pj::run_state::halted);
+        CHECK(s.worker.reason() == status::checkpoint_conflict);
+        CHECK(s.db.durable.applied.empty());
+        CHECK(s.worker.counts().scanned == 0);
+        REQUIRE(s.worker.retry_failed() == status::ok);
+        s.run_for(2000);
+        CHECK(s.worker.checkpointed() == 3);
+        CHECK(s.worker.counts().handled == 1);
+    }
+}
+
+namespace {
+
+/// A broker's messages into the same database.
+struct received : shop {
+    pj::sink_options with;
+    pj::projection fed{what};
+    pj::event_sink sink{fed, with};
+    received() {
+        fed.log = {};
+        fed.name = "p";
+    }
+    pj::receive_result offer(position at, const char* type = "Alpha", bool again = false) {
+        pj::stored_event m;
+        m.at = at;
+        m.type = type;
+        m.aggregate_id = "x";
+        db.events[at < 0 ? 0 : at] = {type, "x"};
+        return sink.receive(m, now_ms, again);
+    }
+    /// Offers it until it is answered; how often.
+    int insist(position at, pj::receipt& answer) {
+        for (int i = 1; i < 100; ++i) {
+            const pj::receive_result r = offer(at, "Alpha", i > 1);
+            answer = r.answer;
+            if (answer != pj::receipt::hold) return i;
+            now_ms += r.wait_ms == pj::never ? 1000 : r.wait_ms;
+        }
+        return 100;
+    }
+    void start() {
+        REQUIRE(sink.start() == status::ok);
+        static_cast<void>(sink.tick(now_ms));
+    }
+};
+
+} // namespace
+
+TEST_CASE("G17 a sink: one unit per message, acknowledged when it is committed") {
+    received s;
+    s.start();
+    for (position at = 0; at < 5; ++at) {
+        CHECK(s.offer(at).answer == pj::receipt::ack);
+        CHECK(s.db.record().at == at);
+    }
+    CHECK(s.db.committed == 5);
+    CHECK(s.offer(2, "Alpha", true).answer == pj::receipt::ack);
+    CHECK(s.sink.counts().duplicate == 1);
+    CHECK(s.sink.counts().handled == 5);
+    for (position at = 0; at < 5; ++at) CHECK(s.db.applied("b", at) == 1);
+}
+
+TEST_CASE("G17 G18 a sink: every odd answer; no message is lost, none is applied twice") {
+    constexpr trouble::kind kinds[] = {trouble::kind::failed, trouble::kind::lost_answer,
+                                       trouble::kind::pending, trouble::kind::wrong};
+    for (const trouble::kind one : kinds) {
+        for (uint32_t at = 1; at < 40; ++at) {
+            CAPTURE(at);
+            received s;
+            s.fed.on_error = pj::error_policy::retry_then_dead_letter(5);
+            s.c.says = failing(2, 100, pj::reject(1));
+            s.db.troubles = {{at, one}};
+            REQUIRE(s.sink.start() == status::ok);
+            for (position m = 0; m < 4; ++m) {
+                pj::receipt answer = pj::receipt::hold;
+                CHECK(s.insist(m, answer) < 20);
+                CHECK(answer == pj::receipt::ack);
+                CHECK(s.db.record().at >= m);
+            }
+            for (position m = 0; m < 4; ++m) {
+                CHECK(s.db.applied("a", m) == 1);
+                CHECK(s.db.applied("c", m) == (m == 2 ? 0 : 1));
+            }
+            CHECK(s.db.letter_keys() == "c@2");
+            CHECK(s.sink.counts().handled == 3);
+            CHECK(s.sink.counts().lettered == 1);
+        }
+    }
+}
+
+TEST_CASE("G17 a sink without offsets: nothing is saved; a commit that is pending answers later") {
+    received s;
+    s.db.on_change = nullptr;
+    s.start();
+    CHECK(s.offer(pj::before_first).answer == pj::receipt::ack);
+    CHECK(s.db.record().revision == 0);
+    CHECK(s.db.committed == 1);
+    s.db.troubles = {{s.db.calls + 5, trouble::kind::pending}};         // begin, a, b, c, commit
+    CHECK(s.offer(pj::before_first).answer == pj::receipt::hold);
+    s.now_ms += 10;
+    CHECK(s.offer(pj::before_first).answer == pj::receipt::ack);
+    CHECK(s.db.committed == 2);
+    CHECK(s.a.called.size() == 2);
+    s.db.troubles = {{s.db.calls + 5, trouble::kind::failed}};
+    CHECK(s.offer(pj::before_first).answer == pj::receipt::hold);
+    pj::receipt answer = pj::receipt::hold;
+    s.fed.on_error = pj::error_policy::retry(3);
+    static_cast<void>(s.insist(pj::before_first, answer));
+    CHECK(answer == pj::receipt::ack);
+    CHECK(s.sink.counts().scanned == 3);
+    CHECK(s.db.record().revision == 0);
+    s.sink.stop();
+    static_cast<void>(s.sink.tick(s.now_ms));
+    CHECK(s.sink.reason() == status::ok);
+    CHECK(s.db.record().revision == 0);
+}
+
+TEST_CASE("G12 a letter that is the broker's: its unit is committed without the checkpoint") {
+    for (const bool is_pending : {false, true}) {
+        received s;
+        s.fed.dead_letters = {};
+        s.fed.on_error = pj::error_policy::dead_letter();
+        s.b.says = failing(1, 100, pj::reject());
+        s.db.on_change = nullptr;
+        s.start();
+        CHECK(s.offer(0).answer == pj::receipt::ack);
+        // begin, a, b, rollback; begin, a, c, commit
+        if (is_pending) s.db.troubles = {{s.db.calls + 8, trouble::kind::pending}};
+        pj::receipt answer = pj::receipt::hold;
+        static_cast<void>(s.insist(1, answer));
+        CHECK(answer == pj::receipt::reject);
+        CHECK(s.db.record().at == 0);
+        CHECK(s.db.applied("a", 1) == 1);
+        CHECK(s.db.applied("b", 1) == 0);
+        CHECK(s.offer(2).answer != pj::receipt::reject);
+        pj::receipt next = pj::receipt::hold;
+        static_cast<void>(s.insist(2, next));
+        CHECK(next == pj::receipt::ack);
+        CHECK(s.db.record().at == 2);
+    }
+}
