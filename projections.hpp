@@ -245,16 +245,23 @@
 #  define PROJECTIONS_CATCH_ else
 #endif
 
-// Rare paths stay out of the hot loop; the hot lookup goes into it.
+// Rare paths stay out of the hot loop; the hot lookup goes into it, once for each registry, so that
+// the compiler knows its table. Where size matters, there is one for all of them.
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__OPTIMIZE_SIZE__)
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_INLINE_ inline
+#  define PROJECTIONS_APART_
+#  define PROJECTIONS_SMALL_ 1
 #elif defined(__GNUC__) || defined(__clang__)
 #  define PROJECTIONS_COLD_ __attribute__((cold))
 #  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
+#  define PROJECTIONS_APART_ __attribute__((noinline))
+#  define PROJECTIONS_SMALL_ 0
 #else
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_INLINE_ inline
+#  define PROJECTIONS_APART_
+#  define PROJECTIONS_SMALL_ 0
 #endif
 
 namespace projections {
@@ -734,9 +741,11 @@ struct route_table {
     text (*handler_name)(const void* self, const route_table&, const route&, unsigned handler);
     const uint8_t* handlers;    // of all types, one after the other: an index into names
     const text* names;
+    route_call deliver;         // finds the route and calls its handlers; nullptr: deliver_by_table
 };
 
 inline const route& find(const route_table& table, const type_key& key);
+inline void deliver_by_table(void* self, delivery& to);
 
 } // namespace detail
 
@@ -975,7 +984,7 @@ struct event_store {
 class visitor {
 public:
     /// One event. True: go on. False: stop; whether this event is done is not the store's concern.
-    [[nodiscard]] inline bool operator()(const stored_event& event);
+    [[nodiscard]] PROJECTIONS_INLINE_ bool operator()(const stored_event& event);
     /// A slice, faster where the store has one. How many were taken; fewer than `count`: stop.
     [[nodiscard]] inline size_t operator()(const stored_event* events, size_t count);
     /// For a store that filters: nothing of interest up to here. Ignored once it was told to stop.
@@ -993,7 +1002,7 @@ public:
 private:
     friend class engine;
     friend class event_sink;
-    inline bool take(const stored_event& event);
+    PROJECTIONS_INLINE_ bool take(const stored_event& event);
     bool close() {
         left_ = wanted();
         fast_ = 0;
@@ -1003,7 +1012,7 @@ private:
     inline visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly);
 
     engine* engine_;
-    const detail::route_table* table_;
+    detail::route_call deliver_;
     void* handlers_;
     uint32_t fast_;             // wanted, while nothing but routing is to be done
     uint32_t left_;             // wanted, when each event needs a closer look
@@ -1889,6 +1898,7 @@ private:
     friend class crash_guard;
     friend class gap_guard;
     friend struct detail::delivery;
+    friend void detail::deliver_by_table(void* self, detail::delivery& to);
     friend bool detail::look_at_bounds(engine& e);
     friend struct context;
     friend struct detail::sink_hooks;
@@ -1942,6 +1952,8 @@ private:
 
     // one event
     inline bool take_closely(visitor& from, const stored_event& event);
+    PROJECTIONS_COLD_ inline bool had_trouble(visitor& from, const stored_event& event);
+    const detail::route_table& table() const { return *what_->handlers.table; }
     inline void count(const visitor& from, uint32_t taken);
     inline void count_as(detail::outcome what);
     inline event_count counted() const;
@@ -2763,6 +2775,12 @@ struct delivery {
         wait_ms = never;
         trouble = replaying = is_hopeless = false;
     }
+    /// Calls all handlers of the event.
+    PROJECTIONS_INLINE_ void deliver(void* self, const route& found) {
+        to = &found;
+        if (found.call != nullptr) return found.call(self, *this);
+        trouble = true;
+    }
     uint32_t part() const { return from != nullptr ? from->part().index : 0; }
     uint64_t token() const { return from != nullptr ? from->fencing_token() : 0; }
     context for_handler(uint32_t bit) const {
@@ -2884,64 +2902,99 @@ PROJECTIONS_INLINE_ constexpr uint32_t word_of(const char* name, size_t size, si
          | static_cast<uint32_t>(static_cast<unsigned char>(at[3])) << 24;
 }
 
+/// Of the whole name, four characters at a time as FNV-1a takes one.
+PROJECTIONS_INLINE_ constexpr uint32_t key_of_whole(const char* name, size_t size) {
+    if (size < 4) return fnv1a(name, size);
+    uint32_t hash = static_cast<uint32_t>(size);
+    const size_t last = size - 4;
+    for (size_t i = 0; i < last; i += 4) hash = (hash ^ word_of(name, size, i)) * 16777619u;
+    hash = (hash ^ word_of(name, size, last)) * 16777619u;
+    return hash ^ hash >> 15;
+}
+
 PROJECTIONS_INLINE_ constexpr uint32_t name_key(const char* name, size_t size, uint8_t first,
                                                 uint8_t second) {
-    if (size < 4 || first == whole_name) return fnv1a(name, size);
+    if (size < 4 || first == whole_name) return key_of_whole(name, size);
     const uint32_t word = word_of(name, size, second);
     return word_of(name, size, first) + static_cast<uint32_t>(size) + (word << 15 | word >> 17);
 }
 
-/// Compares as many characters at once as the machine can load from anywhere.
-PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t size) {
 #if (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__)
-    using word = uint64_t;
+using chunk = uint64_t;                 // what the machine can load from anywhere
 #elif (defined(__i386__) || defined(__ARM_FEATURE_UNALIGNED)) && defined(__GNUC__)
-    using word = uint32_t;
+using chunk = uint32_t;
 #else
-    using word = unsigned char;
+using chunk = unsigned char;
 #endif
-    if constexpr (sizeof(word) > 1) {
-        if (size >= sizeof(word)) {
-            const size_t last = size - sizeof(word);
-            word x, y;
-            for (size_t i = 0; i < last; i += sizeof(word)) {
-                __builtin_memcpy(&x, a + i, sizeof(word));
-                __builtin_memcpy(&y, b + i, sizeof(word));
-                if (x != y) return false;
-            }
-            __builtin_memcpy(&x, a + last, sizeof(word));
-            __builtin_memcpy(&y, b + last, sizeof(word));
-            return x == y;
-        }
+
+/// Not 0 if the chunks differ that begin there.
+PROJECTIONS_INLINE_ chunk difference(const char* a, const char* b, size_t offset) {
+    chunk x, y;
+    __builtin_memcpy(&x, a + offset, sizeof(chunk));
+    __builtin_memcpy(&y, b + offset, sizeof(chunk));
+    return static_cast<chunk>(x ^ y);
+}
+/// Pre: size >= sizeof(chunk).
+PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t size) {
+    chunk sum = difference(a, b, size - sizeof(chunk));
+    if constexpr (sizeof(chunk) == 8) {     // most names are of two or three
+        sum |= difference(a, b, 0);
+        if (size > 16) sum |= difference(a, b, 8);
+        for (size_t i = 16; size > 24 && i + 8 < size; i += 8) sum |= difference(a, b, i);
+    } else {
+        for (size_t i = 0; i + sizeof(chunk) < size; i += sizeof(chunk))
+            sum = static_cast<chunk>(sum | difference(a, b, i));
     }
-    for (size_t i = 0; i < size; ++i) {
-        if (a[i] != b[i]) return false;
-    }
-    return true;
+    return sum == 0;
 }
 
-PROJECTIONS_INLINE_ const route& find(const route_table& table, const type_key& key) {
-    const char* const name = key.name().data();
-    const size_t size = key.name().size();
-    if (size != 0) {
-        const key_index index = table.by_name;
-        uint32_t slot = name_key(name, size, table.sample[0], table.sample[1]) * index.multiplier >>
-                        index.shift;
-        while (const uint32_t found = index.cells[slot]) {
-            const route& r = table.routes[found - 1];
-            if (r.name_size == size && same_characters(r.name, name, size)) return r;
-            slot = (slot + 1) & (~0u >> index.shift);
-        }
-        return table.unknown;
-    }
-    const key_index index = table.by_number;
-    uint32_t slot = key.number() * index.multiplier >> index.shift;
+/// Any name.
+inline const route& find_named(const route_table& table, text name) {
+    const key_index index = table.by_name;
+    uint32_t slot = name_key(name.data(), name.size(), table.sample[0], table.sample[1]) *
+                        index.multiplier >> index.shift;
     while (const uint32_t found = index.cells[slot]) {
         const route& r = table.routes[found - 1];
-        if (r.number == key.number()) return r;
+        if (name.size() >= sizeof(chunk) ? r.name_size == name.size() &&
+                                               same_characters(r.name, name.data(), name.size())
+                                         : text(r.name, r.name_size) == name) {
+            return r;
+        }
         slot = (slot + 1) & (~0u >> index.shift);
     }
     return table.unknown;
+}
+
+/// A name of a chunk or more; nullptr if it is not.
+PROJECTIONS_INLINE_ const route* find_quickly(const route_table& table, text key) {
+    const char* const name = key.data();
+    const size_t size = key.size();
+    if (size < (sizeof(chunk) < 4 ? 4 : sizeof(chunk))) return nullptr;
+    const key_index index = table.by_name;
+    uint32_t slot = name_key(name, size, table.sample[0], table.sample[1]) * index.multiplier >>
+                    index.shift;
+    while (const uint32_t found = index.cells[slot]) {
+        const route& r = table.routes[found - 1];
+        if (r.name_size == size && same_characters(r.name, name, size)) return &r;
+        slot = (slot + 1) & (~0u >> index.shift);
+    }
+    return &table.unknown;
+}
+
+PROJECTIONS_INLINE_ const route& find_numbered(const route_table& table, uint32_t number) {
+    const key_index index = table.by_number;
+    uint32_t slot = number * index.multiplier >> index.shift;
+    while (const uint32_t found = index.cells[slot]) {
+        const route& r = table.routes[found - 1];
+        if (r.number == number) return r;
+        slot = (slot + 1) & (~0u >> index.shift);
+    }
+    return table.unknown;
+}
+
+inline const route& find(const route_table& table, const type_key& key) {
+    return key.name().size() != 0 ? find_named(table, key.name())
+                                  : find_numbered(table, key.number());
 }
 
 // ---- routing tables built by the compiler
@@ -3200,7 +3253,9 @@ template<bool Alone, class... P> struct compiled_routes {
         cursor at{Alone ? alone : static_cast<void* const*>(self), 1};
         if constexpr (crew_for<E>.typed != 0) {
             E event{};
-            if ((d.mask & crew_for<E>.typed) != 0 && !decode_safely(*d.event, event)) {
+            constexpr bool all_typed = everyone.count == 0;     // then somebody wants it decoded
+            if ((all_typed || (d.mask & crew_for<E>.typed) != 0) &&
+                !decode_safely(*d.event, event)) {
                 if constexpr (everyone.count == 0) return d.undecodable(crew_for<E>.typed);
                 d.undecodable(crew_for<E>.typed);
             }
@@ -3210,6 +3265,20 @@ template<bool Alone, class... P> struct compiled_routes {
             const char in_order[] = {(step<P, every_event>(at, d, every_event{}), '\0')...};
             static_cast<void>(in_order);
         }
+    }
+
+    static void deliver(void* self, delivery& d) {
+        const type_key& key = d.event->type;
+        if (key.name().size() != 0) return deliver_named(self, d);
+        d.deliver(self, find_numbered(table, key.number()));
+    }
+    PROJECTIONS_APART_ static void deliver_named(void* self, delivery& d) {
+        const route* const found = find_quickly(table, d.event->type.name());
+        if (found == nullptr) return deliver_short(self, d);
+        d.deliver(self, *found);
+    }
+    PROJECTIONS_APART_ static void deliver_short(void* self, delivery& d) {
+        d.deliver(self, find_named(table, d.event->type.name()));
     }
 
     template<class E> static constexpr row row_of(const event_type& type) {
@@ -3312,7 +3381,13 @@ template<bool Alone, class... P> struct compiled_routes {
         status::ok, static_cast<uint16_t>(rows.count),
         {nullptr, everyone.count == 0 ? nullptr : &call<every_event>, 0, everyone.live_only, 0, 0,
          everyone.count},
-        &name_of, built.handlers, names};
+        &name_of, built.handlers, names,
+#if PROJECTIONS_SMALL_
+        nullptr
+#else
+        &deliver
+#endif
+    };
 };
 
 template<class T, class = void> inline constexpr bool is_handler = false;
@@ -4453,27 +4528,40 @@ inline void engine::saved(const checkpoint& now) {
 
 inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly)
     : engine_(&reader),
-      table_(reader.what_->handlers.table),
+#if PROJECTIONS_SMALL_
+      deliver_(nullptr),
+#else
+      deliver_(reader.table().deliver != nullptr ? reader.table().deliver
+                                                 : &detail::deliver_by_table),
+#endif
       handlers_(reader.what_->handlers.self),
       fast_(plainly ? wanted : 0),
       left_(plainly ? 0 : wanted),
       delivery_(&d) {}
 
+namespace detail {
+/// For a table that is known at run time only.
+inline void deliver_by_table(void* self, delivery& d) {
+    d.deliver(self, find(d.from->table(), d.event->type));
+}
+} // namespace detail
+
 PROJECTIONS_INLINE_ bool visitor::take(const stored_event& event) {
     engine& e = *engine_;
     if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
-    const detail::route& route = detail::find(*table_, event.type);
-    if (route.call == nullptr) return e.take_closely(*this, event);
     detail::delivery& d = *delivery_;
     d.event = &event;
-    d.to = &route;
-    route.call(handlers_, d);
-    if (d.trouble) return e.settle(*this, event, detail::outcome::handled);
+#if PROJECTIONS_SMALL_
+    d.deliver(handlers_, detail::find(e.table(), event.type));
+#else
+    deliver_(handlers_, d);
+#endif
+    if (d.trouble) return e.had_trouble(*this, event);
     e.at_ = event.at;
     return --fast_ != 0;
 }
 
-inline bool visitor::operator()(const stored_event& event) { return take(event); }
+PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) { return take(event); }
 
 inline size_t visitor::operator()(const stored_event* events, size_t count) {
     const uint32_t before = wanted();
@@ -4579,6 +4667,14 @@ inline uint32_t print_of(const stored_event& event) {
     return print;
 }
 } // namespace detail
+
+/// Nobody handles it, or somebody did not say that it is handled.
+inline bool engine::had_trouble(visitor& from, const stored_event& event) {
+    detail::delivery& d = *from.delivery_;
+    if (d.to->call != nullptr) return settle(from, event, detail::outcome::handled);
+    d.trouble = false;
+    return take_closely(from, event);
+}
 
 /// Every event that is not simply handled comes through here.
 inline bool engine::take_closely(visitor& from, const stored_event& event) {
@@ -6793,5 +6889,7 @@ inline projection development(text name, event_store log, routes handlers,
 #undef PROJECTIONS_CATCH_
 #undef PROJECTIONS_COLD_
 #undef PROJECTIONS_INLINE_
+#undef PROJECTIONS_APART_
+#undef PROJECTIONS_SMALL_
 
 #endif // PROJECTIONS_HPP
