@@ -236,3 +236,35 @@ TEST_CASE("G31 commands while stopping are refused") {
     CHECK(s.worker.set_position(2, 0) == status::stopped);
     CHECK(s.worker.scanned() == 2);
 }
+
+TEST_CASE("G31 set_position of an engine that has stopped is stopped, wherever it was") {
+    setup s;
+    s.log.append(3, "Beta");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.stop() == status::ok);
+    CHECK(s.worker.set_position(2, 0) == status::stopped);
+    CHECK(s.worker.set_position(1, 0) == status::stopped);
+}
+
+TEST_CASE("G31 a reset is saved by the very next tick") {
+    setup s;
+    s.log.append(9, "Beta");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.stored().at == 8);
+    REQUIRE(s.worker.reset(3) == status::ok);
+    s.tick();
+    CHECK(s.store.saved.back().at == 3);
+}
+
+TEST_CASE("G27 wake() ends no backoff") {
+    setup s;
+    s.log.append(3, "Beta");
+    s.log.reads.then(status::failed);
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.tick().wait_ms == 100);
+    s.worker.wake();
+    CHECK(s.tick().wait_ms == 100);
+    CHECK(s.log.read_count == 1);
+}

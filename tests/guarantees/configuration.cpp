@@ -158,3 +158,45 @@ TEST_CASE("G29 tick() without a clock is no_clock and does nothing") {
     CHECK(s.worker.tick().reason == status::no_clock);
     CHECK(s.w.port_calls == 0);
 }
+
+TEST_CASE("G29 a batch may be so large that ten of them are still a number, and no larger") {
+    setup s;
+    s.what.batch = pj::never / 16;
+    CHECK(s.start() == status::ok);
+    setup other;
+    other.what.batch = pj::never / 16 + 1;
+    CHECK(other.start() == status::bad_batch);
+}
+
+TEST_CASE("G29 what is not said is as documented") {
+    const pj::projection p{};
+    CHECK(p.batch == 100);
+    CHECK(p.tick_ms_max == 0);
+    CHECK(p.poll_ms == 1000);
+    CHECK(p.pending_ms == 10);
+    CHECK(p.unsaved_max == 0);
+    CHECK(p.stop_ms == 5000);
+    CHECK(p.save.every_events == 100);
+    CHECK(p.save.every_ms == 1000);
+    CHECK(p.save.when_idle);
+    CHECK(p.delays.first_ms == 100);
+    CHECK(p.delays.cap_ms == 30000);
+    CHECK(p.delays.multiplier == 2);
+    CHECK(p.delays.jitter_percent == 20);
+    CHECK(p.delays.seed == 1);
+    CHECK(p.replayed_through == pj::before_first);
+    CHECK_FALSE(p.observe_handled);
+    CHECK_FALSE(p.volatile_model);
+    CHECK_FALSE(p.accept_partial_records);
+    CHECK(pj::crash_guard{}.crashes_max() == 3);
+    CHECK(pj::gap_guard{}.timeout_ms == pj::never);
+    CHECK(pj::gap_guard{}.first == 0);
+    const pj::lease l{pj::lease_store{}};
+    CHECK(l.ttl_ms == 30000);
+    CHECK(l.margin_ms == 3000);
+    const pj::replay_options r{};
+    CHECK(r.from == pj::before_first);
+    CHECK(r.total == -1);
+    CHECK(r.batch == 500);
+    CHECK(r.partitions == 0);
+}

@@ -1,5 +1,8 @@
 // The crash guard: an event that crashes its handler is found and given to the policy.
 #include "support/device.hpp"
+#include "support/setup.hpp"
+
+#include <set>
 
 namespace pj = projections;
 using support::device;
@@ -250,4 +253,19 @@ TEST_CASE("G32 a volatile model finds it, however many events it has to read bef
     CHECK(crashes == 4);
     CHECK(d.given_up.size() == 1);
     CHECK(d.record().at == d.newest());
+TEST_CASE("G32 after a crash so many events are named as may have been in work, and no more") {
+    for (const uint32_t most : {1u, 5u, 0x7FFEu, 0x7FFFu, 1000000u}) {
+        CAPTURE(most);
+        support::setup s;
+        const pj::crash_guard guard{3};
+        s.log.append(20, "Beta");
+        s.what.crashes = &guard;
+        s.what.unsaved_max = most;
+        REQUIRE(s.worker.start(pj::start_cause::crash) == pj::status::ok);
+        for (int i = 0; i < 100 && s.worker.scanned() < 19; ++i) s.tick();
+        std::set<pj::position> named;
+        for (const pj::checkpoint& c : s.store.saved) named.insert(c.suspect);
+        named.erase(pj::before_first);
+        CHECK(named.size() == (most < 20 ? most : 20));
+    }
 }

@@ -871,3 +871,73 @@ TEST_CASE("a sink with a lease holds its messages until it has it, and when it h
     CHECK(late.reason == pj::status::lease_lost);
     CHECK(all.effects.size() == 2);
 }
+
+TEST_CASE("G21 when the lease is lost nothing stays in hand, though nobody else has worked") {
+    cluster all;
+    all.append(3);
+    host a(all, 1);
+    a.what.on_error = pj::error_policy::retry(60000);
+    a.what.delays = {100, 100, 1, 0, 1};
+    std::vector<uint32_t> attempts;
+    a.does = [&](const pj::context& c, bool) -> pj::verdict {
+        if (c.event.at != 1) return pj::handled;
+        attempts.push_back(c.attempt);
+        return pj::fail();
+    };
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 1000, w);
+    REQUIRE(attempts.back() > 3);
+    CHECK(w.scanned() == 0);
+    all.clock.advance(10000);           // asleep, and the lease is over
+    static_cast<void>(w.tick(all.clock()));
+    CHECK_FALSE(w.loaded());
+    CHECK(w.scanned() == pj::before_first);
+    attempts.clear();
+    run_for(all, 1000, w);
+    REQUIRE(!attempts.empty());
+    CHECK(attempts.front() == 1);
+    CHECK(a.count(pj::notice_kind::lease_lost) == 1);
+    CHECK(a.count(pj::notice_kind::lease_gained) == 2);
+}
+
+TEST_CASE("G20 an extension that fails is asked for again in a quarter of what is left, not sooner") {
+    for (const pj::status answer : {pj::status::failed, pj::status::more}) {
+        cluster all;
+        all.append(3);
+        host a(all, 1);
+        pj::worker w{a.what};
+        REQUIRE(w.start() == pj::status::ok);
+        drain(all, w);
+        uint32_t asked = 0;
+        all.leases.extends.decide = [&](bool& works) {
+            ++asked;
+            works = false;
+            return answer;
+        };
+        all.clock.advance(1000);
+        CHECK(w.tick(all.clock()).wait_ms == (3000 - 300 - 1000) / 4 + 1);
+        CHECK(asked == 1);
+        w.wake();                       // ends no backoff
+        static_cast<void>(w.tick(all.clock()));
+        CHECK(asked == 1);
+    }
+}
+
+TEST_CASE("G20 a handler that extends the lease is told what has become of it") {
+    cluster all;
+    all.append(1);
+    host a(all, 1);
+    std::vector<pj::status> told;
+    a.does = [&](const pj::context& c, bool second) -> pj::verdict {
+        if (second) return pj::handled;
+        told = {c.extend_lease(), c.extend_lease(), c.extend_lease()};
+        return pj::handled;
+    };
+    all.leases.extends.then(pj::status::failed, false).then(pj::status::pending, false);
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(told == std::vector<pj::status>{pj::status::lease_failed, pj::status::pending,
+                                          pj::status::ok});
+}

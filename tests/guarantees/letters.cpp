@@ -165,3 +165,22 @@ TEST_CASE("G12 an undecodable and an unknown event have a letter without a handl
     CHECK(s.w.called() == "a2 b2 c2");
     CHECK(s.worker.counts().lettered == 2);
 }
+
+TEST_CASE("G12 a letter that is offered again says as at first whether the event was replayed") {
+    for (const bool replayed : {false, true}) {
+        setup s;
+        s.log.append(1, "Alpha");
+        s.letters();
+        s.what.replayed_through = replayed ? 5 : pj::before_first;
+        s.a.says.at(0, pj::reject(3));
+        std::vector<bool> told;
+        const auto sink = [&](const pj::dead_letter& l) {
+            told.push_back(l.replaying);
+            return told.size() < 3 ? pj::status::failed : pj::status::ok;
+        };
+        s.what.dead_letters = sink;
+        REQUIRE(s.start() == status::ok);
+        s.run_for(5000);
+        CHECK(told == std::vector<bool>(3, replayed));
+    }
+}

@@ -671,3 +671,39 @@ TEST_CASE("G24 partitions are rebuilt under one drop, and only when all their ow
     run_through(all, 4, 3);
     for (pj::position at = 0; at < 60; ++at) CHECK(all.times(at) == 2);
 }
+
+TEST_CASE("a partition that has lost its lease has given its place back") {
+    cluster all;
+    all.append(3);
+    part_host a(all, 1, 1);
+    a.limit.set(1);
+    a.start();
+    run_hosts(all, 100, a);
+    CHECK(a.limit.held() == 1);
+    all.clock.advance(10000);
+    a.tick();
+    CHECK(a.held() == 0);
+    CHECK(a.limit.held() == 0);
+    run_hosts(all, 1000, a);
+    CHECK(a.held() == 1);
+    CHECK(a.limit.held() == 1);
+}
+
+TEST_CASE("G22 the keys of partitions are the name, _p and the index in decimal") {
+    cluster all;
+    all.append(1);
+    for (const uint32_t index : {0u, 9u, 10u, 99u, 100u, 101u, 999u, 1000u, 4294967293u}) {
+        CAPTURE(index);
+        host a(all, 1);
+        a.what.lease = nullptr;
+        cluster fresh;
+        a.what.checkpoints = fresh.store;
+        pj::partitioned_worker w{a.what, pj::partition{index, 4294967294u}};
+        REQUIRE(w.start() == pj::status::ok);
+        drain(all, w);
+        CHECK(w.checkpointed() == 0);
+        CHECK(fresh.store.records.size() == 2);
+        CHECK(fresh.store.records.count("p_p" + std::to_string(index)) == 1);
+        CHECK(fresh.store.records.count("p_partitions") == 1);
+    }
+}

@@ -433,3 +433,35 @@ TEST_CASE("G23 partitions are rebuilt under one drop, each up to where it had be
         if (is_over) break;
     }
 }
+
+TEST_CASE("G23 a record of another partition that cannot be loaded is not overwritten") {
+    for (uint32_t odd = 1; odd < 40; ++odd) {
+        CAPTURE(odd);
+        rebuilding d;
+        d.append(3);
+        d.options.partitions = 2;
+        d.records["p_p0"].at = 5;
+        d.records["p_p1"].at = 8;
+        d.records["p_p0"].revision = d.records["p_p1"].revision = 4;
+        d.odd_at = odd;
+        CHECK(d.replay() == pj::status::ok);
+        // Marked, set back and released: once each, though a callback failed.
+        CHECK(d.record("p_p1").replayed_through == 8);
+        CHECK(d.record("p_p1").revision == 6);
+    }
+}
+
+TEST_CASE("G23 a rebuild tells its observer of each step once") {
+    rebuilding d;
+    d.append(5);
+    std::vector<pj::notice_kind> told;
+    const auto listen = [&](const pj::notice& n) {
+        if (n.kind == pj::notice_kind::rebuild_began || n.kind == pj::notice_kind::rebuild_dropped ||
+            n.kind == pj::notice_kind::rebuild_finished) told.push_back(n.kind);
+    };
+    d.what.observe = listen;
+    CHECK(d.replay() == pj::status::ok);
+    CHECK(told == std::vector<pj::notice_kind>{pj::notice_kind::rebuild_began,
+                                               pj::notice_kind::rebuild_dropped,
+                                               pj::notice_kind::rebuild_finished});
+}

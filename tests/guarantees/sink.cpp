@@ -735,3 +735,13 @@ TEST_CASE("G32 a sink is guarded, too: each message is named before it is begun"
     CHECK(d.model.count(11) == 0);
     CHECK(d.model.size() == 7);
 }
+
+TEST_CASE("a sink is caught up when no message has come between two ticks, the first included") {
+    fed f;
+    CHECK(f.fed_by->caught_up());
+    CHECK(f.offer(0) == receipt::ack);
+    f.sink_tick(1);
+    CHECK_FALSE(f.fed_by->caught_up());
+    f.sink_tick(1);
+    CHECK(f.fed_by->caught_up());
+}

@@ -313,3 +313,55 @@ TEST_CASE("handler_map and registry do the same with the same events") {
         CHECK(outcome(built, replayed) == outcome(added, replayed));
     }
 }
+
+namespace {
+template<int I> struct listening {
+    using handles = pj::live_only<pj::every_event>;
+    static constexpr char handler_name[] = {'l', static_cast<char>('A' + I), '\0'};
+    void on(const pj::stored_event&) { note("live"); }
+};
+struct one_of_three {
+    using handles = pj::matching<pj::events<circle, colour, square>>;
+    void on(const colour&) { note("colour"); }
+};
+} // namespace
+
+TEST_CASE("handler_map: a handler of every event finds the routes that exist, each of them") {
+    one_of_three typed;
+    listening<0> every;
+    pj::handler_map<4> map;
+    map.add(typed).add(every);
+    CHECK(map.fault() == pj::status::ok);
+    const colour red{'r'};
+    traced();
+    CHECK(pj::deliver(map, pj::raw_event(0, red)) == pj::handled);
+    CHECK(traced() == list{"colour", "live"});
+    // live_only, added after the route of the type
+    CHECK(pj::deliver(map, pj::raw_event(0, red), true) == pj::handled);
+    CHECK(traced() == list{"colour"});
+
+    SUBCASE("and one that is refused changes none of them") {
+        map.add(every);
+        CHECK(map.fault() == pj::status::duplicate_handler);
+        CHECK(map.find(colour::type).size() == 2);
+        CHECK(pj::deliver(map, pj::raw_event(0, red)) == pj::handled);
+        CHECK(traced() == list{"colour", "live"});
+    }
+}
+
+TEST_CASE("handler_map: 32 handlers of one type fit, those of every event included, no more") {
+    const auto nothing = [](void*, const pj::stored_event&, const pj::context&) {
+        return pj::handled;
+    };
+    const std::string names = "abcdefghijklmnopqrstuvwxyz0123456789";
+    for (const size_t typed : {size_t{31}, size_t{32}}) {
+        pj::handler_map<40> map;
+        for (size_t i = 0; i < typed; ++i)
+            map.add(circle::type, nothing, nullptr, pj::text(&names[i], 1));
+        CHECK(map.fault() == pj::status::ok);
+        listening<0> every;
+        map.add(every);
+        CHECK(map.fault() == (typed == 31 ? pj::status::ok : pj::status::table_full));
+        CHECK(map.find(circle::type).size() == 32);
+    }
+}
