@@ -279,4 +279,28 @@ TEST_CASE("G31 reset() accepts the log that has taken the place of the checkpoin
     CHECK(s.worker.state() == pj::run_state::idle);
     CHECK(s.w.calls.size() == 5);
     CHECK(s.stored().log_id == 12);
+TEST_CASE("G5 bounds that cannot be are a failure of the store") {
+    for (const position trimmed : {position{-2}, position{INT64_MIN}}) {
+        setup s;
+        s.log.append(3, "Beta");
+        s.log.trimmed = trimmed;
+        s.log.says_trimmed = false;
+        REQUIRE(s.start() == status::ok);
+        CHECK(s.tick().reason == status::store_failed);
+        CHECK(s.log.read_count == 0);
+    }
+}
+
+TEST_CASE("G5 where a projection begins is saved before anything is read") {
+    setup s;
+    s.log.append(9, "Beta");
+    s.log.trim_to(4);
+    s.what.first_start = pj::begin_at::oldest_kept;
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    CHECK(s.log.read_count == 0);
+    REQUIRE(s.store.saved.size() == 1);
+    CHECK(s.store.saved[0].at == 4);
+    s.run_for(100);
+    CHECK(s.w.called() == "a5 a6 a7 a8");
 }

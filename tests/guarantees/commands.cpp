@@ -268,3 +268,15 @@ TEST_CASE("G27 wake() ends no backoff") {
     CHECK(s.tick().wait_ms == 100);
     CHECK(s.log.read_count == 1);
 }
+
+TEST_CASE("G27 wake() ends no backoff of a retry, and nothing is read for it") {
+    setup s;
+    s.log.append(1, "Beta");
+    s.what.on_error = pj::error_policy::retry(3);
+    s.a.says.at(0, pj::fail(), 2);
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.tick().wait_ms == 100);
+    s.worker.wake();
+    CHECK(s.tick().wait_ms == 100);
+    CHECK(s.log.read_count == 1);
+}

@@ -941,3 +941,63 @@ TEST_CASE("G20 a handler that extends the lease is told what has become of it") 
     CHECK(told == std::vector<pj::status>{pj::status::lease_failed, pj::status::pending,
                                           pj::status::ok});
 }
+
+TEST_CASE("G27 a lease that cannot be acquired is asked for with growing waits, which wake() keeps") {
+    cluster all;
+    host a(all, 1);
+    uint32_t asked = 0;
+    all.leases.acquires.decide = [&](bool& works) {
+        ++asked;
+        works = false;
+        return pj::status::failed;
+    };
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    for (const uint32_t wait_ms : {100u, 200u, 400u, 800u}) {
+        CHECK(w.tick(all.clock()).wait_ms == wait_ms);
+        const uint32_t before = asked;
+        w.wake();
+        CHECK(w.tick(all.clock()).wait_ms == wait_ms);
+        CHECK(asked == before);
+        CHECK(w.reason() == pj::status::lease_failed);
+        all.clock.advance(wait_ms);
+    }
+    CHECK(a.notices.back().first == pj::notice_kind::lease_failed);
+    CHECK(a.notices.back().second == pj::status::lease_failed);
+}
+
+TEST_CASE("G15 an extension that pends is asked for again at once after wake()") {
+    cluster all;
+    host a(all, 1);
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    all.leases.extends.then(pj::status::pending, false);
+    all.clock.advance(1000);
+    CHECK(w.tick(all.clock()).wait_ms == a.what.pending_ms + 1);
+    CHECK(all.leases.extended == 0);
+    w.wake();
+    static_cast<void>(w.tick(all.clock()));
+    CHECK(all.leases.extended == 1);
+}
+
+TEST_CASE("G15 G28 a release that pends is asked for again after pending_ms, not before") {
+    cluster all;
+    host a(all, 1);
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    uint32_t asked = 0;
+    all.leases.releases.decide = [&](bool& works) {
+        works = ++asked == 3;
+        return works ? pj::status::ok : pj::status::pending;
+    };
+    w.stop();
+    CHECK(w.tick(all.clock()).wait_ms == a.what.pending_ms);
+    static_cast<void>(w.tick(all.clock()));
+    CHECK(asked == 1);
+    run_for(all, 100, w);
+    CHECK(asked == 3);
+    CHECK(w.state() == pj::run_state::stopped);
+    CHECK(all.leases.released == 1);
+}

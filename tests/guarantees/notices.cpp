@@ -153,3 +153,24 @@ TEST_CASE("G16 an event whose only handler is live_only and silent still has an 
     CHECK(s.worker.counts().scanned == 6);
     CHECK(s.stored().at == 5);
 }
+
+TEST_CASE("a notice says why: unknown types, failing stores, payloads without a code") {
+    setup s;
+    s.log.append(1, "Nobody").append(1, "Beta", "!");
+    s.store.loads.then(pj::status::failed);
+    s.log.reads.then(pj::status::failed);
+    REQUIRE(s.start() == pj::status::ok);
+    s.run_for(5000);
+    const auto reason = [&](pj::notice_kind kind) {
+        for (const told& t : s.watch.notices) {
+            if (t.kind == kind) return t.reason;
+        }
+        return pj::status::ok;
+    };
+    CHECK(reason(pj::notice_kind::event_unknown) == pj::status::unknown_type);
+    CHECK(reason(pj::notice_kind::checkpoint_failed) == pj::status::checkpoint_failed);
+    CHECK(reason(pj::notice_kind::store_failed) == pj::status::store_failed);
+    CHECK(reason(pj::notice_kind::handler_failed) == pj::status::decode_failed);
+    CHECK(s.worker.last_failure().code == 0);
+    CHECK(s.worker.last_failure().kind == pj::failure_kind::decode);
+}

@@ -707,3 +707,28 @@ TEST_CASE("G22 the keys of partitions are the name, _p and the index in decimal"
         CHECK(fresh.store.records.count("p_partitions") == 1);
     }
 }
+
+TEST_CASE("a partition that was given up for the limit says that its lease is held") {
+    cluster all;
+    part_host a(all, 1, 2);
+    a.start();
+    run_hosts(all, 100, a);
+    CHECK(a.held() == 2);
+    a.limit.set(1);
+    run_hosts(all, 100, a);
+    CHECK(a.held() == 1);
+    for (const auto& w : a.workers) {
+        CHECK(w->reason() == (w->has_lease() ? pj::status::ok : pj::status::lease_held));
+    }
+}
+
+TEST_CASE("G22 repartition: a store that keeps no counts is found out before anything is moved") {
+    cluster all;
+    all.store.positions_only = true;
+    all.store.records["p_p0"].at = 5;
+    host a(all, 1);
+    a.what.lease = nullptr;
+    static_cast<void>(pj::repartition(a.what, 1, 2));
+    CHECK(pj::repartition(a.what, 1, 2) != pj::status::ok);
+    CHECK(all.store.records.count("p_p1") == 0);
+}

@@ -465,3 +465,45 @@ TEST_CASE("G23 a rebuild tells its observer of each step once") {
                                                pj::notice_kind::rebuild_dropped,
                                                pj::notice_kind::rebuild_finished});
 }
+
+TEST_CASE("G23 a rebuild ends where the projection had been, though no event stands there any more") {
+    rebuilding d;
+    d.append(4);                        // 2, 5, 8, 11
+    d.records["p"].at = 6;
+    d.records["p"].revision = 1;
+    CHECK(d.replay() == pj::status::ok);
+    CHECK(d.model == d.folded(5));
+    CHECK(d.record().at == 6);
+    CHECK(d.record().replay_stage == 0);
+}
+
+TEST_CASE("G5 a rebuild from the oldest event that is kept, where the description says so") {
+    rebuilding d;
+    d.append(4);
+    d.records["p"].at = 11;
+    d.records["p"].revision = 1;
+    d.trimmed = 3;
+    SUBCASE("which it does not") {
+        CHECK(d.replay() == pj::status::log_trimmed);
+        CHECK(d.drops == 0);
+    }
+    SUBCASE("which it does") {
+        d.what.first_start = pj::begin_at::oldest_kept;
+        CHECK(d.replay() == pj::status::ok);
+        CHECK(d.record().at == 11);
+        CHECK(d.model.count(5) == 1);
+        CHECK(d.model.count(11) == 1);
+    }
+}
+
+TEST_CASE("a rebuild tells how far it is, in hundredths of the positions") {
+    rebuilding d;
+    d.append(10);                       // 2, 5, ..., 29
+    d.records["p"].at = 29;
+    d.records["p"].revision = 1;
+    std::vector<int> told;
+    const auto listen = [&](const pj::progress& p) { told.push_back(p.percent); };
+    d.options.on_progress = listen;
+    CHECK(d.replay() == pj::status::ok);
+    CHECK(told == std::vector<int>{0, 30, 40, 70, 80, 100});     // batches of 3, saves at 4
+}

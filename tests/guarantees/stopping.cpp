@@ -237,3 +237,17 @@ TEST_CASE("G13 pause and resume during a backoff keep its attempts and its time"
     CHECK(s.worker.state() == run_state::halted);
     CHECK(s.w.calls.size() == 3);
 }
+
+TEST_CASE("G28 stop() while a save fails tries again at once") {
+    setup s;
+    s.log.append(1, "Beta");
+    s.store.saves.then(pj::status::failed);
+    REQUIRE(s.start() == pj::status::ok);
+    s.tick();
+    CHECK(s.store.tried.size() == 1);
+    s.worker.stop();
+    s.tick();
+    CHECK(s.store.tried.size() == 2);
+    CHECK(s.worker.state() == pj::run_state::stopped);
+    CHECK(s.worker.reason() == pj::status::ok);
+}

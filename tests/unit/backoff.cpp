@@ -93,3 +93,12 @@ TEST_CASE("backoff: what cannot be is refused by start()") {
     CHECK(answer_to({100, 100, 2, 101, 1}) == pj::status::bad_backoff);
     CHECK(answer_to({0, 0, 255, 100, 0}) == pj::status::ok);
 }
+
+TEST_CASE("backoff: jitter takes no more of a long wait than of a short one") {
+    for (uint32_t seed = 1; seed < 50; ++seed) {
+        const waits all = waits_of({0xF0000000u, 0xFFFFFFFFu, 1, 20, seed}, 1);
+        for (const uint32_t ms : all) CHECK(ms >= 0xF0000000u / 10 * 8);
+        for (const uint32_t ms : all) CHECK(ms <= 0xF0000000u);
+    }
+    CHECK(waits_of({0xFFFFFFFFu, 0xFFFFFFFFu, 1, 0, 1}, 2) == waits{0xFFFFFFFEu, 0xFFFFFFFEu});
+}

@@ -365,3 +365,10 @@ TEST_CASE("handler_map: 32 handlers of one type fit, those of every event includ
         CHECK(map.find(circle::type).size() == 32);
     }
 }
+
+TEST_CASE("handler_map: a type without a name and a number is no type") {
+    pj::handler_map<4> map;
+    map.add(pj::event_type{}, [](void*, const pj::stored_event&, const pj::context&) {
+        return pj::handled; }, nullptr, "x");
+    CHECK(map.fault() == pj::status::bad_type);
+}

@@ -292,3 +292,10 @@ TEST_CASE("an event of an unknown type: ignored, or a failure of its own kind") 
         CHECK(b.worker.checkpointed() == 1);
     }
 }
+
+TEST_CASE("decision: only a retry waits") {
+    CHECK(pj::decision::skip().wait_ms() == 0);
+    CHECK(pj::decision::dead_letter().wait_ms() == 0);
+    CHECK(pj::decision::halt().wait_ms() == 0);
+    CHECK(pj::decision::retry_after(7).wait_ms() == 7);
+}

@@ -218,3 +218,13 @@ TEST_CASE("memory_checkpoint_store: compares and sets, one record per key") {
     CHECK(at("12345678") == 1);
     CHECK(at("123456789") == 555);
 }
+
+TEST_CASE("memory_log: an event that fits exactly before the oldest pushes only one out") {
+    pj::memory_log<8, 20> log;          // a name, eight bytes and one more: ten
+    for (int i = 0; i < 3; ++i) CHECK(log.append("A", pj::bytes("12345678", 8)) == i);
+    pj::position trimmed = -5, newest = -5;
+    uint64_t log_id = 0;
+    CHECK(log.bounds(trimmed, newest, log_id) == pj::status::ok);
+    CHECK(trimmed == 0);
+    CHECK(newest == 2);
+}

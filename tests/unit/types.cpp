@@ -143,3 +143,13 @@ TEST_CASE("no checkpoint differs from event 0; never is all ones") {
     static_assert(pj::before_first == -1 && pj::never == 0xFFFFFFFFu);
     static_assert(sizeof(pj::position) == 8 && pj::position(-1) < 0);
 }
+
+TEST_CASE("event_type: the version is 1 where none is said, whatever else is") {
+    CHECK(pj::event_type(pj::text("A")).version() == 1);
+    CHECK(pj::event_type("A").version() == 1);
+    CHECK(pj::event_type("A", pj::raw).version() == 1);
+    CHECK(pj::event_type("A", pj::id{3}).version() == 1);
+    CHECK(pj::event_type("A", pj::id{3}, pj::raw).version() == 1);
+    CHECK(pj::event_type(pj::id{3}).version() == 1);
+    CHECK(pj::event_type(pj::id{3}, pj::raw).version() == 1);
+}
