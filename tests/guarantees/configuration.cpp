@@ -105,7 +105,7 @@ TEST_CASE("G29 start() itself calls no port, tick() with a good description does
 
 TEST_CASE("G29 names that only look like the library's are allowed") {
     for (const char* name : {"p0", "_p", "orders_p", "orders_px1", "ordersp1", "partitions",
-                             "a_p1x", "orders_partitions2"}) {
+                             "a_p1x", "a_q1", "a1", "orders_partitions2"}) {
         setup s;
         s.what.name = name;
         CHECK(s.start() == status::ok);
@@ -155,7 +155,10 @@ TEST_CASE("G29 a handler_map reports what went wrong while it was filled") {
 TEST_CASE("G29 tick() without a clock is no_clock and does nothing") {
     setup s;
     REQUIRE(s.start() == status::ok);
-    CHECK(s.worker.tick().reason == status::no_clock);
+    const pj::tick_result r = s.worker.tick();
+    CHECK(r.reason == status::no_clock);
+    CHECK(r.scanned == 0);
+    CHECK(r.wait_ms == pj::never);
     CHECK(s.w.port_calls == 0);
 }
 

@@ -307,3 +307,16 @@ TEST_CASE("G8 a verdict that throws is no verdict") {
     CHECK(s.w.running());
 }
 #endif
+
+TEST_CASE("G8 G9 with a gap guard, too, retry(R) makes exactly R + 1 attempts") {
+    gap_setup s(500);
+    s.h.does = [&](const pj::context& c, bool second) -> pj::verdict {
+        return c.event.at == 2 && !second ? pj::fail() : pj::handled;
+    };
+    s.h.what.on_error = pj::error_policy::retry_then_skip(2);
+    s.start();
+    s.rows.show({0, 2});
+    run_for(s.all, 10000, s.w);
+    CHECK(s.handled() == list{0, 2, 2, 2});
+    CHECK(s.w.counts().skipped == 1);
+}

@@ -184,3 +184,22 @@ TEST_CASE("G12 a letter that is offered again says as at first whether the event
         CHECK(told == std::vector<bool>(3, replayed));
     }
 }
+
+TEST_CASE("G12 a letter that is offered again is of the same kind, with the same code") {
+    for (const bool hopeless : {false, true}) {
+        setup s;
+        s.log.append(1, "Alpha");
+        s.letters();
+        s.a.says.at(0, hopeless ? pj::reject(77) : pj::fail(77));
+        int offers = 0;
+        const auto sink = [&](const pj::dead_letter& l) {
+            CHECK(l.kind == (hopeless ? pj::failure_kind::permanent : pj::failure_kind::transient));
+            CHECK(l.code == 77);
+            return ++offers < 3 ? pj::status::failed : pj::status::ok;
+        };
+        s.what.dead_letters = sink;
+        REQUIRE(s.start() == status::ok);
+        s.run_for(5000);
+        CHECK(offers == 3);
+    }
+}

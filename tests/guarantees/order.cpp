@@ -143,3 +143,13 @@ TEST_CASE("G6 disorder while an event is held") {
     CHECK(s.w.times("a", 5) == 1);
     CHECK(s.w.times("a", 6) == 0);
 }
+
+TEST_CASE("G7 the store is told to stop at an event that is to be tried again") {
+    setup s;
+    s.log.append(5, "Beta");
+    s.what.on_error = pj::error_policy::retry(1);
+    s.a.says.at(1, pj::fail());
+    REQUIRE(s.start() == pj::status::ok);
+    s.tick();
+    CHECK(s.log.shown == 2);
+}

@@ -732,3 +732,20 @@ TEST_CASE("G22 repartition: a store that keeps no counts is found out before any
     CHECK(pj::repartition(a.what, 1, 2) != pj::status::ok);
     CHECK(all.store.records.count("p_p1") == 0);
 }
+
+TEST_CASE("G22 repartition waits for whoever holds any of the old partitions") {
+    for (const char* key : {"p_p0", "p_p1"}) {
+        cluster all;
+        all.append(1);
+        part_host a(all, 1, 2);
+        a.start();
+        run_hosts(all, 100, a);
+        for (auto& w : a.workers) w->stop();
+        run_hosts(all, 100, a);
+        uint64_t token = 0;
+        REQUIRE(all.leases.acquire(key, 3000, token) == pj::status::ok);
+        CHECK(pj::repartition(a.what, 2, 4) == pj::status::lease_held);
+        all.clock.advance(3000);
+        CHECK(pj::repartition(a.what, 2, 4) == pj::status::ok);
+    }
+}

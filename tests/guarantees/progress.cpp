@@ -242,3 +242,35 @@ TEST_CASE("G7 a held event keeps all later ones back however long it takes") {
     CHECK(s.w.times("b", 1) == 51);
     CHECK(s.worker.counts().handled == 4);
 }
+
+TEST_CASE("G1 a read that fails after the last event that was wanted has failed all the same") {
+    setup s;
+    s.log.append(3, "Beta");
+    s.what.batch = 1;
+    s.log.reads.then(status::failed);
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.tick().reason == status::store_failed);
+    CHECK(s.last.wait_ms != 0);
+    s.run_for(5000);
+    CHECK(s.stored().at == 2);
+}
+
+TEST_CASE("G3 a store that only says how far it has looked goes on at once") {
+    setup s;
+    s.log.reads.then(status::more);
+    s.log.scanned_to = 5;
+    s.log.newest = 9;
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.tick().wait_ms == 0);
+    CHECK(s.worker.scanned() == 5);
+}
+
+TEST_CASE("G5 bounds are asked after a wait, not at every tick") {
+    setup s;
+    s.log.append(50, "Beta");
+    s.what.batch = 10;
+    s.what.save.every_events = 1000;
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 4; ++i) CHECK(s.tick().wait_ms == 0);
+    CHECK(s.log.bounds_count == 1);
+}

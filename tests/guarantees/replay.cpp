@@ -457,7 +457,10 @@ TEST_CASE("G23 a rebuild tells its observer of each step once") {
     std::vector<pj::notice_kind> told;
     const auto listen = [&](const pj::notice& n) {
         if (n.kind == pj::notice_kind::rebuild_began || n.kind == pj::notice_kind::rebuild_dropped ||
-            n.kind == pj::notice_kind::rebuild_finished) told.push_back(n.kind);
+            n.kind == pj::notice_kind::rebuild_finished) {
+            told.push_back(n.kind);
+            CHECK(n.reason == pj::status::ok);
+        }
     };
     d.what.observe = listen;
     CHECK(d.replay() == pj::status::ok);
@@ -506,4 +509,18 @@ TEST_CASE("a rebuild tells how far it is, in hundredths of the positions") {
     d.options.on_progress = listen;
     CHECK(d.replay() == pj::status::ok);
     CHECK(told == std::vector<int>{0, 30, 40, 70, 80, 100});     // batches of 3, saves at 4
+}
+
+TEST_CASE("a rebuild of a log with large positions tells how far it is") {
+    rebuilding d;
+    const pj::position step = pj::position{1} << 50;
+    for (uint32_t i = 1; i <= 4; ++i) d.events[step * i] = 2;
+    d.records["p"].at = step * 4;
+    d.records["p"].revision = 1;
+    d.options.batch = 1;
+    std::vector<int> told;
+    const auto listen = [&](const pj::progress& p) { told.push_back(p.percent); };
+    d.options.on_progress = listen;
+    CHECK(d.replay() == pj::status::ok);
+    CHECK(told == std::vector<int>{0, 25, 50, 75, 100});
 }

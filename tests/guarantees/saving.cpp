@@ -249,3 +249,28 @@ TEST_CASE("G14 nothing new means no save") {
     CHECK(s.stop() == status::ok);
     CHECK(s.store.tried.size() == 1);
 }
+
+TEST_CASE("G14 a store that says its record is damaged halts the engine at once") {
+    setup s;
+    s.store.loads.then(pj::status::checkpoint_corrupt);
+    REQUIRE(s.start() == pj::status::ok);
+    s.tick();
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.worker.reason() == pj::status::checkpoint_corrupt);
+    CHECK(s.store.tried.empty());
+}
+
+TEST_CASE("G15 a pending save is asked for after pending_ms, also when the run is to end") {
+    setup s;
+    s.log.append(1, "Beta");
+    s.store.saves.then(pj::status::pending, 2);
+    REQUIRE(s.start() == pj::status::ok);
+    s.tick();
+    CHECK(s.store.tried.size() == 1);
+    s.worker.stop();
+    s.tick();
+    CHECK(s.store.tried.size() == 1);
+    s.run_for(100);
+    CHECK(s.store.tried.size() == 3);
+    CHECK(s.worker.state() == pj::run_state::stopped);
+}

@@ -745,3 +745,16 @@ TEST_CASE("a sink is caught up when no message has come between two ticks, the f
     f.sink_tick(1);
     CHECK(f.fed_by->caught_up());
 }
+
+TEST_CASE("G27 messages that keep coming do not put off the save") {
+    fed f;
+    f.what.save = {100, 1000, false};
+    f.open();
+    CHECK(f.offer(0) == receipt::later);
+    CHECK(f.last_answer.reason == pj::status::ok);
+    for (pj::position at = 1; at <= 3; ++at) {
+        f.now_ms += 400;
+        static_cast<void>(f.offer(at));
+    }
+    CHECK(f.stored().at == 2);
+}

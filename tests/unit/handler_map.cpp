@@ -372,3 +372,13 @@ TEST_CASE("handler_map: a type without a name and a number is no type") {
         return pj::handled; }, nullptr, "x");
     CHECK(map.fault() == pj::status::bad_type);
 }
+
+TEST_CASE("handler_map: a handler of every event needs another name than those of each type") {
+    listening<0> every;
+    pj::handler_map<4> map;
+    map.add(circle::type, [](void*, const pj::stored_event&, const pj::context&) {
+        return pj::handled; }, nullptr, "lA");
+    map.add(every);
+    CHECK(map.fault() == pj::status::duplicate_handler);
+    CHECK(map.find(circle::type).size() == 1);
+}

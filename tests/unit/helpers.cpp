@@ -171,3 +171,37 @@ TEST_CASE("development(): the first failure and the first unknown type halt; sav
     CHECK(s.worker.reason() == pj::status::handler_failed);
     CHECK(s.worker.checkpointed() == 1);
 }
+
+TEST_CASE("poll_timeout and sooner, at run time") {
+    volatile uint32_t five = 5, large = 0x80000000u, endless = pj::never;
+    CHECK(pj::poll_timeout(five) == 5);
+    CHECK(pj::poll_timeout(large) == 0x7FFFFFFF);
+    CHECK(pj::poll_timeout(endless) == -1);
+    CHECK(pj::sooner(five, large) == 5);
+    CHECK(pj::sooner(large, five) == 5);
+}
+
+namespace {
+struct poked { static constexpr pj::event_type type{"Poked", pj::raw}; char c; };
+struct asking {
+    using handles = pj::events<poked>;
+    int calls = 0;
+    void on(const poked&, const pj::context& c) {
+        ++calls;
+        CHECK(c.extend_lease() == pj::status::ok);
+        CHECK(c.partition == 0);
+        CHECK(c.fencing_token == 0);
+        CHECK(c.attempt == 1);
+        CHECK_FALSE(c.resumed);
+        c.waker.wake();
+    }
+};
+} // namespace
+
+TEST_CASE("deliver: outside of any engine a context has no lease, no partition, nobody to wake") {
+    asking handler;
+    const poked event{'x'};
+    CHECK(pj::deliver(handler, event) == pj::handled);
+    CHECK(pj::deliver(handler, pj::raw_event(3, event)) == pj::handled);
+    CHECK(handler.calls == 2);
+}

@@ -228,3 +228,11 @@ TEST_CASE("memory_log: an event that fits exactly before the oldest pushes only 
     CHECK(trimmed == 0);
     CHECK(newest == 2);
 }
+
+TEST_CASE("memory_log: an aggregate's id that is too long is refused, not cut") {
+    static pj::memory_log<4, 200000> log;
+    const std::string longest(0xFFFF, 'x'), longer(0x10000, 'x');
+    CHECK(log.append("A", pj::bytes(), longer) == pj::before_first);
+    CHECK(log.append(pj::text(longer), pj::bytes()) == pj::before_first);
+    CHECK(log.append("A", pj::bytes(), longest) == 0);
+}
