@@ -722,7 +722,7 @@ TEST_CASE("a partition that was given up for the limit says that its lease is he
     }
 }
 
-TEST_CASE("G22 repartition: a store that keeps no counts is found out before anything is moved") {
+TEST_CASE("G22 repartition: a store without counts is found out before anything is moved") {
     cluster all;
     all.store.positions_only = true;
     all.store.records["p_p0"].at = 5;

@@ -456,7 +456,8 @@ TEST_CASE("G23 a rebuild tells its observer of each step once") {
     d.append(5);
     std::vector<pj::notice_kind> told;
     const auto listen = [&](const pj::notice& n) {
-        if (n.kind == pj::notice_kind::rebuild_began || n.kind == pj::notice_kind::rebuild_dropped ||
+        if (n.kind == pj::notice_kind::rebuild_began ||
+            n.kind == pj::notice_kind::rebuild_dropped ||
             n.kind == pj::notice_kind::rebuild_finished) {
             told.push_back(n.kind);
             CHECK(n.reason == pj::status::ok);
@@ -469,7 +470,7 @@ TEST_CASE("G23 a rebuild tells its observer of each step once") {
                                                pj::notice_kind::rebuild_finished});
 }
 
-TEST_CASE("G23 a rebuild ends where the projection had been, though no event stands there any more") {
+TEST_CASE("G23 a rebuild ends where the projection had been, though no event is there any more") {
     rebuilding d;
     d.append(4);                        // 2, 5, 8, 11
     d.records["p"].at = 6;
