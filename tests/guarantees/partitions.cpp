@@ -749,3 +749,23 @@ TEST_CASE("G22 repartition waits for whoever holds any of the old partitions") {
         CHECK(pj::repartition(a.what, 2, 4) == pj::status::ok);
     }
 }
+
+TEST_CASE("G22 repartition asks for the leases by the names that they have") {
+    cluster all;
+    all.append(1);
+    part_host a(all, 1, 2);
+    a.start();
+    run_hosts(all, 100, a);
+    for (auto& w : a.workers) w->stop();
+    run_hosts(all, 100, a);
+    static std::string named;
+    a.lease.resource = [](pj::text key) -> pj::text {
+        named = "lock:" + std::string(key.begin(), key.end());
+        return named;
+    };
+    uint64_t token = 0;
+    REQUIRE(all.leases.acquire("lock:p_p1", 3000, token) == pj::status::ok);
+    CHECK(pj::repartition(a.what, 2, 4) == pj::status::lease_held);
+    all.clock.advance(3000);
+    CHECK(pj::repartition(a.what, 2, 4) == pj::status::ok);
+}

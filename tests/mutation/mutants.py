@@ -165,6 +165,7 @@ class Finder:
         elif kind in ("CXXRecordDecl",):
             function = (function + "::" if function else "") + node.get("name", "")
             is_constant = True      # initializers of members
+            is_compiled = bool(COMPILED & set(function.split("::")))
         elif kind in ("FieldDecl", "ParmVarDecl"):
             is_constant = True
         self.function, self.is_constant, self.is_compiled = function, is_constant, is_compiled

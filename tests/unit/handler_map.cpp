@@ -382,3 +382,23 @@ TEST_CASE("handler_map: a handler of every event needs another name than those o
     CHECK(map.fault() == pj::status::duplicate_handler);
     CHECK(map.find(circle::type).size() == 1);
 }
+
+namespace {
+struct stumbling {
+    using handles = pj::events<colour>;
+    pj::verdict says = pj::handled;
+    pj::verdict on(const colour&) { return says; }
+};
+} // namespace
+
+TEST_CASE("handler_map: what a typed handler answers is not lost, whoever else handles the event") {
+    for (const pj::verdict v : {pj::fail(3), pj::reject(4), pj::pending, pj::handled}) {
+        stumbling handler;
+        handler.says = v;
+        listening<0> every;
+        pj::handler_map<4> map;
+        map.add(handler).add(every);
+        const colour red{'r'};
+        CHECK(pj::deliver(map, pj::raw_event(0, red)) == v);
+    }
+}
