@@ -304,3 +304,22 @@ TEST_CASE("G5 where a projection begins is saved before anything is read") {
     s.run_for(100);
     CHECK(s.w.called() == "a5 a6 a7 a8");
 }
+
+TEST_CASE("lag: how far the newest event is, -1 while that is not known") {
+    setup s;
+    s.log.append(10, "Beta");
+    s.what.batch = 4;
+    CHECK(s.worker.lag() == -1);
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.worker.lag() == -1);
+    for (const int64_t left : {6, 2, 0}) {
+        s.tick();
+        CHECK(s.worker.lag() == left);
+    }
+    setup without;
+    without.log.append(10, "Beta");
+    without.what.log.bounds = nullptr;
+    REQUIRE(without.start() == status::ok);
+    without.tick();
+    CHECK(without.worker.lag() == -1);
+}

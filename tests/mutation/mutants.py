@@ -25,15 +25,18 @@ inline bool hit() { is_reached = true; return true; }
 """
 
 RELATIONS = {"<": ("<=", ">="), "<=": ("<", ">"), ">": (">=", "<="), ">=": (">", "<"), "==": ("!=",), "!=": ("==",)}
-ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "<<": ">>", ">>": "<<", "&": "|", "|": "&", "^": "&"}
+ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "<<": ">>", ">>": "<<", "&": "|", "|": "&",
+              "^": "&"}
 ASSIGNMENTS = {"+=": "-=", "-=": "+=", "|=": "&=", "&=": "|=", "*=": "+=", "/=": "*=", ">>=": "<<=", "<<=": ">>="}
 # What `return {}` makes of these is another answer, and compiles.
 EMPTY_RETURNS = ("text", "tick_result", "receive_result", "counters", "progress", "bytes", "const char *")
-INTEGERS = re.compile(r"(?:const )?(?:u?int\d+_t|size_t|(?:unsigned )?(?:int|long|char)|position|event_count|unsigned)$")
+INTEGERS = re.compile(r"(?:const )?(?:u?int\d+_t|size_t|(?:unsigned )?(?:int|long|char)|position|event_count)$")
 SKIPPED = {"StaticAssertDecl", "EnumDecl", "TemplateArgument", "ConstantExpr", "TypedefDecl", "TypeAliasDecl",
            "ClassTemplateSpecializationDecl", "ClassTemplatePartialSpecializationDecl", "VarTemplateDecl",
-           "VarTemplateSpecializationDecl", "VarTemplatePartialSpecializationDecl", "NonTypeTemplateParmDecl", "TemplateTypeParmDecl", "FullComment",
+           "VarTemplateSpecializationDecl", "VarTemplatePartialSpecializationDecl", "NonTypeTemplateParmDecl",
+           "TemplateTypeParmDecl", "FullComment",
            "CXXDefaultInitExpr", "CXXDefaultArgExpr", "TypeAliasTemplateDecl", "CXXDeductionGuideDecl"}
+FUNCTIONS = ("FunctionDecl", "CXXMethodDecl", "CXXConstructorDecl", "CXXConversionDecl")
 TRANSPARENT = {"ImplicitCastExpr", "ParenExpr", "ExprWithCleanups", "MaterializeTemporaryExpr", "CXXBindTemporaryExpr"}
 # Their constexpr members run in the compiler only: a switch at run time cannot reach them.
 COMPILED = {"built_routes", "compiled_routes", "name_of_type", "spelled", "declared_type", "version_before",
@@ -42,10 +45,11 @@ COMPILED = {"built_routes", "compiled_routes", "name_of_type", "spelled", "decla
 
 
 class Mutant:
-    """`write(name, inner)` gives the text of the range: `name` asks whether the mutant is on, `inner` is what stands
+    """`write(name, inner)` gives the text of the range: `name` asks whether it is on, `inner` is what stands
     there, with the mutants inside of it. `level`: of those with one range, the higher is outside."""
 
-    def __init__(self, begin, end, level, function, line, what, write, is_constant=False, is_compiled=False, plain=None):
+    def __init__(self, begin, end, level, function, line, what, write, is_constant=False, is_compiled=False,
+                 plain=None):
         self.begin, self.end, self.level = begin, end, level
         self.function, self.line, self.what = function, line, what
         self.write, self.is_constant, self.is_compiled = write, is_constant, is_compiled
@@ -158,7 +162,7 @@ class Finder:
             return
         if kind == "VarDecl" and node.get("constexpr"):
             return
-        if kind in ("FunctionDecl", "CXXMethodDecl", "CXXConstructorDecl", "CXXConversionDecl"):
+        if kind in FUNCTIONS:
             function = (function + "::" if function else "") + node.get("name", "")
             is_constant = bool(node.get("constexpr"))
             is_compiled = is_constant and bool(COMPILED & set(function.split("::")))
@@ -172,7 +176,7 @@ class Finder:
         getattr(self, "at_" + kind, lambda node: None)(node)
         children = node.get("inner", ())
         if kind == "FunctionTemplateDecl":
-            children = [c for c in children if c.get("kind") in ("FunctionDecl", "CXXMethodDecl", "CXXConstructorDecl")][:1]
+            children = [c for c in children if c.get("kind") in FUNCTIONS][:1]
         elif kind == "LambdaExpr":
             children = [c for c in children if c.get("kind") == "CompoundStmt"][:1]
         elif kind == "CXXForRangeStmt":
@@ -303,7 +307,8 @@ class Finder:
         is_simple = inner.get("kind") not in ("BinaryOperator", "UnaryOperator", "IntegerLiteral", "CXXBoolLiteralExpr",
                                               "ConditionalOperator", "CXXOperatorCallExpr")
         if of_type == "void" and inner.get("kind") != "InitListExpr":
-            self.add(node, 3, "without " + mine, lambda on, x: f"{{ if ({on}) return; {x} }}", "return;", is_statement=True)
+            self.add(node, 3, "without " + mine, lambda on, x: f"{{ if ({on}) return; {x} }}", "return;",
+                     is_statement=True)
         elif of_type == "bool" and is_simple:
             self.swap(value, f"!({mine})", 2)
         elif INTEGERS.match(of_type) and is_simple:
