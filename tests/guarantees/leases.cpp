@@ -1001,3 +1001,51 @@ TEST_CASE("G15 G28 a release that pends is asked for again after pending_ms, not
     CHECK(w.state() == pj::run_state::stopped);
     CHECK(all.leases.released == 1);
 }
+
+TEST_CASE("G21 G23 a rebuild's marker that lands between load and claim stops the new owner") {
+    cluster all;
+    all.append(10);
+    host b(all, 2);
+    pj::worker w{b.what};
+    int saves = 0;
+    all.store.saves.decide = [&](bool& works) {
+        works = true;
+        if (++saves == 1) {
+            pj::checkpoint marker;
+            marker.revision = marker.rebuild = 1;
+            marker.replay_stage = 1;
+            marker.replayed_through = 6;
+            all.store.records["p"] = marker;
+        }
+        return pj::status::ok;
+    };
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 1000, w);
+    CHECK(w.state() == pj::run_state::halted);
+    CHECK(w.reason() == pj::status::rebuild_unfinished);
+    CHECK(all.effects.empty());
+}
+
+TEST_CASE("G21 G31 a reset before the record is loaded under a new lease is refused") {
+    cluster all;
+    all.append(5);
+    host a(all, 1);
+    a.what.on_error = pj::error_policy::halt();
+    a.does = [](const pj::context& c, bool) -> pj::verdict {
+        return c.event.at == 2 ? pj::fail() : pj::handled;
+    };
+    pj::worker w{a.what};
+    REQUIRE(w.start() == pj::status::ok);
+    run_for(all, 100, w);
+    REQUIRE(w.state() == pj::run_state::halted);        // and has given the lease back
+    all.store.loads.then(pj::status::failed, false);
+    REQUIRE(w.retry_failed() == pj::status::ok);
+    static_cast<void>(w.tick(all.clock()));
+    CHECK(w.fencing_token() == 2);
+    CHECK(w.reset(0) == pj::status::not_loaded);
+    const size_t saved = all.store.history.size();
+    run_for(all, 1000, w);
+    // The first thing that is saved under the new lease is the claim: what the record says.
+    CHECK(all.store.history[saved].second.at == 1);
+    CHECK(all.store.history[saved].second.fencing_token == 2);
+}

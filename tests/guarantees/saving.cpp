@@ -274,3 +274,23 @@ TEST_CASE("G15 a pending save is asked for after pending_ms, also when the run i
     CHECK(s.store.tried.size() == 3);
     CHECK(s.worker.state() == pj::run_state::stopped);
 }
+
+TEST_CASE("G23 a rebuild's marker is not taken for a worker's own save whose answer was lost") {
+    setup s;
+    s.log.append(5, "Beta");
+    REQUIRE(s.start() == pj::status::ok);
+    s.run_for(100);
+    REQUIRE(s.stored().at == 4);
+    s.store.saves.then(pj::status::failed);
+    REQUIRE(s.worker.reset(4) == pj::status::ok);       // the same position again
+    s.tick();
+    pj::checkpoint marker = s.stored();
+    ++marker.revision;
+    ++marker.rebuild;
+    marker.replay_stage = 1;
+    marker.replayed_through = 4;
+    s.store.put("p", marker);
+    s.run_for(1000);
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.worker.reason() == pj::status::checkpoint_conflict);
+}
