@@ -901,7 +901,7 @@ TEST_CASE("G21 when the lease is lost nothing stays in hand, though nobody else 
     CHECK(a.count(pj::notice_kind::lease_gained) == 2);
 }
 
-TEST_CASE("G20 an extension that fails is asked for again in a quarter of what is left, not sooner") {
+TEST_CASE("G20 an extension that fails is asked for again in a quarter of what is left") {
     for (const pj::status answer : {pj::status::failed, pj::status::more}) {
         cluster all;
         all.append(3);
@@ -942,7 +942,7 @@ TEST_CASE("G20 a handler that extends the lease is told what has become of it") 
                                           pj::status::ok});
 }
 
-TEST_CASE("G27 a lease that cannot be acquired is asked for with growing waits, which wake() keeps") {
+TEST_CASE("G27 a lease that cannot be acquired is asked for with growing waits") {
     cluster all;
     host a(all, 1);
     uint32_t asked = 0;
