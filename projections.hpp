@@ -4382,7 +4382,7 @@ inline void engine::settle_conflict(checkpoint& found) {
     if (saving_ == detail::saving::uncertain) return units().settle(*this, found);
     saving_ = detail::saving::none;
     if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
-        found.fencing_token == record_.fencing_token) {
+        found.fencing_token == record_.fencing_token && found.rebuild == record_.rebuild) {
         return saved(found);
     }
     if (what_->lease != nullptr && keeper().goes_on(*this, found)) return;
@@ -5015,7 +5015,7 @@ inline status engine::set_position(position expected, position next) {
 inline status engine::reset(position to) {
     if (ticking_) return status::reentered;
     if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
-    if (!loaded_) return status::not_loaded;
+    if (!loaded_ || stage_ == stage::loading) return status::not_loaded;
     if (is_refused() || !may_save() || to < before_first) return status::conflict;
     if (end_reason_ == status::log_replaced) {      // the log that is there now is meant
         record_.log_id = 0;
@@ -6250,6 +6250,8 @@ struct lease_hooks {
         const uint8_t failures = increased(e.save_failures_);
         if (found.fencing_token == e.record_.fencing_token) found.fencing_token = 0;    // our own
         e.adopt(found);
+        if (found.replay_stage != 0 && !e.role_->is_rebuilding)
+            return e.halt(status::rebuild_unfinished), true;
         if (e.stage_ == engine::stage::working) {
             e.save_failures_ = failures;
             e.saving_ = saving::failed;         // it is not doubtful; only to be saved later
