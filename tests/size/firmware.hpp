@@ -11,6 +11,11 @@
 
 namespace pj = projections;
 
+// What handlers answer: nothing, unless the program is to play failures (see playing.cpp).
+#if !defined(ANSWER)
+#define ANSWER void
+#endif
+
 #define EVENT(index, name)                                                     \
     struct event_##index {                                                     \
         static constexpr pj::event_type type{name, pj::raw};                   \
@@ -24,7 +29,7 @@ struct first_handler {
     using handles = pj::events<
 #include "every_event.inc"
         >;
-#define EVENT(index, name) void on(const event_##index& event);
+#define EVENT(index, name) ANSWER on(const event_##index& event);
 #include "events.inc"
 #undef EVENT
     uint32_t sum = 0;
@@ -34,7 +39,7 @@ struct second_handler {
     using handles = pj::events<
 #include "every_event.inc"
         >;
-#define EVENT(index, name) void on(const event_##index& event);
+#define EVENT(index, name) ANSWER on(const event_##index& event);
 #include "events.inc"
 #undef EVENT
     uint32_t sum = 0;

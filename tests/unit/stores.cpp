@@ -179,7 +179,8 @@ TEST_CASE("memory_log: a random life, compared with a deque") {
         const pj::position from = l.trimmed + static_cast<pj::position>(random() % (kept + 1));
         std::vector<std::string> expected;
         for (const entry& e : model) expected.push_back(e.line);
-        expected.erase(expected.begin(), expected.begin() + (from - l.trimmed));
+        expected.erase(expected.begin(),
+                       expected.begin() + static_cast<std::ptrdiff_t>(from - l.trimmed));
         CHECK(read_all(log, from) == expected);
     }
 }

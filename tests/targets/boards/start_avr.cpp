@@ -69,12 +69,15 @@ void finish(verdict how) {
     for (;;) sleep_mode();                  // with interrupts off it ends the emulation
 }
 
-size_t stack_used() {
+size_t stack_used() { return stack_used_below(RAMEND + 1); }
+size_t stack_used_below(uintptr_t address) {
     const volatile uint8_t* at = &__heap_start;
     while (*at == paint) ++at;
-    return static_cast<size_t>(reinterpret_cast<const volatile uint8_t*>(RAMEND) - at) + 1;
+    return address - reinterpret_cast<uintptr_t>(at);
 }
-__attribute__((noinline)) void paint_stack() { paint_below(reinterpret_cast<const uint8_t*>(SP) - 16); }
+__attribute__((noinline)) void paint_stack() {
+    paint_below(reinterpret_cast<const uint8_t*>(SP) - 16);
+}
 uint32_t ticks() { return 0; }
 
 } // namespace board

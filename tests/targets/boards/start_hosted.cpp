@@ -16,6 +16,7 @@ void finish(verdict how) {
     exit(how);
 }
 size_t stack_used() { return 0; }
+size_t stack_used_below(uintptr_t) { return 0; }
 void paint_stack() {}
 uint32_t ticks() { return 0; }
 

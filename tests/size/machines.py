@@ -1,0 +1,324 @@
+"""The part of `run` that needs emulators: what five programs take on five machines, and how many instructions
+an event costs there. See `run --machines`.
+
+Stack is given twice: as the deepest path of the compiler's call graph (the user's own functions count as nothing;
+not for clang's AVR), and as seen on a painted stack by playing.cpp, in which everything fails now and then (the
+user's functions and the decoded event are in it, and it need not have met the deepest path).
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TARGETS = os.path.join(os.path.dirname(HERE), 'targets')
+BOARDS = os.path.join(TARGETS, 'boards')
+EMULATE = os.path.join(TARGETS, 'emulate')
+
+# What the rows consist of: features of firmware.cpp.
+PROGRAMS = [
+    ('core', []),
+    ('+ sink', ['sink']),
+    ('+ replay', ['replay']),
+    ('+ partitions with SHA-256', ['partition']),
+    ('everything', None),           # EVERYTHING of `run`
+]
+# Stores that hold one event and one record would keep the others from work; sizes have them.
+UNPLAYED = ('memory_log', 'memory_checkpoint_store', 'repartition')
+
+# (what, budget, figure): instructions per event, 8 types by 2 handlers. A missed budget is stated with
+# the figure that the README has, and fails if it grows.
+INSTRUCTIONS = {
+    ('Cortex-M4F', '-O2', 'by name'): (130, 171.8),
+    ('Cortex-M4F', '-O2', 'by id'): (80, 105.0),
+    ('Cortex-M0', '-Os', 'by name'): (450, 450.4),
+    ('Cortex-M0', '-Os', 'by id'): (300, None),
+}
+
+# Nobody gave budgets for these: what they took when they were last looked at, rounded up (flash, RAM, stack by
+# call graph, painted). One that grows beyond fails; it is then a decision, not an accident.
+CEILINGS = {
+}
+
+
+class Machine:
+    def __init__(self, name, emulated_as, target, start, script, link=()):
+        self.name, self.emulated_as, self.target = name, emulated_as, target
+        self.start, self.script, self.link = start, script, list(link)
+
+    def is_installed(self):
+        return shutil.which(self.target.command[0]) is not None
+
+
+def machines(size):
+    riscv = size.Target('RISC-V 32', size.RISCV.command[0], size.RISCV.flags, True)
+    no_warning = ['-Wl,--no-warn-rwx-segments']
+    return [
+        Machine('Cortex-M0', 'cortex-m0', size.ARM, 'start_cortex_m.cpp', 'microbit.ld'),
+        Machine('Cortex-M3', 'cortex-m3', arm(size, 'Cortex-M3', ['-mcpu=cortex-m3', '-mthumb']),
+                'start_cortex_m.cpp', 'mps2.ld'),
+        Machine('Cortex-M4F', 'cortex-m4f',
+                arm(size, 'Cortex-M4F', ['-mcpu=cortex-m4', '-mthumb', '-mfpu=fpv4-sp-d16', '-mfloat-abi=hard']),
+                'start_cortex_m.cpp', 'mps2.ld'),
+        Machine('RISC-V 32', 'riscv32', riscv, 'start_riscv.cpp', 'virt.ld', no_warning),
+        Machine('AVR', 'avr', avr(size), 'start_avr.cpp', None),
+    ]
+
+
+def arm(size, name, flags):
+    return size.Target(name, size.ARM.command[0], flags, True)
+
+
+def avr(size):
+    return size.Target('AVR', os.environ.get('AVR_CXX', 'clang++-14'), ['--target=avr', '-mmcu=atmega1284p'], True)
+
+
+def is_avr(machine):
+    return machine.script is None
+
+
+# ------------------------------------------------------------------------------- a stricter call graph
+
+
+def paths_of(size):
+    """The call graph of `run`, with every call through a pointer resolved by the member that is called: with
+    several engines in one program, hooks of one must not be taken for another's."""
+
+    class Paths(size.Stack):
+        HOOK = r'(sink|replay|partition|lease)_hooks::%s\('
+        ONES = {'loaded_': r'crash_guard::loaded\(', 'allows_': r'crash_guard::allows\(',
+                'passes_': r'gap_guard::passes\(', 'look_': r'detail::look_at_bounds\(',
+                'handler_name': r'::name_of\(',
+                'read': r'event_store.*lambda\(.*visitor&\)',
+                'bounds': r'event_store.*lambda\(.*long long&, unsigned long long&\)',
+                'load': r'checkpoint_store.*lambda\(.*text, [\w:]*checkpoint&\)',
+                'save': r'checkpoint_store.*lambda\(.*checkpoint const&\)',
+                'acquire': r'lease_store.*lambda\(.*text, unsigned long, unsigned long long&\)',
+                'extend': r'lease_store.*lambda\(.*text, unsigned long, unsigned long long\)',
+                'release': r'lease_store.*lambda\(.*text, unsigned long long\)',
+                'put': r'dead_letter_sink', 'call_': r'callback<.*>::(plainly|by_hand|named)\b'}
+        NOBODYS = ('subscribe', 'unsubscribe', 'plain_', 'by_hand_')     # the user's, or no client is named
+        CALLED = re.compile(r'\b(role_->|keeper\(\)\.)?(\w+)\((?:\*this|\w+\.self|e\b|e\.|me\.|p\b|d\b|handlers_|to\.self|'
+                            r'arguments|l\.store\.self|with\.client\.self)')
+
+        def __init__(self, image):
+            self.unknown = []
+            try:
+                super().__init__(image)
+            except SystemExit:      # it wants a read() of the user's that shows events one by one
+                pass
+
+        def reached_by_pointer(self, name):
+            found = set()
+            for line in self.pointers.get(name, ()):
+                found |= self.callees(name, line)
+            return found
+
+        def callees(self, name, line):
+            if self.WRAPPER.search(self.spelled[name]) and 'operator()' not in self.spelled[name]:
+                return set()
+            if 'return call_(*this, arguments...)' in line:
+                return self.matching(self.ONES['call_'])
+            spelled = self.member_of(line)
+            if spelled is None or spelled in self.NOBODYS:
+                if spelled is None:
+                    self.unknown.append('%s: %s' % (self.spelled[name], line.strip()))
+                return set()
+            if spelled == 'route':
+                return self.routes
+            if spelled in self.ONES:
+                return self.matching(self.ONES[spelled])
+            kinds, member = spelled
+            return self.matching(r'(%s)_hooks::%s\(' % (kinds, member))
+
+        def member_of(self, line):
+            """What a line calls: a key of ONES, 'route', or (kinds of hooks, member). None: not known."""
+            if re.search(r'\b(route|to)\.(call|run)\)?\(', line) or re.search(r'\(route\.\w+\)\(', line):
+                return 'route'
+            keeper = re.search(r'keeper\(\)\.(\w+)\(', line)
+            if keeper:
+                return 'lease', keeper.group(1)
+            role = re.search(r'role_->(\w+)\(', line)
+            if role:
+                return 'sink|replay|partition', role.group(1)
+            for member in list(self.ONES) + list(self.NOBODYS):
+                if re.search(r'(->|\.)%s\(' % member, line):
+                    return member
+            return None
+
+        def matching(self, pattern):
+            return {n for n in self.own if re.search(pattern, self.spelled[n]) and self.is_linked(n)}
+
+        def deepest_below(self, name):
+            """Below a function of the program that is not itself counted."""
+            below = [self.deepest(t, (name,))[0]
+                     for t in sorted(self.edges.get(name, set()) | self.reached_by_pointer(name))]
+            if self.unknown:
+                raise SystemExit('size: calls through pointers that are not known:\n' + '\n'.join(set(self.unknown)))
+            return max(below, default=0)
+
+    return Paths
+
+
+# ------------------------------------------------------------------------------------------ programs
+
+
+def compiled(size, machine, folder, sources, options, name):
+    """A firmware for the emulated board."""
+    command = machine.target.command + machine.target.flags
+    path = os.path.join(folder, name)
+    link = ['-Wl,--gc-sections'] + machine.link
+    if machine.script is not None:
+        link += ['-nostdlib', '-L' + BOARDS, '-T' + machine.script, '-lgcc']
+        sources = sources + [os.path.join(BOARDS, 'memory.cpp')]
+    size.run(command + common(size, machine) + options + ['-I' + TARGETS, '-I' + HERE]
+             + sources + [os.path.join(BOARDS, machine.start)] + link + ['-o', path])
+    return path
+
+
+def common(size, machine):
+    return [size.STANDARD, '-fno-exceptions', '-fno-rtti', '-ffunction-sections', '-fdata-sections',
+            '-fno-threadsafe-statics', '-Wall', '-Wextra', '-Werror', '-I' + size.Image.header] \
+        + ([] if is_avr(machine) else ['-ffreestanding'])
+
+
+def emulated(machine, firmware, pattern, *options):
+    """The number that a firmware prints. SystemExit if it does not pass."""
+    done = subprocess.run([sys.executable, EMULATE, '--any-output', *options, machine.emulated_as, firmware],
+                          stdout=subprocess.PIPE, text=True, check=False)
+    found = re.search(pattern, done.stdout)
+    if done.returncode != 0 or found is None:
+        raise SystemExit('size: %s on %s: %s' % (os.path.basename(firmware), machine.name, done.stdout))
+    return int(found.group(1))
+
+
+def write_events(size, folder):
+    os.makedirs(folder, exist_ok=True)
+    names = size.event_names(size.FEW)
+    with open(os.path.join(folder, 'events.inc'), 'w', encoding='ascii') as out:
+        out.writelines('EVENT(%d, "%s")\n' % (i, name) for i, name in enumerate(names))
+    with open(os.path.join(folder, 'every_event.inc'), 'w', encoding='ascii') as out:
+        out.write(',\n'.join('event_%d' % i for i in range(len(names))) + '\n')
+
+
+def painted(size, machine, build_dir, features):
+    folder = os.path.join(build_dir, 'playing')
+    write_events(size, folder)
+    options = ['-Os', '-I' + folder, '-DEVENT_TYPES=%d' % size.FEW, '-DANSWER=pj::verdict']
+    options += ['-DFEATURE_' + f for f in features if f not in UNPLAYED]
+    firmware = compiled(size, machine, folder, [os.path.join(HERE, 'playing.cpp')], options, 'playing.elf')
+    return emulated(machine, firmware, r'deepest (\d+) B')
+
+
+def avr_sizes(size, machine, build_dir, features):
+    """(flash, RAM) of the library on an AVR, whose constants are in both. From the linker's map, as in `run`, but
+    with the start-up and the C library of avr-libc, which do not count."""
+    folder = os.path.join(build_dir, 'avr')
+    write_events(size, folder)
+    options = ['-Os', '-I' + folder, '-DEVENT_TYPES=%d' % size.FEW] + ['-DFEATURE_' + f for f in features]
+    objects = []
+    for source in ('firmware', 'callbacks'):
+        objects.append(os.path.join(folder, source + '.o'))
+        size.run(machine.target.command + machine.target.flags + common(size, machine) + options
+                 + ['-c', os.path.join(HERE, source + '.cpp'), '-o', objects[-1]])
+    size.run(machine.target.command + machine.target.flags + objects
+             + ['-Wl,--gc-sections', '-Wl,-Map=' + os.path.join(folder, 'map'), '-o', os.path.join(folder, 'elf')])
+    image = size.Image.__new__(size.Image)
+    image.folder = folder
+    image.read_map()
+    ours = [s for s in image.sections if not re.match(r'callbacks\.o|crt|libc\.a', s[3])]
+    return (sum(s[2] for s in ours if s[0] in size.FLASH), sum(s[2] for s in ours if s[0] in size.RAM))
+
+
+def sizes(size, machine, build_dir, features):
+    """(flash, RAM, stack by call graph or None)"""
+    if is_avr(machine):
+        return avr_sizes(size, machine, build_dir, features) + (None,)
+    image = size.Image(machine.target, build_dir, size.FEW, 1, tuple(features))
+    users = ('size_first', 'size_checkpoints', 'size_letters', 'size_locks', 'size_log')
+    ram = image.amount(size.RAM) - sum(image.symbols[u][0] for u in users if u in image.symbols)
+    return image.flash(), ram, paths_of(size)(image).deepest_below('main')
+
+
+def instructions(size, machine, build_dir, optimization, kind):
+    folder = os.path.join(build_dir, 'pace')
+    os.makedirs(folder, exist_ok=True)
+    options = [optimization] + (['-DBY_ID'] if kind == 'by id' else [])
+    firmware = compiled(size, machine, folder, [os.path.join(HERE, 'pace.cpp')], options, 'pace.elf')
+    return emulated(machine, firmware, r'hundredths per event (\d+)', '--count') / 100
+
+
+# -------------------------------------------------------------------------------------------- tables
+
+
+def show(rows, markdown):
+    width = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for number, row in enumerate(rows):
+        if markdown:
+            print('| ' + ' | '.join(row) + ' |')
+            if number == 0:
+                print('|---|---|' + '---:|' * (len(row) - 3) + '---|')
+        else:
+            print('  '.join(cell.ljust(w) if i < 2 else cell.rjust(w)
+                            for i, (cell, w) in enumerate(zip(row, width))).rstrip())
+    print()
+
+
+def size_rows(size, machine, build_dir):
+    """(rows, whether one is above its ceiling)"""
+    rows, is_above = [], False
+    for program, features in PROGRAMS:
+        features = size.EVERYTHING if features is None else features
+        flash, ram, graph = sizes(size, machine, build_dir, features)
+        deepest = painted(size, machine, build_dir, features)
+        ceiling = CEILINGS.get((machine.name, program))
+        figures = (flash, ram, graph or 0, deepest)
+        verdict = 'no ceiling' if ceiling is None else 'ok'
+        for what, figure, most in zip(('flash', 'RAM', 'call graph', 'painted'), figures, ceiling or figures):
+            if figure > most:
+                verdict, is_above = '%s ABOVE %d' % (what, most), True
+        rows.append((machine.name, program, '%d B' % flash, '%d B' % ram, '%d B' % graph if graph else 'none',
+                     '%d B' % deepest, verdict))
+    return rows, is_above
+
+
+def instruction_rows(size, machine, build_dir):
+    rows, is_missed = [], False
+    for optimization in ('-Os', '-O2'):
+        for kind in ('by name', 'by id'):
+            figure = instructions(size, machine, build_dir, optimization, kind)
+            budget, known = INSTRUCTIONS.get((machine.name, optimization, kind), (None, None))
+            verdict = '' if budget is None else 'ok' if figure <= budget else \
+                'missed, known' if known is not None and figure <= known else 'MISSED'
+            is_missed = is_missed or verdict == 'MISSED'
+            rows.append((machine.name + ' ' + optimization, kind, '' if budget is None else str(budget),
+                         '%.1f' % figure, verdict))
+    return rows, is_missed
+
+
+def measure(size, build_dir, markdown):
+    """Prints both tables; answers (whether a figure has grown, machines that are missing)."""
+    has_failed, missing = False, []
+    table = [('-Os', 'program', 'flash', 'RAM', 'stack: call graph', 'stack: painted', '')]
+    pace = [('instructions per event', '', 'budget', 'measured', '')]
+    for machine in machines(size):
+        emulator = 'simavr' if is_avr(machine) else \
+            'qemu-system-riscv32' if machine.emulated_as == 'riscv32' else 'qemu-system-arm'
+        if not machine.is_installed() or shutil.which(emulator) is None:
+            missing.append(machine.name)
+            continue
+        rows, is_above = size_rows(size, machine, build_dir)
+        table += rows
+        has_failed = has_failed or is_above
+        if not is_avr(machine):
+            rows, is_missed = instruction_rows(size, machine, build_dir)
+            pace += rows
+            has_failed = has_failed or is_missed
+    if len(table) > 1:
+        show(table, markdown)
+        show(pace, markdown)
+    for name in missing:
+        print('%s: its compiler or emulator is not installed, skipped' % name)
+    return has_failed, missing
