@@ -136,8 +136,6 @@ def paths_of(size):
                 'release': r'lease_store.*lambda\(.*text, unsigned long long\)',
                 'put': r'dead_letter_sink', 'call_': r'callback<.*>::(plainly|by_hand|named)\b'}
         NOBODYS = ('subscribe', 'unsubscribe', 'plain_', 'by_hand_')     # the user's, or no client is named
-        CALLED = re.compile(r'\b(role_->|keeper\(\)\.)?(\w+)\((?:\*this|\w+\.self|e\b|e\.|me\.|p\b|d\b|handlers_|to\.self|'
-                            r'arguments|l\.store\.self|with\.client\.self)')
 
         def __init__(self, image):
             self.unknown = []
@@ -192,7 +190,7 @@ def paths_of(size):
             below = [self.deepest(t, (name,))[0]
                      for t in sorted(self.edges.get(name, set()) | self.reached_by_pointer(name))]
             if self.unknown:
-                raise SystemExit('size: calls through pointers that are not known:\n' + '\n'.join(set(self.unknown)))
+                raise SystemExit('size: unknown calls through pointers:\n' + '\n'.join(set(self.unknown)))
             return max(below, default=0)
 
     return Paths
@@ -345,7 +343,8 @@ def instruction_rows(size, machine, build_dir):
 def show_ceilings(key, figures):
     """A new entry of CEILINGS: a hundredth more of flash, and a frame more of stack."""
     flash, ram, graph, deepest = figures
-    print('    %r: (%d, %d, %s, %d),' % (key, -(-flash * 101 // 100 // 64) * 64, ram, graph and graph + 16, deepest + 16))
+    flash = -(-flash * 101 // 100 // 64) * 64
+    print('    %r: (%d, %d, %s, %d),' % (key, flash, ram, graph and graph + 16, deepest + 16))
 
 
 def look_at(size, machine, build_dir):

@@ -1,8 +1,8 @@
-// Instructions per event on an emulated controller: 8 event types in mixed order with two handlers each
-// (-DEIGHT_BY_TWO; else four types with one), batches of 100, a checkpoint per batch, no optional
-// feature. The log is an array that is shown in place, as a slice; BY_ID: its events carry numbers, else
-// names of 11 to 23 characters. Counted is all of tick(), memcpy() of the board included; the handlers
-// add one number.
+// Instructions per event on an emulated controller: 8 event types in mixed order with two handlers
+// each, batches of 100, a checkpoint per batch, no
+// optional feature. The log is an array that is shown in place, as a slice; BY_ID: its events carry
+// numbers, else names of 11 to 23 characters. Counted is all of tick(), memcpy() of the board
+// included; the handlers add one number.
 #include "projections.hpp"
 
 #include "boards/board.hpp"
@@ -17,7 +17,8 @@ template<int Which> struct named {
     static constexpr const char* names[8] = {
         "OrderPlaced", "OrderShippedToday", "PaymentAuthorized", "InventoryReservedInPart",
         "CartCleared", "CustomerRegistered", "RefundIssuedToCustomer", "ReviewPosted"};
-    static constexpr pj::event_type type{pj::text(names[Which]), pj::id{1000 + 77 * Which}, pj::raw};
+    static constexpr pj::event_type type{pj::text(names[Which]), pj::id{1000 + 77 * Which},
+                                         pj::raw};
     uint32_t value;
     uint32_t other;
 };

@@ -1,7 +1,7 @@
-// The measured firmware at work on an emulated board, to see how deep its stack gets: everything that
-// may go wrong does, in turn, and the deepest of a few hundred ticks is printed. The user's functions
-// are as small as in callbacks.cpp; their frames are in the figure, and so is the event that a route
-// decodes into.
+// The measured firmware at work on an emulated board, to see how deep its stack gets: everything
+// that may go wrong does, in turn, and the deepest of a few hundred ticks is printed. The user's
+// functions are as small as in callbacks.cpp; their frames are in the figure, and so is the event
+// that a route decodes into.
 #define main size_main
 #include "firmware.cpp"
 #undef main

@@ -1,5 +1,5 @@
-// The four functions that every compiler may call by itself; see "What a bare target must supply" in
-// the header. Compiled so that the loops are not turned into calls of themselves.
+// The four functions that every compiler may call by itself; see "What a bare target must supply"
+// in the header. Compiled so that the loops are not turned into calls of themselves.
 #include <stddef.h>
 #include <stdint.h>
 

@@ -38,10 +38,12 @@ inline void fill_memory() {
     for (uint32_t* to = bss_begin; to != bss_end; ++to) *to = 0;
 }
 
-/// The last words of the stack are a guard, too: what has jumped over the edge and back left traces.
+/// The last words of the stack are a guard, too: what has jumped over the edge and back left
+/// traces.
 inline verdict judge(int status) {
     const bool is_full = deepest() < stack_bottom + 4;
-    return is_full ? stack_overflow : status >= 0 && status <= 2 ? static_cast<verdict>(status) : failed;
+    if (is_full) return stack_overflow;
+    return status >= 0 && status <= 2 ? static_cast<verdict>(status) : failed;
 }
 
 } // namespace board

@@ -1,8 +1,8 @@
 // Start-up for a Cortex-M: memory, the stack of the tests, faults, and semihosting as the way out.
 //
-// tests_main() runs on the process stack, which lies at the bottom of RAM; exceptions are handled on the
-// main stack. So a stack that overflows ends in HardFault with a stack to handle it on, and is told
-// from other faults by where it ended.
+// tests_main() runs on the process stack, which lies at the bottom of RAM; exceptions are handled
+// on the main stack. So a stack that overflows ends in HardFault with a stack to handle it on, and
+// is told from other faults by where it ended.
 #include "painted.hpp"
 
 extern "C" {
@@ -34,8 +34,8 @@ __attribute__((naked)) void hard_fault() {
 }
 
 void run_main() {
-    // CCR.UNALIGN_TRP, unless the compiler was told that it may do what is unaligned: the tests' cross
-    // files say that it may not. A Cortex-M0 knows nothing else.
+    // CCR.UNALIGN_TRP, unless the compiler was told that it may do what is unaligned: the tests'
+    // cross files say that it may not. A Cortex-M0 knows nothing else.
 #if !defined(__ARM_ARCH_6M__) && !defined(__ARM_FEATURE_UNALIGNED)
     system_register(0xE000ED14) |= uint32_t{1} << 3;
 #endif
@@ -53,12 +53,14 @@ void reset() {
     asm volatile("dsb \n isb");
 #endif
     board::paint_up_to(stack_top);
-    asm volatile("msr psp, %0 \n movs r0, #2 \n msr control, r0 \n isb \n ldr r0, =run_main \n bx r0"
+    asm volatile("msr psp, %0 \n movs r0, #2 \n msr control, r0 \n isb \n"
+                 "ldr r0, =run_main \n bx r0"
                  :: "r"(stack_top) : "r0", "memory");
     __builtin_unreachable();
 }
 
-// The stack pointer, reset, NMI, and the faults, which all escalate to HardFault here. No interrupts.
+// The stack pointer, reset, NMI, and the faults, which all escalate to HardFault here. No
+// interrupts.
 __attribute__((section(".vectors"), used)) const void* const vectors[16] = {
     fault_stack_top, reinterpret_cast<const void*>(&reset),
     reinterpret_cast<const void*>(&hard_fault), reinterpret_cast<const void*>(&hard_fault)};

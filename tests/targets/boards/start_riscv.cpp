@@ -1,5 +1,5 @@
-// Start-up for a RISC-V 32 in machine mode: memory, the stack of the tests, traps, and semihosting as
-// the way out. The 4 KiB below the stack are a guard: physical memory protection refuses them.
+// Start-up for a RISC-V 32 in machine mode: memory, the stack of the tests, traps, and semihosting
+// as the way out. The 4 KiB below the stack are a guard: physical memory protection refuses them.
 #include "painted.hpp"
 
 // Control registers are an extension of their own (Zicsr), which every core with traps has.
@@ -7,8 +7,10 @@ asm(".option arch, +zicsr");
 
 extern "C" {
 
-// The debugger's calls (RISC-V "Semihosting"): these three instructions, uncompressed and on one page.
-__attribute__((noinline, aligned(16))) static long semihosting(long operation, const void* argument) {
+// The debugger's calls (RISC-V "Semihosting"): these three instructions, uncompressed and on one
+// page.
+__attribute__((noinline, aligned(16)))
+static long semihosting(long operation, const void* argument) {
     register long a0 asm("a0") = operation;
     register const void* a1 asm("a1") = argument;
     asm volatile(".option push \n .option norvc \n .balign 16 \n"

@@ -148,7 +148,7 @@ void an_older_version_is_lifted() {
 void the_number_of_a_name() {
     const pj::text name{"foobar"};
     CHECK(pj::event_type(name).number() == 0xBF9CF968u);
-    static_assert(pj::event_type("foobar").number() == 0xBF9CF968u, "the compiler's own arithmetic");
+    static_assert(pj::event_type("foobar").number() == 0xBF9CF968u, "the compiler's arithmetic");
     CHECK(removed::type.number() == 77);
 }
 

@@ -1,5 +1,5 @@
-// What the cases share: a log that is an array, a checkpoint slot and a letter box that can fail, and
-// a worker over them. No heap, no strings, small enough for 16 KiB of RAM.
+// What the cases share: a log that is an array, a checkpoint slot and a letter box that can fail,
+// and a worker over them. No heap, no strings, small enough for 16 KiB of RAM.
 #ifndef PROJECTIONS_TESTS_TARGETS_FAKES_HPP
 #define PROJECTIONS_TESTS_TARGETS_FAKES_HPP
 

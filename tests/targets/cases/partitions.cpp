@@ -166,7 +166,8 @@ struct host {
     void tick() { for (int i = 0; i < 4; ++i) static_cast<void>(worker.tick()); }
 };
 
-/// One works and renews while the other stands by; the clock wraps meanwhile; then the owner is gone.
+/// One works and renews while the other stands by; the clock wraps meanwhile; then the owner is
+/// gone.
 void one_owner_at_a_time_while_the_clock_wraps() {
     fakes::array_log log;
     fakes::slot checkpoints;

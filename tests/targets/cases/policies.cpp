@@ -165,7 +165,8 @@ void unknown_types_are_counted_or_fail() {
     CHECK(strict.worker.scanned() == 0);
 }
 
-/// The delays of 20 failures: never above the cap, never less than the jitter allows, not all equal.
+/// The delays of 20 failures: never above the cap, never less than the jitter allows, not all
+/// equal.
 void jitter_and_the_cap() {
     bench b(1);
     b.model.odd_at = 0;

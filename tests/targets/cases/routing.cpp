@@ -5,8 +5,8 @@ namespace pj = projections;
 
 namespace {
 
-// Twelve names that differ in one letter, so that the key which tells them apart is found in the middle;
-// every third has a number of its own.
+// Twelve names that differ in one letter, so that the key which tells them apart is found in the
+// middle; every third has a number of its own.
 template<char Where> struct door {
     static constexpr char name[] = {'D',   'o', 'o', 'r', 'O', 'f', Where,
                                     'O', 'p', 'e', 'n', 'e', 'd'};
@@ -63,7 +63,7 @@ void by_name_and_by_number() {
     static const char* const others[] = {"DoorOfMOpened", "DoorOfAOpene", "DoorOfAOpenedX",
                                          "doorOfAOpened", ""};
     for (const char* other : others) {
-        CHECK(pj::deliver(all, named(other, value)) == pj::handled);     // unknown: nobody to answer
+        CHECK(pj::deliver(all, named(other, value)) == pj::handled);    // unknown: nobody answers
         CHECK(!all.find(other).known());
     }
     for (uint32_t i = 0; i < 12; ++i) CHECK(model.sums[i] == 2 * (100 + i));

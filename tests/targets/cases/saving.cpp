@@ -179,8 +179,9 @@ void a_crash_loop_is_ended() {
         REQUIRE(crashes < 10);
         pj::worker run{b.what};
         b.model.sum = 0;
-        const pj::start_cause cause = crashes == 0 ? pj::start_cause::clean : pj::start_cause::crash;
-        REQUIRE(run.start(cause) == pj::status::ok);
+        const bool is_first = crashes == 0;
+        REQUIRE(run.start(is_first ? pj::start_cause::clean : pj::start_cause::crash) ==
+                pj::status::ok);
         // Pending stands for the crash: what was saved before the call is all that remains.
         b.model.odd_at = 2;
         b.model.odd_times = 1;

@@ -204,7 +204,8 @@ struct bounded : fakes::array_log {
 };
 
 void bounds_show_a_log_that_is_another() {
-    const auto reason = [](pj::position at, pj::position trimmed, pj::position newest, uint64_t id) {
+    const auto reason = [](pj::position at, pj::position trimmed, pj::position newest,
+                           uint64_t id) {
         bench b(0);
         bounded log;
         log.trimmed = trimmed;

@@ -1,4 +1,5 @@
-// Firmwares that must not pass, one for each status: so that what tells the tests' verdicts is tested.
+// Firmwares that must not pass, one for each status: so that what tells the tests' verdicts is
+// tested.
 #include "check.hpp"
 
 int tests_main();
