@@ -210,6 +210,38 @@ void one_owner_at_a_time_while_the_clock_wraps() {
     CHECK(a.model.sum == 1);
 }
 
+/// Two ticks, and between them the clock wraps and the lease ends, or its margin begins: what the
+/// former owner finds then is not its own any more.
+void nothing_begins_after_the_end_less_its_margin() {
+    const uint32_t naps[] = {2699, 2750, 4000};
+    for (const uint32_t nap_ms : naps) {
+        fakes::array_log log;
+        fakes::slot checkpoints;
+        lock locks;
+        pj::lease lease{locks};
+        lease.ttl_ms = 3000;
+        lease.margin_ms = 300;
+        host a(log, checkpoints, lease);
+        clock_ms = 0xFFFFFFFF - 1000;
+        REQUIRE(a.worker.start() == pj::status::ok);
+        a.tick();
+        REQUIRE(a.worker.has_lease());
+        const uint64_t first_token = locks.token;
+        locks.refuses = true;               // nobody answers for it any more
+        log.append(fakes::numbers[0]);
+        clock_ms += nap_ms;
+        static_cast<void>(a.worker.tick());
+        CHECK(a.model.calls == 0);
+        CHECK(!a.worker.has_lease());
+        for (int i = 0; i < 20 && a.model.calls == 0; ++i) {
+            clock_ms += 500;
+            a.tick();
+        }
+        CHECK(a.model.calls == 1);          // under a lease of its own again
+        CHECK(locks.token > first_token);
+    }
+}
+
 void a_refused_extension_drops_the_work() {
     fakes::array_log log;
     fakes::slot checkpoints;
@@ -240,7 +272,7 @@ void a_refused_extension_drops_the_work() {
 const targets::test_case cases[] = {
     CASE(the_partition_of_an_id), CASE(each_aggregate_has_one_worker),
     CASE(two_partitions_become_one), CASE(one_owner_at_a_time_while_the_clock_wraps),
-    CASE(a_refused_extension_drops_the_work)};
+    CASE(nothing_begins_after_the_end_less_its_margin), CASE(a_refused_extension_drops_the_work)};
 
 } // namespace
 

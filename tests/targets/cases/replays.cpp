@@ -16,8 +16,19 @@ struct dropping {
     }
 };
 
+/// What rings only once, however often the model is built.
+struct bell {
+    using handles = pj::live_only<fakes::added>;
+    static constexpr const char* handler_name = "bell";
+    uint8_t rings = 0;
+    void on(const fakes::added&) { ++rings; }
+};
+
 void the_model_is_dropped_and_built_again() {
     bench b(6);
+    bell once;
+    pj::registry all{b.model, once};
+    b.what.handlers = all;
     REQUIRE(b.worker.start() == pj::status::ok);
     b.drain();
     b.worker.stop();
@@ -31,6 +42,7 @@ void the_model_is_dropped_and_built_again() {
     REQUIRE(replay.start() == pj::status::ok);
     for (uint8_t i = 0; i < 50 && replay.running(); ++i) static_cast<void>(replay.tick(b.now_ms));
     CHECK(replay.finished());
+    CHECK(once.rings == 6);
     CHECK(drop.drops == 1);
     CHECK(b.model.sum == 63);
     CHECK(b.model.last_replaying);
@@ -41,6 +53,7 @@ void the_model_is_dropped_and_built_again() {
     REQUIRE(b.worker.start() == pj::status::ok);
     b.drain();
     CHECK(b.model.sum == 127);
+    CHECK(once.rings == 7);
     CHECK(!b.model.last_replaying);
 }
 
