@@ -297,6 +297,9 @@ template<class T> inline constexpr bool is_lvalue<T&> = true;
 template<class T> inline constexpr bool always_false = false;
 template<class T> T&& declval() noexcept;
 
+/// INT64_MAX, which older C libraries show to C++ only when asked.
+inline constexpr int64_t last_position = 0x7FFFFFFFFFFFFFFF;
+
 /// The address of an object that the caller keeps alive, without its type. Temporaries do not
 /// compile.
 template<class T> constexpr void* address_of_named(T& object) {
@@ -1698,10 +1701,12 @@ inline constexpr size_t outcome_count = 8;
 /// So many of them, after `handled`, are those of which a unit of work may hold several events.
 inline constexpr size_t common_outcomes = 4;
 
+/// Not ~0u and 1u << n: an int may have 16 bits.
+inline constexpr uint32_t all_bits = 0xFFFFFFFFu;
 /// Stands for a handler's index where no handler is to blame.
 inline constexpr uint8_t no_handler = 0xFF;
 /// And for its bit.
-inline constexpr uint32_t no_handler_bit = 1u << 31;
+inline constexpr uint32_t no_handler_bit = uint32_t{1} << 31;
 /// So many letters of one event can wait for the sink; a handler beyond that is held untried.
 inline constexpr uint8_t owed_letters_max = 4;
 
@@ -1857,7 +1862,8 @@ public:
     int64_t lag() const {
         const position at = done_through();
         if (!loaded_ || newest_ < before_first) return -1;
-        return newest_ <= at ? 0 : at < 0 ? newest_ + (newest_ != INT64_MAX) : newest_ - at;
+        if (newest_ <= at) return 0;
+        return at < 0 ? newest_ + (newest_ != detail::last_position) : newest_ - at;
     }
     inline counters counts() const;
     const failure_record& last_failure() const { return last_failure_; }
@@ -2205,7 +2211,7 @@ private:
     bool received_ = false;     // since the last tick
     bool rejected_ = false;     // the letter of this message is the broker's
     bool unkept_ = false;       // it has no position that a save could keep
-    position saved_at_ = INT64_MAX;     // the checkpoint before it, with a unit of work
+    position saved_at_ = detail::last_position;     // the checkpoint before it, with a unit of work
     uint32_t unanswered_ = 0;   // print of one without offset whose commit was not answered at once
 };
 
@@ -2750,7 +2756,7 @@ struct delivery {
     const stored_event* event = nullptr;
     const route* to = nullptr;
     engine* from = nullptr;         // nullptr: deliver(), outside any engine
-    uint32_t mask = ~0u;            // handlers to call
+    uint32_t mask = all_bits;       // handlers to call
     uint32_t rest = 0;              // and those to be called after them, one by one
     uint32_t resumed = 0;           // handlers that answered pending before
     uint32_t decoded = 0;           // a handler_map's: those that want the event decoded
@@ -2768,7 +2774,7 @@ struct delivery {
     explicit delivery(engine& sender) : from(&sender), now_ms(sender.now_ms_) {}
     /// For the next event.
     void reset() {
-        mask = ~0u;
+        mask = all_bits;
         rest = 0;
         resumed = 0;
         attempt = 1;
@@ -2960,7 +2966,7 @@ inline const route& find_named(const route_table& table, text name) {
                                          : text(r.name, r.name_size) == name) {
             return r;
         }
-        slot = (slot + 1) & (~0u >> index.shift);
+        slot = (slot + 1) & (all_bits >> index.shift);
     }
     return table.unknown;
 }
@@ -2976,7 +2982,7 @@ PROJECTIONS_INLINE_ const route* find_quickly(const route_table& table, text key
     while (const uint32_t found = index.cells[slot]) {
         const route& r = table.routes[found - 1];
         if (r.name_size == size && same_characters(r.name, name, size)) return &r;
-        slot = (slot + 1) & (~0u >> index.shift);
+        slot = (slot + 1) & (all_bits >> index.shift);
     }
     return &table.unknown;
 }
@@ -2987,7 +2993,7 @@ PROJECTIONS_INLINE_ const route& find_numbered(const route_table& table, uint32_
     while (const uint32_t found = index.cells[slot]) {
         const route& r = table.routes[found - 1];
         if (r.number == number) return r;
-        slot = (slot + 1) & (~0u >> index.shift);
+        slot = (slot + 1) & (all_bits >> index.shift);
     }
     return table.unknown;
 }
@@ -3109,7 +3115,7 @@ private:
         for (size_t i = 0; i < N; ++i) {
             if (names && routes[i].name_size == 0) { ++looks; continue; }
             uint32_t slot = all.at[i] * multiplier >> shift;
-            for (++looks; cells[slot] != 0; ++looks) slot = (slot + 1) & (~0u >> shift);
+            for (++looks; cells[slot] != 0; ++looks) slot = (slot + 1) & (all_bits >> shift);
             cells[slot] = static_cast<uint16_t>(i + 1);
         }
         return looks;
@@ -3170,13 +3176,13 @@ private:
     constexpr void find_duplicates(const keys& names, const keys& numbers) {
         for (size_t i = 0; i < N; ++i) {
             uint32_t slot = numbers.at[i] * number_multiplier >> shift;
-            for (; by_number[slot] != 0; slot = (slot + 1) & (~0u >> shift)) {
+            for (; by_number[slot] != 0; slot = (slot + 1) & (all_bits >> shift)) {
                 const size_t other = by_number[slot] - size_t{1};
                 duplicates = duplicates || (other != i && routes[other].number == routes[i].number);
             }
             if (routes[i].name_size == 0) continue;
             slot = names.at[i] * name_multiplier >> shift;
-            for (; by_name[slot] != 0; slot = (slot + 1) & (~0u >> shift)) {
+            for (; by_name[slot] != 0; slot = (slot + 1) & (all_bits >> shift)) {
                 const size_t other = by_name[slot] - size_t{1};
                 duplicates = duplicates || (other != i && names.at[other] == names.at[i] &&
                     text(routes[other].name, routes[other].name_size) ==
@@ -3218,8 +3224,8 @@ template<bool Alone, class... P> struct compiled_routes {
         for (size_t i = 0; i < class_count; ++i) {
             if (!all[i]) continue;
             if (result.count < 32) {
-                if (live[i]) result.live_only |= 1u << result.count;
-                if (!every[i]) result.typed |= 1u << result.count;
+                if (live[i]) result.live_only |= uint32_t{1} << result.count;
+                if (!every[i]) result.typed |= uint32_t{1} << result.count;
             }
             result.at[result.count++] = static_cast<uint8_t>(i);
         }
@@ -3460,7 +3466,7 @@ inline route* handler_map_core::route_for(const storage& in, const event_type& t
              static_cast<uint8_t>(name.size()), table_.unknown.handlers};
     const auto place = [&](uint16_t* cells, uint32_t key) {
         uint32_t slot = key * first_multiplier >> table_.by_name.shift;
-        while (cells[slot] != 0) slot = (slot + 1) & (~0u >> table_.by_name.shift);
+        while (cells[slot] != 0) slot = (slot + 1) & (all_bits >> table_.by_name.shift);
         cells[slot] = table_.count;
     };
     if (!name.empty()) place(in.cells, name_key(name.data(), name.size(), whole_name, 0));
@@ -3491,7 +3497,7 @@ inline status handler_map_core::append(const storage& in, route& to, const map_e
     }
     entries_[used_] = handler;
     *link = ++used_;
-    if (live) to.live_only |= 1u << to.handlers;
+    if (live) to.live_only |= uint32_t{1} << to.handlers;
     ++to.handlers;
     to.call = &call;
     return status::ok;
@@ -3523,7 +3529,7 @@ inline void handler_map_core::put_every(const storage& in, const map_entry& hand
     if (fault != status::ok) return;
     for (uint16_t i = 0; i < table_.count; ++i) {
         route& r = in.routes[i];
-        if (live) r.live_only |= 1u << r.handlers;
+        if (live) r.live_only |= uint32_t{1} << r.handlers;
         ++r.handlers;
         r.call = &call;
     }
@@ -4009,7 +4015,7 @@ template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
 }
 
 inline uint32_t handlers_mask(const route& r) {
-    return r.handlers >= 32 ? ~0u : (1u << r.handlers) - 1u;
+    return r.handlers >= 32 ? all_bits : (uint32_t{1} << r.handlers) - 1u;
 }
 
 inline position later(position a, position b) { return a > b ? a : b; }
@@ -4568,7 +4574,7 @@ inline size_t visitor::operator()(const stored_event* events, size_t count) {
     for (size_t i = 0; i < count; ++i) {
         if (!take(events[i])) break;
     }
-    return before - wanted();
+    return static_cast<size_t>(before - wanted());
 }
 
 inline partition visitor::of() const { return engine_->part(); }
@@ -4710,14 +4716,14 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
     using detail::outcome;
     const projection& p = *what_;
     const bool is_known = &route != &p.handlers.table->unknown;
-    uint32_t wanted = ~0u;
+    uint32_t wanted = detail::all_bits;
     if (is_holding()) wanted = has_units() ? units().next_pass(*this, d) : next_in_round(d);
     d.replaying = d.event->at <= record_.replayed_through;
     if (d.is_hopeless) {
-        if (wanted == ~0u) failed(d, wanted, detail::no_handler, d.why, code_crashed);
+        if (wanted == detail::all_bits) failed(d, wanted, detail::no_handler, d.why, code_crashed);
         return outcome::handled;
     }
-    if ((p.filter || role_->is_ours != nullptr) && wanted == ~0u) { // new, or one of these threw
+    if ((p.filter || role_->is_ours != nullptr) && wanted == detail::all_bits) {     // or threw
         outcome left_out = outcome::handled;
         PROJECTIONS_TRY_ {
             if (p.filter && !p.filter(*d.event)) left_out = outcome::filtered;
@@ -4725,7 +4731,7 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
                 left_out = outcome::not_ours;
         }
         PROJECTIONS_CATCH_ {
-            failed(d, ~0u, detail::no_handler, failure_kind::transient, code_thrown);
+            failed(d, detail::all_bits, detail::no_handler, failure_kind::transient, code_thrown);
             return outcome::handled;
         }
         if (left_out != outcome::handled) {
@@ -5166,7 +5172,7 @@ struct unit_hooks {
         if (e.is_in_unit()) return true;
         if (e.uncommitted_ != 0) {      // its unit could not be committed: now the policy speaks
             e.uncommitted_ = 0;
-            e.failed(d, ~0u, no_handler, failure_kind::transient, code_uncommitted);
+            e.failed(d, all_bits, no_handler, failure_kind::transient, code_uncommitted);
             wait_for_held(e);
         }
         return false;
@@ -5176,7 +5182,7 @@ struct unit_hooks {
             const position at = e.held_at_;
             e.forget_held();    // what waited for this one to be done again comes anew
             e.held_at_ = at;
-            e.retry_ = ~0u;
+            e.retry_ = all_bits;
             e.attempt_ = 1;
         }
         if (handler > e.furthest_) {    // its first attempt, whatever the others have made
@@ -5561,7 +5567,7 @@ struct sequence_hooks {
             return put_untried(e, d, bits, no_handler);
         }
         for (unsigned i = 0; i < d.to->handlers; ++i) {
-            const uint32_t bit = 1u << i;
+            const uint32_t bit = uint32_t{1} << i;
             if ((d.mask & bit) == 0) continue;
             const text handler = to.table->handler_name(to.self, *to.table, *d.to, i);
             if (find(e, handler, aggregate_id) == nullptr) continue;
@@ -5647,7 +5653,8 @@ struct sequence_hooks {
         d.mask = 0;
         for (unsigned i = 0; i < found.handlers; ++i) {
             const text name = to.table->handler_name(to.self, *to.table, found, i);
-            if (me.about_->handler.empty() || name == me.about_->handler) d.mask |= 1u << i;
+            if (me.about_->handler.empty() || name == me.about_->handler)
+                d.mask |= uint32_t{1} << i;
         }
         if (found.call == nullptr || d.mask == 0) {
             me.answer_ = status::unknown_type;
@@ -5912,7 +5919,7 @@ namespace detail {
 
 inline constexpr uint8_t stage_marked = 1;
 inline constexpr uint8_t stage_running = 2;
-inline constexpr position end_of_log = INT64_MAX;       // as replayed_through: not known yet
+inline constexpr position end_of_log = last_position;   // as replayed_through: not known yet
 
 struct replay_hooks {
     static replay_engine& of(engine& e) { return static_cast<replay_engine&>(e); }
@@ -6451,8 +6458,8 @@ uint32_t modulo(const uint32_t (&words)[8], uint32_t count) {
         if constexpr (HasDivision) {
             rest = static_cast<uint32_t>((static_cast<uint64_t>(rest) << 32 | word) % count);
         } else {
-            for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
-                const bool is_over = rest > ~0u >> 1;
+            for (uint32_t bit = uint32_t{1} << 31; bit != 0; bit >>= 1) {
+                const bool is_over = rest > all_bits >> 1;
                 rest = rest << 1 | ((word & bit) != 0 ? 1u : 0u);
                 if (is_over || rest >= count) rest -= count;
             }
@@ -6687,7 +6694,7 @@ namespace detail {
 
 /// CRC-32 of IEEE 802.3: polynomial 0x04C11DB7 reflected, as in zlib and Ethernet.
 inline uint32_t crc32(const uint8_t* data, size_t size) {
-    uint32_t crc = ~0u;
+    uint32_t crc = all_bits;
     for (size_t i = 0; i < size; ++i) {
         crc ^= data[i];
         for (int bit = 0; bit < 8; ++bit) crc = (crc & 1u) != 0 ? crc >> 1 ^ 0xEDB88320u : crc >> 1;
@@ -6811,7 +6818,7 @@ inline status memory_log_core::read(const storage& in, position after, visitor& 
         event.at = static_cast<position>(at);
         event.type = slot.name != 0 ? type_key(text(static_cast<const void*>(name), slot.name))
                                     : type_key(id{slot.number});
-        event.payload = {aggregate + slot.aggregate, slot.payload};
+        event.payload = {aggregate + slot.aggregate, static_cast<size_t>(slot.payload)};
         event.aggregate_id = text(static_cast<const void*>(aggregate), slot.aggregate);
         event.version = slot.version;
         event.partition_key = slot.partition_key;
