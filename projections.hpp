@@ -3845,8 +3845,8 @@ template<class T> inline constexpr bool keeps_sequences<T, when<
     is_same<decltype(declval<T&>().evict(declval<const letter_sequence&>(), position{})), status> &&
     is_same<decltype(declval<T&>().sequences(declval<const letter_sequence&>(),
                                              declval<sequence_visitor&>())), status>>> = true;
-template<class T, class = void> inline constexpr bool names_first = false;
-template<class T> inline constexpr bool names_first<T, void_t<decltype(&T::first)>> = true;
+template<class T, class = void> inline constexpr bool names_evict = false;
+template<class T> inline constexpr bool names_evict<T, void_t<decltype(&T::evict)>> = true;
 template<class T, class = void> inline constexpr bool can_take_letter = false;
 template<class T> inline constexpr bool can_take_letter<T, when<is_same<
     decltype(declval<T&>()(declval<const dead_letter&>())), status>>> = true;
@@ -3982,7 +3982,7 @@ constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of
         put = [](void* object, const dead_letter& letter) -> status {
             return static_cast<sink_type*>(object)->put(letter);
         };
-        static_assert(detail::keeps_sequences<sink_type> || !detail::names_first<sink_type>,
+        static_assert(detail::keeps_sequences<sink_type> || !detail::names_evict<sink_type>,
                       "projections: a store of letters that can be asked for again needs "
                       "`pj::status first(const pj::letter_sequence&, pj::letter_visitor&)`, "
                       "`pj::status evict(const pj::letter_sequence&, pj::position)` and "

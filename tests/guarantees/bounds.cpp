@@ -279,6 +279,8 @@ TEST_CASE("G31 reset() accepts the log that has taken the place of the checkpoin
     CHECK(s.worker.state() == pj::run_state::idle);
     CHECK(s.w.calls.size() == 5);
     CHECK(s.stored().log_id == 12);
+}
+
 TEST_CASE("G5 bounds that cannot be are a failure of the store") {
     for (const position trimmed : {position{-2}, position{INT64_MIN}}) {
         setup s;

@@ -253,6 +253,8 @@ TEST_CASE("G32 a volatile model finds it, however many events it has to read bef
     CHECK(crashes == 4);
     CHECK(d.given_up.size() == 1);
     CHECK(d.record().at == d.newest());
+}
+
 TEST_CASE("G32 after a crash so many events are named as may have been in work, and no more") {
     for (const uint32_t most : {1u, 5u, 0x7FFEu, 0x7FFFu, 1000000u}) {
         CAPTURE(most);
