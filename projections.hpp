@@ -4735,7 +4735,7 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
             return outcome::handled;
         }
         if (left_out != outcome::handled) {
-            forget_held();
+            if (is_holding()) forget_held();    // and not one that waits for those before it
             return left_out;
         }
     }
