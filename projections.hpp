@@ -5102,7 +5102,10 @@ inline bool gap_guard::passes(engine& e, position at) {
     PROJECTIONS_TRY_ { is_over = is_over || (g.is_dead && g.is_dead(next, at - 1)); }
     PROJECTIONS_CATCH_ { is_over = false; }
     if (!is_over) return e.wait(sooner(e.retry_in_, e.what_->poll_ms), status::log_gap, true);
-    if (e.is_in_unit()) return false;       // what it holds is committed first: no skip comes twice
+    if (e.is_in_unit()) {                   // what it holds is committed first: no skip comes twice
+        if (!e.is_dirty()) e.unit_ = detail::unit::over;
+        return false;
+    }
     e.forget_held();
     e.at_ = at - 1;
     e.notify(notice_kind::gap_skipped, status::log_gap);
