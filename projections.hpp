@@ -4720,7 +4720,7 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
     if (is_holding()) wanted = has_units() ? units().next_pass(*this, d) : next_in_round(d);
     d.replaying = d.event->at <= record_.replayed_through;
     if (d.is_hopeless) {
-        if (wanted == detail::all_bits) failed(d, wanted, detail::no_handler, d.why, code_crashed);
+        if (wanted != 0) failed(d, wanted, detail::no_handler, d.why, code_crashed);
         return outcome::handled;
     }
     if ((p.filter || role_->is_ours != nullptr) && wanted == detail::all_bits) {     // or threw
