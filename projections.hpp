@@ -2199,8 +2199,7 @@ private:
     enum class place : uint8_t { fresh, duplicate, other_source };
     inline place place_of(position offset, bool is_redelivered) const;
     inline receive_result offer(const stored_event& message, bool has_offset);
-    inline bool is_same_message(const stored_event& event) const;
-    inline receive_result rejected();
+    inline bool is_same_message(const stored_event& message) const;
     inline receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset);
 
     sink_options options_;
@@ -2211,7 +2210,6 @@ private:
     bool received_ = false;     // since the last tick
     bool rejected_ = false;     // the letter of this message is the broker's
     bool unkept_ = false;       // it has no position that a save could keep
-    position saved_at_ = detail::last_position;     // the checkpoint before it, with a unit of work
     uint32_t unanswered_ = 0;   // print of one without offset whose commit was not answered at once
 };
 
@@ -5783,11 +5781,8 @@ struct sink_hooks {
         return true;
     }
     static void reject(engine& e) { of(e).rejected_ = true; }
-    /// What no save may keep, or not before the broker was told: as if it were saved.
     static void committed(engine& e) {
-        event_sink& sink = of(e);
-        sink.saved_at_ = sink.unkept_ ? e.at_ : e.record_.at;
-        if (sink.unkept_ || sink.rejected_) e.record_.at = e.at_;
+        if (of(e).unkept_) e.record_.at = e.at_;
     }
 };
 inline constexpr role sink_role{
@@ -5832,7 +5827,7 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
     const place where = place_of(message.at, redelivered);
     if (where == place::duplicate) {
         count_as(detail::outcome::not_ours);
-        if (rejected_ && message.at == at_) return rejected();
+        if (rejected_ && message.at == at_) return {receipt::reject, 0, status::ok};
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     if (where == place::other_source) {
@@ -5857,23 +5852,17 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
     }
     event.at = has_offset ? message.at : at_ + 1;
     receive_result result{receipt::hold, what_->pending_ms, why_};
-    if (has_offset || is_same_message(event)) result = handle(event, d, has_offset);
+    const bool is_same = is_same_message(message);
+    if (options_.open && is_same) print_ = 0;   // opened anew, perhaps with another result
+    if (has_offset || is_same) result = handle(event, d, has_offset);
+    if (options_.open && held_at_ != before_first) print_ = detail::print_of(message);
     ticking_ = false;
     return result;
 }
 
-/// The letter of the message is the broker's: from now on it may be saved as passed.
-inline receive_result event_sink::rejected() {
-    if (record_.at == at_ && saved_at_ < at_) {
-        record_.at = saved_at_;
-        saved_at_ = at_;
-    }
-    return {receipt::reject, 0, status::ok};
-}
-
 /// A message without an offset: whether it is the one that is held.
-inline bool event_sink::is_same_message(const stored_event& event) const {
-    return !is_holding() || print_ == 0 || detail::print_of(event) == print_;
+inline bool event_sink::is_same_message(const stored_event& message) const {
+    return !is_holding() || print_ == 0 || detail::print_of(message) == print_;
 }
 
 inline receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
@@ -5912,7 +5901,7 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};
     }
-    if (rejected_) return rejected();
+    if (rejected_) return {receipt::reject, 0, status::ok};
     return at_ <= record_.at ? acknowledged : receive_result{receipt::later, 0, status::ok};
 }
 
