@@ -5235,7 +5235,7 @@ struct unit_hooks {
                    (is_letter && e.owed_ == owed_letters_max)) {        // nowhere to note it
             e.halts_ = 1;
         } else {                        // given up; the others have all of their attempts
-            e.retry_ &= ~bits;
+            e.retry_ &= ~bits & handlers_mask(*d.to) & ~(d.replaying ? d.to->live_only : 0u);
             e.attempt_ = 0;
             e.furthest_ = 0;
             if (is_letter) return owe(e, f, handler);
