@@ -1887,7 +1887,8 @@ public:
 
 protected:
     constexpr engine(const projection& what, const detail::role& as)
-        : what_(&what), role_(&as), moved_back_(0), save_doubtful_(0), yields_(0), unconfirmed_(0),
+        : what_(&what), role_(&as), furthest_(0), untold_(0), moved_back_(0), save_doubtful_(0),
+          yields_(0), unconfirmed_(0),
           lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), wakeable_(0),
           halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0),
           worst_(detail::outcome::handled), careful_(0), blames_(0) {}
@@ -2038,8 +2039,8 @@ private:
     uint8_t save_failures_ = 0;
     uint8_t letter_failures_ = 0;       // 0 with a letter owed: the sink answered pending
     uint8_t owed_ = 0;                  // letters that the sink has not taken, or not for good
-    uint8_t furthest_ = 0;              // unit of work: the last handler that the attempts are of
-
+    uint8_t furthest_ : 7;              // unit of work: the last handler that the attempts are of
+    uint8_t untold_ : 1;                // a letter that is the broker's, of which it does not know
     uint8_t moved_back_ : 1;            // the position to be saved is below the one that is kept
     uint8_t save_doubtful_ : 1;         // an attempt failed or threw: perhaps it is done
     uint8_t yields_ : 1;                // gives the lease away, and then waits for it
@@ -2201,6 +2202,11 @@ private:
     inline receive_result offer(const stored_event& message, bool has_offset);
     inline bool is_same_message(const stored_event& message) const;
     inline receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset);
+    /// Before the next call the broker is told.
+    receive_result rejected() {
+        untold_ = 0;
+        return {receipt::reject, 0, status::ok};
+    }
 
     sink_options options_;
     position accepted_ = before_first;
@@ -4058,7 +4064,7 @@ inline status engine::start(start_cause cause) {
 inline void engine::load_anew() {
     if (has_units()) units().drop(*this);
     loaded_ = save_first_ = false;
-    moved_back_ = save_doubtful_ = unconfirmed_ = 0;
+    moved_back_ = save_doubtful_ = unconfirmed_ = untold_ = 0;
     careful_ = follows_crash_;
     saving_ = detail::saving::none;
     read_failures_ = save_failures_ = 0;
@@ -4287,7 +4293,7 @@ inline void engine::end() {
     if (role_->leave != nullptr && retry_in_ != 0 && (read_in_ != 0 || !role_->leave(*this)))
         return;
     const bool is_leased = what_->lease != nullptr;
-    if (loaded_ && may_save() && retry_in_ != 0 &&
+    if (loaded_ && may_save() && untold_ == 0 && retry_in_ != 0 &&
         (!is_leased || lease_ == detail::leasing::ours)) {
         if (is_refused()) return;
         if (is_dirty() && (saving_ == detail::saving::none || save_in_ == 0)) save();
@@ -4467,7 +4473,7 @@ inline bool engine::begin_somewhere(position trimmed, bool is_new) {
 }
 
 inline bool engine::save_is_due() const {
-    if (!is_dirty()) return false;
+    if (!is_dirty() || untold_ != 0) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none) return save_in_ == 0;
     return only_saves() || paused_ != 0 || unsaved_ >= what_->save.every_events ||
            (caught_up_ && what_->save.when_idle);
@@ -4828,7 +4834,8 @@ inline void engine::hold(const detail::delivery& from, uint8_t handler) {
 inline void engine::forget_held() {
     held_at_ = before_first;
     todo_ = pending_ = retry_ = print_ = 0;
-    letter_failures_ = furthest_ = 0;
+    letter_failures_ = 0;
+    furthest_ = 0;
     owed_ = 0;
     put_ = halts_ = aside_ = uncommitted_ = reached_ = 0;
     worst_ = detail::outcome::handled;
@@ -5038,6 +5045,7 @@ inline void engine::go_to(position to) {
     if (record_.suspect > to) record_.suspect = before_first;
     unsaved_ = saving_events_ = 0;
     save_first_ = true;
+    untold_ = 0;
     moved_back_ = 1;
     if (saving_ == detail::saving::none) save_in_ = 0;
 }
@@ -5186,8 +5194,8 @@ struct unit_hooks {
             e.retry_ = all_bits;
             e.attempt_ = 1;
         }
-        if (handler > e.furthest_) {    // its first attempt, whatever the others have made
-            e.furthest_ = handler;
+        if ((handler & 0x7Fu) > e.furthest_) {  // its first attempt, whatever the others have made
+            e.furthest_ = handler & 0x7Fu;
             e.attempt_ = 1;
         }
     }
@@ -5783,6 +5791,7 @@ struct sink_hooks {
     static void reject(engine& e) { of(e).rejected_ = true; }
     static void committed(engine& e) {
         if (of(e).unkept_) e.record_.at = e.at_;
+        e.untold_ = of(e).rejected_ ? 1 : 0;
     }
 };
 inline constexpr role sink_role{
@@ -5827,7 +5836,7 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
     const place where = place_of(message.at, redelivered);
     if (where == place::duplicate) {
         count_as(detail::outcome::not_ours);
-        if (rejected_ && message.at == at_) return {receipt::reject, 0, status::ok};
+        if (rejected_ && message.at == at_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     if (where == place::other_source) {
@@ -5871,7 +5880,7 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
     const uint32_t print = has_offset || !has_units() ? 0 : detail::print_of(event) | 1u;
     const bool was_committed = print != 0 && print == unanswered_ && !is_holding();
     unanswered_ = 0;
-    if (was_committed) return acknowledged;
+    if (was_committed) return rejected_ ? rejected() : acknowledged;
     if (!is_holding()) rejected_ = false;
     unkept_ = !has_offset && !options_.count_messages;
     const bool was_dirty = is_dirty();
@@ -5901,7 +5910,7 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};
     }
-    if (rejected_) return {receipt::reject, 0, status::ok};
+    if (rejected_) return rejected();
     return at_ <= record_.at ? acknowledged : receive_result{receipt::later, 0, status::ok};
 }
 
