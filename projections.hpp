@@ -5181,6 +5181,7 @@ struct unit_hooks {
         if (e.is_in_unit()) return true;
         if (e.uncommitted_ != 0) {      // its unit could not be committed: now the policy speaks
             e.uncommitted_ = 0;
+            if (e.attempt_ != 0xFFFF) ++e.attempt_;
             e.failed(d, all_bits, no_handler, failure_kind::transient, code_uncommitted);
             wait_for_held(e);
         }
@@ -5400,6 +5401,7 @@ struct unit_hooks {
         if (e.held_at_ != at) {         // no handler has failed for it
             e.held_at_ = at;
             hold(e, true, 0);
+            e.attempt_ = 0;
         }
         if (e.retry_ == 0) return wait_longer(e, status::unit_of_work_failed);  // not its fault
         e.uncommitted_ = 1;
@@ -5416,6 +5418,9 @@ struct unit_hooks {
     /// Forgets what was done in the unit.
     static void forget(engine& e) {
         count(e, e.counts_);
+        // What was not the event's fault is no attempt of it.
+        const bool is_waiting = e.is_in_unit() && e.is_holding() && e.todo_ != 0;
+        if ((is_waiting || holds_done(e)) && e.attempt_ != 0) --e.attempt_;
         if (holds_done(e)) {
             e.held_at_ = ~e.held_at_;
             e.aside_ = 0;
