@@ -6275,9 +6275,16 @@ struct lease_hooks {
     }
 
     static uint32_t wait_ms(const engine& e, uint32_t ms) {
-        if (e.lease_ == leasing::ours) return sooner(ms, sooner(e.renew_in_, e.lease_in_));
+        if (e.lease_ == leasing::ours)
+            return sooner(ms, from_now(e, sooner(e.renew_in_, e.lease_in_)));
         if (e.lease_ == leasing::over || e.stage_ == engine::stage::ending) return 0;
-        return e.paused_ != 0 ? never : e.renew_in_;
+        return e.paused_ != 0 ? never : from_now(e, e.renew_in_);
+    }
+    /// What counts from the begin of the tick, counted from its end.
+    static uint32_t from_now(const engine& e, uint32_t ms) {
+        const uint32_t passed_ms = since_tick(e);
+        if (passed_ms == never || ms == never) return ms;
+        return ms > passed_ms ? ms - passed_ms : 0;
     }
 
     /// The handlers of an event one by one, so that none of them begins too late.
