@@ -6589,6 +6589,7 @@ inline bool partitioned_worker::look_at_count() {
         found.partition_count = of_.count;
         found.hash_scheme = hash_scheme();
         ++found.revision;
+        if (!may_begin()) return false;
         s = detail::ask([&]() { return store.save(store.self, key, found); });
         wrote_count_ = s == status::ok;
     }
