@@ -57,7 +57,7 @@ def check_tree(tally, files):
 def check_tests_are_listed(tally):
     lists = (ROOT / "tests" / "meson.build").read_text(encoding="utf-8")
     tests = ROOT / "tests"
-    for folder in ("unit", "guarantees", "faults", "programs", "threads"):
+    for folder in ("unit", "guarantees", "faults", "proof", "programs", "threads"):
         for path in sorted((tests / folder).glob("*.cpp")):
             name = path.relative_to(tests).as_posix()
             tally.check(f"'{name}'" in lists, f"tests/meson.build lists {name}")

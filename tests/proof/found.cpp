@@ -1,0 +1,104 @@
+// What these runs have found in the header, each in the smallest scenario that shows it.
+#include "proof/trial.hpp"
+
+using namespace proof;
+
+namespace {
+
+using kind = trouble::kind;
+
+/// Without trouble, and with this one at every call.
+void holds(const scenario& s, kind what = kind::none) {
+    const result plain = run(s, {});
+    CHECK(plain.problem == "");
+    for (uint32_t at = 1; at <= plain.called.size(); ++at) {
+        if (!applies(what, plain.called[at - 1])) continue;
+        CAPTURE(to_line(0, {{at, what}}));
+        CHECK(run(s, {{at, what}}).problem == "");
+    }
+}
+
+scenario in_unit(const char* events) {
+    scenario s;
+    s.events = events;
+    s.has_unit = true;
+    return s;
+}
+scenario fed(const char* events, offsets messages) {
+    scenario s;
+    s.kind = runs::sink;
+    s.events = events;
+    s.messages = messages;
+    return s;
+}
+
+} // namespace
+
+TEST_CASE("G9 G15 a filtered or foreign event before a failing one does not make it fail for ever") {
+    holds(in_unit("AFH"));
+    scenario s = in_unit("ABPTA");
+    s.kind = runs::partitions;
+    holds(s);
+}
+
+TEST_CASE("G8 G15 a unit that begins before a hole which is settled at once does not turn in place") {
+    scenario s = in_unit("_AA_A");
+    s.gaps = holes::dead;
+    holds(s);
+}
+
+TEST_CASE("G13 G27 after a long tick the wait of a lease counts from its end") {
+    scenario s;
+    s.events = "AAA";
+    s.has_lease = true;
+    holds(s, kind::slow);
+}
+
+TEST_CASE("G20 the count of partitions is not saved when loading it has taken the lease's time") {
+    scenario s;
+    s.kind = runs::partitions;
+    s.events = "AA";
+    s.has_lease = true;
+    holds(s, kind::slow);
+}
+
+TEST_CASE("G1 a message that was pending or has failed, and cannot be opened then, is not lost") {
+    scenario s = fed("WA", offsets::counted);
+    s.policy = rule::letter;
+    s.letters = box::outside;
+    holds(s, kind::failed);
+    s.has_unit = true;
+    holds(s, kind::failed);
+}
+
+TEST_CASE("G15 a message that could not be opened, and can be later, is the same message") {
+    scenario s = fed("AA", offsets::counted);
+    s.policy = rule::halts;
+    holds(s, kind::throws);
+    holds(s, kind::failed);
+}
+
+TEST_CASE("G12 G18 a commit fails for an event that all handlers have given up: no second letter") {
+    scenario s = in_unit("X");
+    s.policy = rule::letter;
+    s.letters = box::inside;
+    holds(s, kind::failed);
+}
+
+TEST_CASE("G12 a commit that was pending does not pass or acknowledge a message to be rejected") {
+    for (const offsets o : {offsets::some, offsets::none}) {
+        scenario s = fed("APA", o);
+        s.has_unit = true;
+        s.policy = rule::letter;
+        holds(s, kind::pending);
+    }
+}
+
+TEST_CASE("G9 G15 a begin or save that fails, and a pending handler, are no attempts of an event") {
+    for (const char* events : {"C", "ACA"}) {
+        scenario s = in_unit(events);
+        s.policy = rule::retry_letter;
+        s.letters = box::inside;
+        holds(s, kind::failed);
+    }
+}
