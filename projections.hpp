@@ -4227,7 +4227,7 @@ inline void engine::work() {
 inline uint32_t engine::wait_ms() const {
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
-    if (loaded_ && !is_refused()) {
+    if (loaded_ && stage_ != stage::loading && !is_refused()) {
         if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
         else {
             if (paused_ != 0 || only_saves() || (role_->is_fed && ms == 0)) ms = never;
