@@ -18,6 +18,20 @@ void holds(const scenario& s, kind what = kind::none) {
     }
 }
 
+/// With the first at each of its calls, and then with the second.
+void holds(const scenario& s, trouble::kind one, callee of, trouble::kind two, callee then) {
+    const result plain = run(s, {});
+    for (uint32_t at = 1; at <= plain.called.size(); ++at) {
+        if (plain.called[at - 1] != of) continue;
+        const result first = run(s, {{at, one}});
+        for (uint32_t next = at + 1; next <= first.called.size(); ++next) {
+            if (first.called[next - 1] != then) continue;
+            CAPTURE(to_line(0, {{at, one}, {next, two}}));
+            CHECK(run(s, {{at, one}, {next, two}}).problem == "");
+        }
+    }
+}
+
 scenario in_unit(const char* events) {
     scenario s;
     s.events = events;
@@ -52,6 +66,14 @@ TEST_CASE("G13 G27 after a long tick the wait of a lease counts from its end") {
     s.events = "AAA";
     s.has_lease = true;
     holds(s, kind::slow);
+}
+
+TEST_CASE("G15 when a lease is back after a halt, and the checkpoint cannot be loaded, it waits") {
+    scenario s;
+    s.events = "APA";
+    s.policy = rule::halts;
+    s.has_lease = true;
+    holds(s, kind::lost_answer, callee::acquire, kind::failed, callee::load);
 }
 
 TEST_CASE("G20 the count of partitions is not saved when loading it has taken the lease's time") {

@@ -205,7 +205,7 @@ private:
     pj::sink_options feed_;
     std::vector<actor> actors_;
 
-    bool is_rebuilding_ = false, is_stopping_ = false, policy_threw_ = false;
+    bool is_rebuilding_ = false, is_stopping_ = false, policy_threw_ = false, clock_threw_ = false;
     bool drops_ = false;                // dropped, and the record does not say so yet
     uint32_t restarts_ = 0, conflicts_ = 0;
     bool put_failed_ = false;
@@ -387,7 +387,9 @@ bool trial::is_dead(position from, position to) {
 }
 
 uint32_t trial::clock() {
-    database::throw_if(db_.plain_call(callee::clock));
+    const trouble::kind t = db_.plain_call(callee::clock);
+    clock_threw_ = clock_threw_ || t == trouble::kind::throws;
+    database::throw_if(t);
     if (s_.tick_ms_max != 0) ++db_.now_ms;
     return db_.now_ms;
 }
@@ -549,8 +551,10 @@ void trial::tick(actor& a, uint32_t& wait_ms) {
     }
     if (db_.dead) return crash(a);
     look_at_counters(*a.engine);
-    const bool is_idle = r.wait_ms == 0 && before == db_.called.size() && !db_.is_quiet &&
-                         scanned == a.engine->counts().scanned;
+    const bool is_idle = r.wait_ms == 0 && !db_.is_quiet &&
+                         scanned == a.engine->counts().scanned &&
+                         std::all_of(db_.called.begin() + static_cast<std::ptrdiff_t>(before),
+                                     db_.called.end(), [](callee c) { return c == callee::clock; });
     a.idle_ticks = is_idle ? a.idle_ticks + 1 : 0;
     // A tick may commit a unit of the last one, and then one of its own.
     const uint32_t most = (is_rebuilding_ ? replay_.batch : s_.batch) * (s_.has_unit ? 2 : 1);
@@ -676,7 +680,7 @@ void trial::step() {
         }
         if (restarts_ != before) return;
     }
-    if (wait_ms != pj::never && wait_ms > 1100) note("G27 oversleeps");
+    if (wait_ms != pj::never && wait_ms > 1100 && !clock_threw_) note("G27 oversleeps");
     db_.now_ms += wait_ms == pj::never ? 100 : wait_ms;
 }
 
@@ -755,7 +759,7 @@ bool trial::may_be_given_up(int h, position at) const {
     if (is_halting()) return false;
     const bool has_three = s_.policy == rule::retry_skip || s_.policy == rule::custom;
     return fails(h, at) || f.excused[h] || f.excused[nobody] || is_blamed() ||
-           (f.code == 'T' && h == 0 && !has_three);
+           (f.code == 'T' && h == 0 && (!has_three || (s_.has_unit && is_disturbed_)));
 }
 bool trial::has_letter(int h, position at) const {
     return db_.has_letter(handler_names[h], at) || db_.has_letter("", at) ||
@@ -950,7 +954,7 @@ void trial::look_at_letters() {
         if (!may_be_given_up(h, at)) note(at_event("G11 a letter without need:", at, h));
         bool is_excused = false;
         for (const bool one : fates_.at(at).excused) is_excused = is_excused || one;
-        if (is_excused || restarts_ != 0) continue;
+        if (is_excused || restarts_ != 0 || policy_threw_) continue;
         const pj::failure_kind kind =
             code == 'X' ? pj::failure_kind::decode : code == 'U' ? pj::failure_kind::unknown_type
             : code == 'P' || code == 'D' || code == 'K' ? pj::failure_kind::permanent
@@ -962,6 +966,7 @@ void trial::look_at_letters() {
     for (const auto& [key, n] : db_.durable.put_twice) {
         const bool may_repeat = restarts_ != 0 || put_failed_ || s_.has_lease ||
                                 (!has_checkpoint() && !with_.empty()) ||
+                                (key.first.empty() && is_disturbed_) ||     // unreadable twice
                                 (s_.has_unit && s_.letters == box::outside);
         if (n != 0 && !may_repeat) note(at_event("G12 a letter twice:", key.second));
     }
