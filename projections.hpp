@@ -2216,6 +2216,7 @@ private:
     bool received_ = false;     // since the last tick
     bool rejected_ = false;     // the letter of this message is the broker's
     bool unkept_ = false;       // it has no position that a save could keep
+    bool committed_ = false;    // since then:
     uint32_t unanswered_ = 0;   // print of one without offset whose commit was not answered at once
 };
 
@@ -5796,6 +5797,7 @@ struct sink_hooks {
     static void reject(engine& e) { of(e).rejected_ = true; }
     static void committed(engine& e) {
         if (of(e).unkept_) e.record_.at = e.at_;
+        of(e).committed_ = true;
         e.untold_ = of(e).rejected_ ? 1 : 0;
     }
 };
@@ -5883,7 +5885,7 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
                                          bool has_offset) {
     constexpr receive_result acknowledged{receipt::ack, 0, status::ok};
     const uint32_t print = has_offset || !has_units() ? 0 : detail::print_of(event) | 1u;
-    const bool was_committed = print != 0 && print == unanswered_ && !is_holding();
+    const bool was_committed = print != 0 && print == unanswered_ && committed_ && !is_holding();
     unanswered_ = 0;
     if (was_committed) return rejected_ ? rejected() : acknowledged;
     if (!is_holding()) rejected_ = false;
@@ -5911,7 +5913,10 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
     }
     if (stage_ == stage::ending) end();
     if (!is_done) {
-        if (v.wanted() == 0 && is_save_pending()) unanswered_ = print;
+        if (v.wanted() == 0 && is_save_pending()) {
+            unanswered_ = print;
+            committed_ = false;
+        }
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};
     }
