@@ -116,6 +116,13 @@ TEST_CASE("G12 a commit that was pending does not pass or acknowledge a message 
     }
 }
 
+TEST_CASE("G1 a message without offset is not acknowledged when its save was pending, then failed") {
+    scenario s = fed("AB", offsets::counted);
+    s.has_unit = true;
+    holds(s, kind::pending, callee::save, kind::failed, callee::save);
+    holds(s, kind::pending, callee::commit, kind::failed, callee::commit);
+}
+
 TEST_CASE("G9 G15 a begin or save that fails, and a pending handler, are no attempts of an event") {
     for (const char* events : {"C", "ACA"}) {
         scenario s = in_unit(events);

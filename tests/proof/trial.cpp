@@ -525,6 +525,7 @@ void trial::crash(actor& a) {
             row = row->first.first == "c" ? std::next(row) : rows.erase(row);
     };
     db_.now_ms += 20;
+    if (s_.kind == runs::in_memory) is_stopping_ = false;       // what is in memory is read again
     const std::string first = has_parts() ? "p_p0" : "p";
     if (is_rebuilding_ && db_.record(first).rebuild != 0 && db_.record(first).replay_stage == 0)
         is_rebuilding_ = false;
@@ -664,16 +665,16 @@ void trial::step() {
     const uint32_t before = restarts_;
     for (actor& a : actors_) {
         tick(a, wait_ms);
-        if (a.sink && !is_stopping_ && restarts_ == before) offer(a, wait_ms);
         if (restarts_ != before) return;
-        if (a.engine == nullptr) continue;
-        const position done = a.engine->scanned();
-        const bool is_back = a.sink && a.engine->loaded() && !later_.empty() &&
-                             later_.rbegin()->second > done;
+        if (!a.sink) continue;
+        const bool is_back = a.engine->loaded() && !later_.empty() &&
+                             later_.rbegin()->second > a.engine->scanned();
         if (is_back) {                  // it lost its lease: the broker offers all of them again
             later_.clear();
             cursor_ = 0;
         }
+        if (!is_stopping_) offer(a, wait_ms);
+        if (restarts_ != before) return;
         const std::map<position, position> kept = later_;
         for (const auto& [at, needed] : kept) {
             if (a.engine->checkpointed() >= needed && restarts_ == before) tell_broker(at, true);
@@ -883,7 +884,9 @@ void trial::look_at_handler(int h, position at, bool is_past) {
                                  s_.letters == box::none;
         if (!s_.has_unit || !has_checkpoint() || is_rejected) return;
         if (times != 0) note(at_event("G17 an effect above the checkpoint:", at, h));
-        if (s_.letters == box::inside && has_letter(h, at))
+        // A partition's filter may give up what is another's, in a letter of its own.
+        const bool is_others = has_parts() && f.excused[nobody];
+        if (s_.letters == box::inside && has_letter(h, at) && !is_others)
             note(at_event("G17 a letter above the checkpoint:", at, h));
         return;
     }
