@@ -1,5 +1,5 @@
-// The table of scenarios: the product of what makes sense. Lines that replay a run name a scenario
-// by its number here, so new ones go to the end of their block at the price of older lines.
+// The table of scenarios: the product of what makes sense. A line that replays a run names its
+// scenario by the number in this table, and so is good for this commit only.
 #include "proof/trial.hpp"
 
 namespace proof {

@@ -1,3 +1,5 @@
+// One trial, in the order: what is described, its callbacks, the host (which starts, restarts, feeds
+// and answers halts as a careful user does), what must hold, and the lines that replay it.
 #include "proof/trial.hpp"
 
 #include <algorithm>
