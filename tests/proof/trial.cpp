@@ -420,6 +420,7 @@ void trial::operator()(const pj::notice& n) {
         if (s_.has_lease) me().pending.clear();
     }
     if (n.kind == pj::notice_kind::gap_skipped) {
+        if (n.at <= skipped_through_ && conflicts_ == 0) note(at_event("G8 skipped twice:", n.at));
         for (const position hole : hole_positions_) {
             if (hole <= n.at && hole > skipped_through_) ++fates_[hole].skips_told;
         }
