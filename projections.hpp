@@ -2201,7 +2201,8 @@ private:
     inline place place_of(position offset, bool is_redelivered) const;
     inline receive_result offer(const stored_event& message, bool has_offset);
     inline bool is_same_message(const stored_event& message) const;
-    inline receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset);
+    inline receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset,
+                                 uint32_t offered_print);
     /// Before the next call the broker is told.
     receive_result rejected() {
         untold_ = 0;
@@ -5870,7 +5871,8 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
     receive_result result{receipt::hold, what_->pending_ms, why_};
     const bool is_same = is_same_message(message);
     if (options_.open && is_same) print_ = 0;   // opened anew, perhaps with another result
-    if (has_offset || is_same) result = handle(event, d, has_offset);
+    if (has_offset || is_same)
+        result = handle(event, d, has_offset, has_offset ? 0 : detail::print_of(message));
     if (options_.open && held_at_ != before_first) print_ = detail::print_of(message);
     ticking_ = false;
     return result;
@@ -5882,9 +5884,9 @@ inline bool event_sink::is_same_message(const stored_event& message) const {
 }
 
 inline receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
-                                         bool has_offset) {
+                                         bool has_offset, uint32_t offered_print) {
     constexpr receive_result acknowledged{receipt::ack, 0, status::ok};
-    const uint32_t print = has_offset || !has_units() ? 0 : detail::print_of(event) | 1u;
+    const uint32_t print = has_offset || !has_units() ? 0 : offered_print | 1u;
     const bool was_committed = print != 0 && print == unanswered_ && committed_ && !is_holding();
     unanswered_ = 0;
     if (was_committed) return rejected_ ? rejected() : acknowledged;
