@@ -5376,7 +5376,8 @@ struct unit_hooks {
         const bool is_partial = e.what_->accept_partial_records;
         const bool is_ours = found.revision == e.record_.revision + 1 &&
                              found.fencing_token == e.record_.fencing_token;
-        if (found.at == e.at_ && e.at_ != e.record_.at && (is_ours || is_partial))
+        const bool has_moved = e.at_ != e.record_.at;       // else it was a record alone
+        if (found.at == e.at_ && (is_ours || (is_partial && has_moved)))
             return committed(e, is_partial ? e.next_record(e.at_) : found, true);
         const bool is_old = found.at == e.record_.at &&
                             (found.revision == e.record_.revision || is_partial);
@@ -5394,6 +5395,7 @@ struct unit_hooks {
         const position at = e.at_;
         if (e.is_in_unit()) take_back(e);
         else forget(e);
+        if (events == 0) return wait_longer(e, status::unit_of_work_failed);    // a record alone
         if (events > 1) {
             uint8_t times = 0;
             while (size_of_unit(e) >> times > events / 2) ++times;
