@@ -4220,8 +4220,9 @@ inline void engine::work() {
             }
         }
     }
-    if (unit_ != detail::unit::none ||
-        (stage_ == stage::working && !is_refused() && save_is_due())) {
+    // (While the record is to tell what became of a unit, its rollback may be pending.)
+    if (!is_refused() &&
+        (unit_ != detail::unit::none || (stage_ == stage::working && save_is_due()))) {
         save();
     }
 }
