@@ -4230,7 +4230,11 @@ inline void engine::work() {
 inline uint32_t engine::wait_ms() const {
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
-    if (loaded_ && stage_ != stage::loading && !is_refused()) {
+    // Nothing else is done before the rollback, but for a lease that is still ours.
+    const bool is_over = unit_ == detail::unit::over;
+    if (is_over && lease_ != detail::leasing::ours)
+        return is_ending ? sooner(ms, retry_in_) : ms;
+    if (loaded_ && stage_ != stage::loading && !is_refused() && !is_over) {
         if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
         else {
             if (paused_ != 0 || only_saves() || (role_->is_fed && ms == 0)) ms = never;
@@ -4238,8 +4242,7 @@ inline uint32_t engine::wait_ms() const {
         }
     }
     if (is_ending) ms = sooner(ms, retry_in_);
-    if (what_->lease != nullptr) ms = keeper().wait_ms(*this, ms);
-    return unit_ == detail::unit::over ? sooner(ms, read_in_) : ms;
+    return what_->lease != nullptr ? keeper().wait_ms(*this, ms) : ms;
 }
 
 /// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
