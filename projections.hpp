@@ -1433,6 +1433,7 @@ public:
 
 private:
     friend class engine;
+    friend class event_sink;
     inline static bool passes(engine& e, position at);
     // Reached through a pointer, so that the code is linked only where a guard is named.
     bool (*passes_)(engine& e, position at) = &passes;
@@ -5152,6 +5153,7 @@ struct unit_hooks {
         if (e.is_in_unit() || (may_begin && begin(e))) {
             const uint32_t limit = size_of_unit(e) >> e.narrowed_;
             read_in(limit != 0 ? limit : 1, e.aside_ != 0);
+            if (e.at_ == e.record_.at) e.more_ = 0;     // what is next is for a look without a unit
             if (!was_dirty) e.save_in_ = e.what_->unit_ms_max;
         }
     }
@@ -5901,8 +5903,11 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
     const bool was_dirty = is_dirty();
     visitor v(*this, d, 1, false);
     why_ = status::ok;
-    if (has_units() && !is_in_unit() && uncommitted_ == 0 && !units().begin(*this))
-        return {receipt::hold, wait_ms(), why_};
+    if (has_units() && !is_in_unit() && uncommitted_ == 0) {
+        const gap_guard* const gaps = what_->gaps;      // a hole is not passed inside a unit
+        if ((gaps != nullptr && !gaps->passes_(*this, event.at)) || !units().begin(*this))
+            return {receipt::hold, wait_ms(), why_};
+    }
     take_closely(v, event);
     count(v, v.wanted() == 0 ? 1 : 0);
     if (unit_ == detail::unit::open && (unkept_ || rejected_)) unit_ = detail::unit::bare;
