@@ -5888,7 +5888,9 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
 
 /// A message without an offset: whether it is the one that is held.
 inline bool event_sink::is_same_message(const stored_event& message) const {
-    return !is_holding() || print_ == 0 || detail::print_of(message) == print_;
+    const uint32_t print = detail::print_of(message);
+    if (is_holding() && print_ == 0 && unanswered_ != 0) return (print | 1u) == unanswered_;
+    return !is_holding() || print_ == 0 || print == print_;
 }
 
 inline receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
@@ -5912,6 +5914,7 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
     count(v, v.wanted() == 0 ? 1 : 0);
     if (unit_ == detail::unit::open && (unkept_ || rejected_)) unit_ = detail::unit::bare;
     if (unit_ != detail::unit::none) save();
+    if (!has_offset && is_holding() && print_ == 0) print_ = offered_print;
     const bool is_done = v.wanted() == 0 && done_through() >= event.at;
     if (is_done && unkept_) {           // nothing that a save could keep
         record_.at = at_;
