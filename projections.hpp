@@ -4625,6 +4625,7 @@ inline bool engine::read(uint32_t limit, bool closely) {
     const uint32_t taken = wanted - v.wanted();
     v.closed_ = true;
     count(v, taken);
+    if (!is_dirty()) unsaved_ = 0;
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
     if (!was_dirty && saving_ == detail::saving::none) save_in_ = p.save.every_ms;
     return is_told_to_stop || s == status::more;
