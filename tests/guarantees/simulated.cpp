@@ -80,7 +80,7 @@ TEST_CASE("G9 in a unit a filtered event does not make a failing one forget its 
     CHECK(s.db.record().at == 3);
 }
 
-TEST_CASE("G8 with a unit of work a hole is skipped though it lies behind events of the same unit") {
+TEST_CASE("G8 with a unit of work a hole is skipped though it lies behind events of the unit") {
     shelf s;
     s.db.append(5, "Thing");
     s.db.events.erase(2);

@@ -229,7 +229,8 @@ private:
                                        static_cast<unsigned>(done));
         const uint32_t batch = w.is_replay ? of.how.replay_batch : of.how.numbers.batch;
         // With units it counts what is committed, perhaps begun in an earlier tick.
-        if (r.scanned > batch + 1 && !of.how.has_units) in.fail("G26 a tick of %u events", r.scanned);
+        if (r.scanned > batch + 1 && !of.how.has_units)
+            in.fail("G26 a tick of %u events", r.scanned);
         reconcile();
         if (before.is_loaded && engine->loaded() && before.epoch == w.epoch && !is_fed &&
             !w.is_replay && engine->scanned() >= before.scanned) {

@@ -1,4 +1,5 @@
-// Random numbers that are the same with every compiler and library: SplitMix64 (Steele, Lea, Flood).
+// Random numbers that are the same with every compiler and library: SplitMix64 (Steele, Lea,
+// Flood).
 #ifndef PROJECTIONS_TESTS_SIMULATION_CHANCE_HPP
 #define PROJECTIONS_TESTS_SIMULATION_CHANCE_HPP
 

@@ -177,8 +177,8 @@ inline config draw_config(uint64_t seed) {
     c.crash_ms = random.one_in(3) ? 0 : random.between(2000, 30000);
     draw_faults(random, c);
     if (c.is_dense && !c.tells_dead) {
-        // A gap_guard's time counts from the begin of the tick that finds the hole: with it alone, no
-        // process may stand still for long in the middle of a tick.
+        // A gap_guard's time counts from the begin of the tick that finds the hole: with it alone,
+        // no process may stand still for long in the middle of a tick.
         c.faults.pause = 0;
         c.gap_ms += 3000;
     }

@@ -1,5 +1,5 @@
-// The checks. They know the log, the records and what handlers and ports have seen; of an engine they
-// ask nothing but its fencing token.
+// The checks. They know the log, the records and what handlers and ports have seen; of an engine
+// they ask nothing but its fencing token.
 #ifndef PROJECTIONS_TESTS_SIMULATION_JUDGE_HPP
 #define PROJECTIONS_TESTS_SIMULATION_JUDGE_HPP
 
@@ -200,8 +200,10 @@ public:
                     made += w.calls[{f.event.at, i}];
                 // A unit that was not committed was an attempt, too.
                 if (w.uncommitted_at == f.event.at) w.was_touched = true;
-                if ((made < attempts && w.uncommitted_at != f.event.at) || (made > attempts && f.kind == pj::failure_kind::transient &&
-                     !p.has_units && !w.was_touched))
+                const bool is_exact = f.kind == pj::failure_kind::transient && !p.has_units &&
+                                      !w.was_touched;
+                if ((made < attempts && w.uncommitted_at != f.event.at) ||
+                    (made > attempts && is_exact))
                     world_.fail("G9 %s: %u attempts at event %lld in place of %u",
                                 handler_names[h], made, shown(f.event.at), attempts);
                 set(w, h, index, as);
@@ -233,8 +235,8 @@ public:
             if (!is_settled(w, h, index)) set(w, h, index, model::skipped);
         }
     }
-    /// What was skipped after the checkpoint is forgotten by a crash, and tried again; but not where
-    /// an engine goes on (`at`) with what it has in hand.
+    /// What was skipped after the checkpoint is forgotten by a crash, and tried again; but not
+    /// where an engine goes on (`at`) with what it has in hand.
     void loaded(witness& w, position at) {
         const position from = at > w.last_load ? at : w.last_load;
         w.forget_all();
@@ -244,7 +246,7 @@ public:
             if (at > w.last_load && world_.get(i).at <= at) mark(w, h, i) |= model::skipped;
         }
         if (at <= w.last_load) w.skips.clear();
-        if (config_of(w).kind == engine_kind::queue) return;    // where each is acknowledged by itself
+        if (config_of(w).kind == engine_kind::queue) return;    // each is acknowledged by itself
         // It will not work: another one may still have in hand what it has skipped.
         if (world_.store[key_of(w)].record.replay_stage != 0 && !w.is_replay) return;
         for (int32_t i = world_.floor_of(from) + 1;
@@ -275,8 +277,8 @@ public:
     }
 
 private:
-    /// G1: nothing at or below the checkpoint is without an outcome. G8: nor is anything passed that
-    /// has yet to appear.
+    /// G1: nothing at or below the checkpoint is without an outcome. G8: nor is anything passed
+    /// that has yet to appear.
     void passed(witness* w, uint32_t projection, uint32_t part, position from,
                 const pj::checkpoint& next) {
         const int32_t last = world_.floor_of(next.at);

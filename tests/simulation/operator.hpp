@@ -1,5 +1,5 @@
-// The operator of a world: does what operators do, at the wrong moment too, and in the end sees to it
-// that everything can go on.
+// The operator of a world: does what operators do, at the wrong moment too, and in the end sees to
+// it that everything can go on.
 #ifndef PROJECTIONS_TESTS_SIMULATION_OPERATOR_HPP
 #define PROJECTIONS_TESTS_SIMULATION_OPERATOR_HPP
 
@@ -53,7 +53,8 @@ private:
     }
     uint64_t work_done() const {
         uint64_t sum = 0;
-        for (const kept& k : in.store) sum += static_cast<uint64_t>(k.record.at) + k.record.revision;
+        for (const kept& k : in.store)
+            sum += static_cast<uint64_t>(k.record.at) + k.record.revision;
         for (const affair& a : affairs_) {
             sum += static_cast<uint64_t>(a.messages.acked) * 3 + a.messages.waiting.size() * 5 +
                    static_cast<uint64_t>(a.what) * 1000003u;
@@ -84,7 +85,9 @@ private:
             if (r.at < last || r.replay_stage != 0) return false;
         }
         bool is_there = config_of(p).kind != engine_kind::in_memory;
-        each_actor(p, [&](host&, actor& one) { is_there = is_there || one.engine->scanned() >= last; });
+        each_actor(p, [&](host&, actor& one) {
+            is_there = is_there || one.engine->scanned() >= last;
+        });
         return is_there;
     }
     /// Every event has its outcome, from the first on.
@@ -153,7 +156,8 @@ private:
         if (a.what != phase::working) return;
         if (is_rebuild && config_of(p).may_rebuild) {
             // Without a checkpoint a rebuild passes holes that nobody has settled.
-            if (with_.is_dense && in.at_key(p, is_split(p) ? 0 : key_of_worker).record.at < 0) return;
+            const uint32_t slot = is_split(p) ? 0 : key_of_worker;
+            if (with_.is_dense && in.at_key(p, slot).record.at < 0) return;
             a.what = phase::before_rebuild;
             a.leaves_standbys = config_of(p).has_lease && !is_split(p) && in.random.one_in(3);
         } else if (!is_rebuild && is_split(p)) {
@@ -262,7 +266,8 @@ private:
     }
     /// A host that is up and may run it, or nobody.
     host* choose_host(uint32_t p) {
-        host& h = *hosts_[config_of(p).has_lease ? in.random.below(with_.hosts) : config_of(p).home];
+        const projection_config& c = config_of(p);
+        host& h = *hosts_[c.has_lease ? in.random.below(with_.hosts) : c.home];
         return h.is_up && !h.on.is_dead && !h.on.is_busy ? &h : nullptr;
     }
     void rebuild(uint32_t p, affair& a) {

@@ -1,5 +1,5 @@
-// What one projection on one host calls: handlers and ports, behind a network and a disk that delay,
-// lose, repeat and tear, on a host that may die at any call or stand still.
+// What one projection on one host calls: handlers and ports, behind a network and a disk that
+// delay, lose, repeat and tear, on a host that may die at any call or stand still.
 #ifndef PROJECTIONS_TESTS_SIMULATION_PORTS_HPP
 #define PROJECTIONS_TESTS_SIMULATION_PORTS_HPP
 
@@ -148,7 +148,8 @@ inline uint32_t key_number(pj::text key) {
     uint32_t slot = key_of_worker;
     if (key.size() > 4 && from[4] >= '0' && from[4] <= '9') {
         slot = 0;
-        for (size_t i = 4; i < key.size(); ++i) slot = slot * 10 + static_cast<uint32_t>(from[i] - '0');
+        for (size_t i = 4; i < key.size(); ++i)
+            slot = slot * 10 + static_cast<uint32_t>(from[i] - '0');
     } else if (key.size() > 4) {
         slot = key_of_count;
     }
@@ -259,7 +260,7 @@ struct store_port {
         uint8_t* const slot = k.slots[older];
         if (m.in.random.one_in(2)) std::memset(slot, 0xFF, sizeof bytes);
         std::memcpy(slot, bytes, size);
-        pj::checkpoint back;        // what is torn may happen to be whole: the same bytes were there
+        pj::checkpoint back;        // what is torn may happen to be whole all the same
         return size == sizeof bytes ||
                (pj::decode(pj::bytes(slot, sizeof bytes), back) && back.revision == next.revision &&
                 back.at == next.at);

@@ -244,8 +244,8 @@ protected:
         size_t which = 0;
         int32_t index = b.next;
         if (!has_offsets) {
-            const uint32_t near = b.waiting.size() < 5 ? static_cast<uint32_t>(b.waiting.size()) : 5;
-            which = in.random.below(near);
+            const size_t count = b.waiting.size() < 5 ? b.waiting.size() : 5;
+            which = in.random.below(static_cast<uint32_t>(count));
             for (size_t i = 0; i < b.waiting.size(); ++i) {
                 if (b.waiting[i] == b.held && !in.random.one_in(4)) which = i;
             }

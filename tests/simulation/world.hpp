@@ -1,5 +1,5 @@
-// What all processes of one world share: time, the log, the checkpoint store, the lease service, the
-// letters; and the record of who did what, which is all that the checks believe.
+// What all processes of one world share: time, the log, the checkpoint store, the lease service,
+// the letters; and the record of who did what, which is all that the checks believe.
 #ifndef PROJECTIONS_TESTS_SIMULATION_WORLD_HPP
 #define PROJECTIONS_TESTS_SIMULATION_WORLD_HPP
 
@@ -94,7 +94,7 @@ struct witness {
     uint32_t fails[handler_count] = {};
     uint64_t failed_ms[handler_count] = {};     // the begin of that tick, by its own clock
     std::set<std::tuple<uint32_t, position>> letters;   // taken by the sink in this life
-    position uncommitted_at = pj::before_first;     // the unit of this event alone was not committed
+    position uncommitted_at = pj::before_first;     // its unit, alone, was not committed
     std::vector<std::pair<uint32_t, int32_t>> skips;    // by hand: handler and row
     std::map<std::pair<position, uint32_t>, uint32_t> calls;    // since the last commit
     uint64_t tick_ms = 0;               // when the tick began, by its own clock
@@ -136,7 +136,8 @@ struct lease_state {
 struct statistics {
     uint64_t worlds = 0, events = 0, handler_calls = 0, calls = 0, ticks = 0, milliseconds = 0;
     uint64_t crashes = 0, leases = 0, takeovers = 0, rebuilds = 0, repartitions = 0, resets = 0;
-    uint64_t rollbacks = 0, commits = 0, saves = 0, conflicts = 0, letters = 0, skips = 0, trims = 0;
+    uint64_t rollbacks = 0, commits = 0, saves = 0, conflicts = 0, letters = 0, skips = 0;
+    uint64_t trims = 0;
     uint64_t failed = 0, lost = 0, late = 0, pending = 0, pauses = 0, torn = 0, gaps = 0;
     uint64_t redelivered = 0, lost_acks = 0, halts = 0, stops = 0;
 };
