@@ -39,9 +39,10 @@ public:
         const projection_config& p = config_of(w);
         if (!p.has_lease) return;
         const lease_state& l = world_.leases[key_of(w)];
+        const auto own = l.granted.find(w.life);
         const uint64_t drift_ms =
             uint64_t{world_.with.lease_ms} * world_.with.drift_ppm_max / 1000000 + 2;
-        if (token == 0 || l.token != token)
+        if (token == 0 || l.token != token || own == l.granted.end() || own->second != token)
             world_.fail("G20 %s of p%u/%u begins without the lease", what, w.projection, w.part);
         else if (world_.now + world_.with.margin_ms > l.expires_ms + drift_ms)
             world_.fail("G20 %s of p%u/%u begins %lld ms after its lease's end minus margin", what,
@@ -70,6 +71,8 @@ public:
             world_.fail("G19 %s of partition %u sees a foreign event", name, w.part);
         if (w.is_rested) world_.fail("%s is called though the engine is paused", name);
         if (p.has_units && !w.unit.is_open) world_.fail("%s is called outside a unit", name);
+        if (!w.is_replay && world_.store[key_of(w)].record.replay_stage != 0)
+            world_.fail("%s is called by a worker while the model is being rebuilt", name);
         if (w.is_replay && !with.replaying) world_.fail("%s is not told that it replays", name);
         called_in_order(w, handler, index, with);
         called_again(w, handler, at, with, local_ms);
