@@ -1,0 +1,425 @@
+// An order service in one SQLite file: commands, events, read models, queries.
+//
+//   needs   SQLite 3.35 and nlohmann/json (Debian: libsqlite3-dev nlohmann-json3-dev); for the cache
+//           also hiredis (libhiredis-dev) and a Redis
+//   build   c++ -std=c++17 -I. examples/10_sqlite/orders.cpp -lsqlite3 -o orders
+//           with the cache: the same with -DORDERS_WITH_REDIS and -lhiredis
+//   run     ./orders shop.db place o-1 Ann 4990        ./orders shop.db work &
+//           ./orders shop.db pay o-1                    ./orders shop.db list
+//           (without arguments it lists its commands)
+//
+// What it shows:
+//   - A command changes an aggregate and appends its events in one transaction, and is decided
+//     again if another process was faster.
+//   - The worker handles events, keeps two read models, the letters and the checkpoint in one
+//     transaction with it: killed at any moment, each event has had its effect exactly once.
+//   - Several workers: one works, the others stand by (a lease with a fencing token).
+//   - A schema change: version 1 of OrderPlaced is upcast while version 2 is written (orders.hpp).
+//   - Two read sources: a query is answered from Redis where that runs, else from SQLite.
+//   - Letters: a payment in a currency without a rate waits until `rate` and `requeue`.
+#include "read_models.hpp"
+#ifdef ORDERS_WITH_REDIS
+#  include "redis_read_model.hpp"
+#endif
+#include <chrono>
+#include <random>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string>
+#include <thread>
+#include <vector>
+using namespace orders;
+
+namespace {
+
+uint32_t now_ms() {
+    return static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                     std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+int64_t wall_ms() {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(
+               std::chrono::system_clock::now().time_since_epoch()).count();
+}
+void sleep_for(uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
+// ------------------------------------------------------------------------------------ commands
+
+enum class result { done, refused, trouble };
+
+/// Reads the aggregate, decides, writes; again if somebody else was faster. `decide` answers the
+/// event, or nothing.
+class command_side {
+public:
+    explicit command_side(sqlite::connection& file) : log_(file), state_(file, sql) {}
+
+    template<class Decide> result run(const std::string& id, Decide&& decide) {
+        for (int attempt = 0; attempt < 100; ++attempt) {
+            int64_t sequence = 0;
+            const std::optional<order> before = find(id, sequence);
+            if (!before) return result::trouble;
+            order after = *before;
+            const auto event = decide(after);
+            if (!event) return result::refused;
+            const pj::event_type& type = event->type;
+            const std::string payload = text_of(event->encoded()), state = after.encoded();
+            const sqlite::new_event one{type.name(), type.version(), payload, wall_ms()};
+            const pj::status s = log_.append(id, sequence, &one, 1, state);
+            if (s == pj::status::ok) return result::done;
+            if (s != pj::status::conflict) return result::trouble;
+            ++conflicts;
+        }
+        return result::trouble;
+    }
+    int conflicts = 0;
+
+private:
+    static constexpr const char* sql = "SELECT sequence, state FROM aggregates WHERE id = ?";
+    static std::string text_of(const json& j) {
+        return j.dump(-1, ' ', false, json::error_handler_t::replace);
+    }
+    std::optional<order> find(const std::string& id, int64_t& sequence) {
+        const int code = state_.start(id);
+        std::optional<order> found = order{};
+        if (code == SQLITE_ROW) {
+            sequence = state_.number(0);
+            found = order::from(copy(state_.text(1)));
+        }
+        state_.done();
+        return code == SQLITE_ROW || code == SQLITE_DONE ? found : std::nullopt;
+    }
+    sqlite::store log_;
+    sqlite::statement state_;
+};
+
+int told(result r) {
+    if (r == result::refused) fputs("refused\n", stderr);
+    if (r == result::trouble) fputs("the database is busy or out of order\n", stderr);
+    return r == result::done ? 0 : 1;
+}
+
+/// Customers: random commands on the orders of this moment, so that processes get into each other's
+/// way. Each that is done is told at once.
+int load(sqlite::connection& file, uint32_t seed, int count) {
+    command_side commands{file};
+    std::mt19937 random{seed};
+    const char* const currencies[] = {"EUR", "EUR", "USD", "XTS"};
+    int done = 0, refused = 0;
+    for (int i = 0; i < count; ++i) {
+        const std::string id = "o-" + std::to_string(wall_ms() / 20 -
+                                               static_cast<int64_t>(random() % 30));
+        const uint32_t what = random() % 8;
+        result r = result::refused;
+        if (what < 2) r = commands.run(id, [&](order& o) {
+            return o.place("customer " + std::to_string(random() % 9),
+                           int64_t{1} + static_cast<int64_t>(random() % 9999),
+                           currencies[random() % 4]);
+        });
+        else if (what < 5) r = commands.run(id, [](order& o) { return o.pay(); });
+        else if (what < 7) r = commands.run(id, [&](order& o) {
+            return o.ship("parcel " + std::to_string(random() % 1000));
+        });
+        else r = commands.run(id, [](order& o) { return o.cancel(); });
+        if (r == result::trouble) return told(r);
+        ++(r == result::done ? done : refused);
+        if (r == result::done) printf("%s %c\n", id.c_str(), "ppyyyssc"[what]);
+        fflush(stdout);
+    }
+    fprintf(stderr, "%d done, %d refused, %d decided again\n", done, refused, commands.conflicts);
+    return 0;
+}
+
+// ----------------------------------------------------------------------------------- the worker
+
+/// Everything the projection `orders` is made of, for the worker and the rebuild alike.
+struct order_projection {
+    sqlite::connection& file;
+    sqlite::store db{file};
+    order_summary summary{file};
+    revenue_per_day revenue{file};
+    pj::registry<order_summary, revenue_per_day> models{summary, revenue};
+    pj::lease lease{db};
+    pj::projection what{"orders", db, models, db};
+
+    order_projection(sqlite::connection& connection, uint32_t ttl_ms) : file(connection) {
+        lease.ttl_ms = ttl_ms;
+        lease.margin_ms = ttl_ms / 5;
+        what.lease = &lease;
+        what.clock = now_ms;
+        what.transaction = db;
+        what.dead_letters = db;
+        what.on_error = pj::error_policy::retry_then_dead_letter(3);
+    }
+};
+
+volatile sig_atomic_t is_ending = 0;
+void on_signal(int) { is_ending = 1; }
+
+/// Sleeps until something is due, has been written by somebody else, or the process is to end.
+void rest(uint32_t wait_ms, sqlite::store& db, pj::worker& worker) {
+    const uint32_t began = now_ms();
+    while (now_ms() - began < wait_ms && is_ending == 0) {
+        sleep_for(pj::sooner(wait_ms, 5));
+        if (db.has_changed()) return worker.wake();
+    }
+}
+
+struct work_options {
+    uint32_t ttl_ms = 10000;
+    bool until_idle = false;
+    const char* redis = nullptr;
+};
+
+#ifdef ORDERS_WITH_REDIS
+uint64_t log_id_of(sqlite::connection& file) {
+    uint64_t id = 0;
+    pj::position trimmed = 0, newest = 0;
+    while (sqlite::store(file).bounds(trimmed, newest, id) == pj::status::pending) sleep_for(1);
+    return id;
+}
+
+/// The cache has an engine of its own: whatever is wrong with Redis stops nothing else.
+struct cache_projection {
+    sqlite::connection file;
+    sqlite::store db{file};
+    redis_connection redis;
+    redis_unit unit{redis, log_id_of(file)};
+    cached_orders model{unit, file};
+    pj::lease lease{db};
+    pj::projection what{"orders_cache", db, model, unit};
+
+    cache_projection(const char* path, const work_options& options)
+        : file(path), redis(options.redis, 200) {
+        lease.ttl_ms = options.ttl_ms;
+        lease.margin_ms = options.ttl_ms / 5;
+        what.lease = &lease;
+        what.clock = now_ms;
+        what.transaction = unit;
+        what.delays.cap_ms = 1000;
+        what.on_error = pj::error_policy::custom([](const pj::failure& f) {
+            return f.kind == pj::failure_kind::transient ? pj::decision::retry_after(500)
+                                                         : pj::decision::skip();
+        });
+    }
+};
+#endif
+
+/// Ticks the worker, and the cache's beside it, until they have come to their end.
+int run(pj::worker& worker, pj::worker* cache, sqlite::store& db, bool until_idle) {
+    while (worker.running() || (cache != nullptr && cache->running())) {
+        if (is_ending != 0) {
+            worker.stop();
+            if (cache != nullptr) cache->stop();
+        }
+        uint32_t wait_ms = worker.running() ? worker.tick(now_ms()).wait_ms : pj::never;
+        if (cache != nullptr && cache->running())
+            wait_ms = pj::sooner(wait_ms, cache->tick(now_ms()).wait_ms);
+        const auto is_idle = [](const pj::worker& w) {
+            return w.caught_up() && w.checkpointed() == w.scanned();
+        };
+        if (until_idle && is_idle(worker) && (cache == nullptr || is_idle(*cache))) is_ending = 1;
+        if (wait_ms != 0 && is_ending == 0) {
+            rest(wait_ms, db, worker);
+            if (worker.woken() && cache != nullptr) cache->wake();
+        }
+    }
+    if (worker.reason() != pj::status::ok)
+        fprintf(stderr, "ended: %s\n", pj::to_string(worker.reason()));
+    return worker.reason() == pj::status::ok ? 0 : 1;
+}
+
+int work(const char* path, const work_options& options) {
+    sqlite::connection file{path};
+    order_projection orders{file, options.ttl_ms};
+    pj::worker worker{orders.what};
+    if (const pj::status s = worker.start(); s != pj::status::ok) {
+        fprintf(stderr, "%s\n", pj::to_string(s));
+        return 1;
+    }
+#ifdef ORDERS_WITH_REDIS
+    if (options.redis != nullptr) {
+        cache_projection cached{path, options};
+        pj::worker cache{cached.what};
+        if (cache.start() != pj::status::ok) return 1;
+        return run(worker, &cache, orders.db, options.until_idle);
+    }
+#endif
+    return run(worker, nullptr, orders.db, options.until_idle);
+}
+
+/// Waits until no worker holds the lease, then empties the models and handles all events again.
+int rebuild(sqlite::connection& file, const work_options& options) {
+    order_projection orders{file, options.ttl_ms};
+    const auto drop = [&] {
+        const pj::status s = sqlite::answer(drop_read_models(file));
+        return s == pj::status::ok || orders.db.rollback() == pj::status::ok ? s
+                                                                             : pj::status::failed;
+    };
+    pj::replay_options replaying;
+    replaying.on_drop = drop;
+    pj::replay_engine replay{orders.what, replaying};
+    pj::status s = replay.start();
+    if (s == pj::status::ok) s = pj::run(replay, now_ms, sleep_for);
+    printf("%s, %lld events\n", pj::to_string(s), static_cast<long long>(replay.counts().scanned));
+    return s == pj::status::ok ? 0 : 1;
+}
+
+// -------------------------------------------------------------------------- letters and queries
+
+int letters(sqlite::connection& file) {
+    sqlite::statement all{file, "SELECT position, handler, kind, code, attempts FROM letters "
+                                "WHERE projection = 'orders' ORDER BY position"};
+    for (int code = all.start(); code == SQLITE_ROW; code = all.step())
+        printf("%lld\t%s\tkind %lld\tcode %lld\t%lld attempts\n",
+               static_cast<long long>(all.number(0)), copy(all.text(1)).c_str(),
+               static_cast<long long>(all.number(2)), static_cast<long long>(all.number(3)),
+               static_cast<long long>(all.number(4)));
+    return 0;
+}
+
+/// Gives each letter's event to the handler that had failed (to all, where it could not even be
+/// decoded), and removes the letter, both in one transaction. In the order of the events, but later
+/// events of the same order have been handled meanwhile; what depends on them wants sequenced
+/// letters, which hold those back.
+int requeue(sqlite::connection& file) {
+    order_projection orders{file, 10000};
+    sqlite::statement next{
+        file, "SELECT l.position, l.handler, l.rebuild, e.type, e.version, e.payload, e.aggregate, "
+              "e.occurred_at FROM letters l JOIN events e USING(position) "
+              "WHERE projection = 'orders' AND (l.position, l.handler) > (?, ?) "
+              "ORDER BY l.position, l.handler LIMIT 1"};
+    sqlite::statement evict{file, "DELETE FROM letters WHERE projection = 'orders' AND "
+                                  "position = ? AND handler = ?"};
+    pj::position at = pj::before_first;
+    std::string handler;
+    int done = 0, left = 0;
+    for (;;) {
+        if (orders.db.begin() != pj::status::ok) return told(result::trouble);
+        if (next.start(at, handler) != SQLITE_ROW) break;
+        pj::stored_event event;
+        event.at = at = next.number(0);
+        handler = copy(next.text(1));
+        event.type = next.text(3);
+        event.version = static_cast<uint32_t>(next.number(4));
+        event.payload = next.blob(5);
+        event.aggregate_id = next.text(6);
+        event.occurred_at = next.number(7);
+        pj::routes to = orders.models;
+        if (handler == "orders::order_summary") to = orders.summary;
+        if (handler == "orders::revenue_per_day") to = orders.revenue;
+        const bool is_done = pj::deliver(to, event) == pj::handled &&
+                             evict.run(at, handler) == SQLITE_OK;
+        next.done();
+        const pj::status s = is_done ? orders.db.commit() : orders.db.rollback();
+        if (s != pj::status::ok) return told(result::trouble);
+        ++(is_done ? done : left);
+    }
+    next.done();
+    static_cast<void>(orders.db.rollback());
+    printf("%d done, %d left\n", done, left);
+    return 0;
+}
+
+int lag(sqlite::connection& file) {
+    sqlite::statement both{file, "SELECT coalesce((SELECT position FROM checkpoints WHERE key = "
+                                 "'orders'), 0), coalesce(max(position), 0) FROM events"};
+    if (both.start() != SQLITE_ROW) return told(result::trouble);
+    printf("%lld of %lld, %lld behind\n", static_cast<long long>(both.number(0)),
+           static_cast<long long>(both.number(1)),
+           static_cast<long long>(both.number(1) - both.number(0)));
+    return 0;
+}
+
+int query(sqlite::connection& file, const std::string& what, const std::string& id,
+          const work_options& options) {
+    sqlite_source last{file};
+    dispatcher sources;
+    sources.add(last);
+#ifdef ORDERS_WITH_REDIS
+    redis_connection redis{options.redis != nullptr ? options.redis : "", 200};
+    const redis_unit keys{redis, log_id_of(file)};
+    redis_source cache{redis, keys};
+    if (options.redis != nullptr) sources.add(cache);
+#endif
+    static_cast<void>(options);
+    const pj::position at_least = last.through();
+    const char* who = nullptr;
+    if (what == "revenue") {
+        std::vector<revenue_row> rows;
+        who = sources.ask(&read_source::revenue, at_least, rows);
+        for (const revenue_row& r : rows)
+            printf("%s\t%s\t%s\n", r.day.c_str(), r.payments.c_str(), r.cents.c_str());
+    } else {
+        std::vector<order_row> rows;
+        who = sources.ask(&read_source::list, at_least, rows);
+        for (const order_row& r : rows)
+            if (id.empty() || r.id == id)
+                printf("%s\t%s\t%s\t%s\t%s\t%s\n", r.id.c_str(), r.customer.c_str(),
+                       r.cents.c_str(), r.currency.c_str(), r.status.c_str(), r.parcel.c_str());
+    }
+    fprintf(stderr, "answered by %s\n", who != nullptr ? who : "nobody");
+    return who != nullptr ? 0 : 1;
+}
+
+// -------------------------------------------------------------------------------- command line
+
+int set_rate(sqlite::connection& file, const std::string& currency, int64_t percent) {
+    sqlite::statement set{file, "INSERT OR REPLACE INTO rates VALUES(?, ?)"};
+    return told(set.run(currency, percent) == SQLITE_OK ? result::done : result::trouble);
+}
+
+int usage() {
+    fputs("orders FILE COMMAND\n"
+          "  place ID CUSTOMER CENTS [CURRENCY]   pay ID   ship ID PARCEL   cancel ID\n"
+          "  show ID   list   revenue             from Redis if ORDERS_REDIS names its socket\n"
+          "  work [--until-idle]                  keeps the read models until it is stopped\n"
+          "  rebuild   lag   letters   requeue   rate CURRENCY PERCENT   load SEED COUNT\n"
+          "  ORDERS_TTL_MS: how long a dead worker's lease lasts (10000)\n", stderr);
+    return 2;
+}
+
+int run_command(const char* path, const std::vector<std::string>& a, const work_options& options) {
+    sqlite::connection file{path, 5000};        // a command waits for its turn
+    if (sqlite::create_tables(file) != SQLITE_OK || create_read_models(file) != SQLITE_OK)
+        return told(result::trouble);
+    const std::string& what = a[0];
+    command_side commands{file};
+    const auto number = [&](size_t i) { return strtoll(a[i].c_str(), nullptr, 10); };
+    if (what == "place" && (a.size() == 4 || a.size() == 5))
+        return told(commands.run(a[1], [&](order& o) {
+            return o.place(a[2], number(3), a.size() == 5 ? a[4] : "EUR");
+        }));
+    if (what == "pay" && a.size() == 2)
+        return told(commands.run(a[1], [](order& o) { return o.pay(); }));
+    if (what == "ship" && a.size() == 3)
+        return told(commands.run(a[1], [&](order& o) { return o.ship(a[2]); }));
+    if (what == "cancel" && a.size() == 2)
+        return told(commands.run(a[1], [](order& o) { return o.cancel(); }));
+    if (what == "rate" && a.size() == 3) return set_rate(file, a[1], number(2));
+    if (what == "load" && a.size() == 3)
+        return load(file, static_cast<uint32_t>(number(1)), static_cast<int>(number(2)));
+    if (what == "show" && a.size() == 2) return query(file, what, a[1], options);
+    if ((what == "list" || what == "revenue") && a.size() == 1)
+        return query(file, what, "", options);
+    if (what == "lag") return lag(file);
+    if (what == "letters") return letters(file);
+    if (what == "requeue") return requeue(file);
+    if (what == "rebuild") return rebuild(file, options);
+    if (what == "work") return work(path, options);     // its connections wait for nobody
+    return usage();
+}
+
+} // namespace
+
+int main(int count, char** arguments) {
+    if (count < 3) return usage();
+    signal(SIGTERM, on_signal);
+    signal(SIGINT, on_signal);
+    work_options options;
+    options.redis = getenv("ORDERS_REDIS");
+    if (const char* ttl = getenv("ORDERS_TTL_MS"))
+        options.ttl_ms = static_cast<uint32_t>(strtoul(ttl, nullptr, 10));
+    std::vector<std::string> words(arguments + 2, arguments + count);
+    options.until_idle = words.back() == "--until-idle";
+    return run_command(arguments[1], words, options);
+}

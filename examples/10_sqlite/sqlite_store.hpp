@@ -1,0 +1,300 @@
+// Events, checkpoints, leases, units of work and dead letters in one SQLite file, for
+// projections.hpp. Yours to copy; needs SQLite 3.35 or newer and nothing else (-lsqlite3).
+//
+//   sqlite::connection file{"shop.db"};
+//   sqlite::create_tables(file);
+//   sqlite::store db{file};
+//   pj::lease lease{db};
+//   pj::projection what{"orders", db, handlers, db};    // log and checkpoints
+//   what.transaction = what.dead_letters = db; ...      // handlers write through `file`, too
+//
+// One connection per engine, and another one for commands: what is written through a connection
+// whose unit of work is open is part of that unit, and is taken back with it.
+#ifndef EXAMPLES_SQLITE_STORE_HPP
+#define EXAMPLES_SQLITE_STORE_HPP
+
+#include "projections.hpp"
+#include <sqlite3.h>
+#include <stdint.h>
+
+namespace sqlite {
+namespace pj = projections;
+
+/// Another connection writes: nothing is wrong, and in a tick nobody waits for it.
+inline pj::status answer(int code) {
+    switch (code & 0xff) {
+    case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE: return pj::status::ok;
+    case SQLITE_BUSY: case SQLITE_LOCKED: return pj::status::pending;
+    default: return pj::status::failed;
+    }
+}
+
+/// The same for handlers. A violated constraint will be violated again.
+inline pj::verdict outcome(int code) {
+    return (code & 0xff) == SQLITE_CONSTRAINT ? pj::reject(static_cast<uint32_t>(code))
+                                              : pj::verdict(answer(code));
+}
+
+class connection {
+public:
+    /// 0 in a tick; commands may wait for their turn.
+    explicit connection(const char* path, int busy_ms = 0) {
+        if (sqlite3_open(path, &db_) != SQLITE_OK) return;
+        sqlite3_extended_result_codes(db_, 1);
+        sqlite3_busy_timeout(db_, 5000);        // the change to WAL itself takes a lock
+        run("PRAGMA journal_mode = WAL");       // readers and the writer do not wait for each other
+        run("PRAGMA synchronous = FULL");       // a commit survives the loss of power
+        sqlite3_busy_timeout(db_, busy_ms);
+    }
+    ~connection() { sqlite3_close_v2(db_); }
+    connection(const connection&) = delete;
+    connection& operator=(const connection&) = delete;
+
+    int run(const char* sql) { return sqlite3_exec(db_, sql, nullptr, nullptr, nullptr); }
+    bool is_in_transaction() const { return sqlite3_get_autocommit(db_) == 0; }
+    operator sqlite3*() const { return db_; }
+
+private:
+    sqlite3* db_ = nullptr;
+};
+
+/// Prepared once, bound and stepped many times.
+class statement {
+public:
+    statement(sqlite3* db, const char* sql) {
+        sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, &it_, nullptr);
+    }
+    ~statement() { sqlite3_finalize(it_); }
+    statement(const statement&) = delete;
+    statement& operator=(const statement&) = delete;
+
+    /// Binds all values and takes the first step: SQLITE_ROW, SQLITE_DONE or what is wrong. Bound
+    /// texts must live until done().
+    template<class... V> int start(const V&... values) {
+        int i = 0;
+        (set(++i, values), ...);
+        return step();
+    }
+    int step() { return sqlite3_step(it_); }
+    /// To its end; the rows are of no interest. Only the last step and the reset commit.
+    template<class... V> int run(const V&... values) {
+        int code = start(values...);
+        while (code == SQLITE_ROW) code = step();
+        const int after = done();
+        return code == SQLITE_DONE ? after : code;
+    }
+    int done() { return sqlite3_reset(it_); }
+
+    int64_t number(int column) const { return sqlite3_column_int64(it_, column); }
+    pj::text text(int column) const { return blob(column).text(); }
+    pj::bytes blob(int column) const {
+        const void* bytes = sqlite3_column_blob(it_, column);
+        return {bytes, static_cast<size_t>(sqlite3_column_bytes(it_, column))};
+    }
+
+private:
+    void set(int i, int64_t v) { sqlite3_bind_int64(it_, i, v); }
+    void set(int i, pj::bytes v) {
+        sqlite3_bind_blob(it_, i, v.data(), static_cast<int>(v.size()), SQLITE_STATIC);
+    }
+    template<class T> void set(int i, const T& anything_that_is_text) {
+        const pj::text v = anything_that_is_text;
+        sqlite3_bind_text(it_, i, v.empty() ? "" : v.data(), static_cast<int>(v.size()),
+                          SQLITE_STATIC);
+    }
+    sqlite3_stmt* it_ = nullptr;
+};
+
+/// AUTOINCREMENT: without it the position of a deleted last row is given out again.
+inline int create_tables(connection& file) {
+    return file.run(
+        "CREATE TABLE IF NOT EXISTS log(id INTEGER NOT NULL);"
+        "INSERT INTO log SELECT abs(random() / 2) + 1 WHERE NOT EXISTS(SELECT 1 FROM log);"
+        "CREATE TABLE IF NOT EXISTS events(position INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " aggregate TEXT NOT NULL, sequence INTEGER NOT NULL, type TEXT NOT NULL,"
+        " version INTEGER NOT NULL, payload BLOB NOT NULL, occurred_at INTEGER NOT NULL,"
+        " UNIQUE(aggregate, sequence));"
+        "CREATE TABLE IF NOT EXISTS aggregates(id TEXT PRIMARY KEY, sequence INTEGER NOT NULL,"
+        " state BLOB NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE IF NOT EXISTS checkpoints(key TEXT PRIMARY KEY, position INTEGER NOT NULL,"
+        " revision INTEGER NOT NULL, token INTEGER NOT NULL, record BLOB NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE IF NOT EXISTS leases(resource TEXT PRIMARY KEY, token INTEGER NOT NULL,"
+        " ends_at INTEGER NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE IF NOT EXISTS letters(projection TEXT NOT NULL, partition INTEGER NOT NULL,"
+        " handler TEXT NOT NULL, position INTEGER NOT NULL, rebuild INTEGER NOT NULL,"
+        " kind INTEGER NOT NULL, code INTEGER NOT NULL, attempts INTEGER NOT NULL,"
+        " PRIMARY KEY(projection, partition, handler, position, rebuild)) WITHOUT ROWID;");
+}
+
+/// Milliseconds since 1970: the one clock that all processes and the file's future share. Leases
+/// end by it; where somebody sets it back, one lasts longer, and the token still protects.
+#define EXAMPLES_SQLITE_NOW "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+/// A new event of one aggregate, as a command has decided it.
+struct new_event {
+    pj::text type;
+    uint32_t version;
+    pj::bytes payload;
+    int64_t occurred_at;
+};
+
+class store {
+public:
+    explicit store(connection& file) : db_(file) {}
+
+    // ---- the log
+
+    pj::status read(pj::position after, pj::visitor& visit) {
+        int code = read_.start(after, int64_t{visit.wanted()});
+        for (; code == SQLITE_ROW; code = read_.step()) {
+            pj::stored_event event;
+            event.at = read_.number(0);
+            event.type = read_.text(1);
+            event.version = static_cast<uint32_t>(read_.number(2));
+            event.payload = read_.blob(3);
+            event.aggregate_id = read_.text(4);
+            event.occurred_at = read_.number(5);
+            if (!visit(event)) break;
+        }
+        read_.done();
+        return answer(code);
+    }
+    /// Positions are 1, 2, ...: a rolled back transaction gives its numbers back.
+    pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
+        const int code = bounds_.start();
+        if (code == SQLITE_ROW && bounds_.number(1) > 0) {
+            newest = bounds_.number(1);
+            if (bounds_.number(0) > 1) trimmed = bounds_.number(0) - 1;
+        }
+        if (code == SQLITE_ROW) log_id = static_cast<uint64_t>(bounds_.number(2));
+        bounds_.done();
+        return answer(code);
+    }
+    /// Another connection has written since the last call: a poll that costs microseconds.
+    bool has_changed() {
+        const int64_t before = data_version_;
+        if (version_.start() == SQLITE_ROW) data_version_ = version_.number(0);
+        version_.done();
+        return data_version_ != before;
+    }
+
+    // ---- checkpoints: the whole record, with what is compared beside it
+
+    pj::status load(pj::text key, pj::checkpoint& out) {
+        const int code = load_.start(key);
+        const bool is_readable = code != SQLITE_ROW || pj::decode(load_.blob(0), out);
+        load_.done();
+        return is_readable ? answer(code) : pj::status::checkpoint_corrupt;
+    }
+    pj::status save(pj::text key, const pj::checkpoint& next) {
+        unsigned char record[pj::checkpoint_bytes];
+        pj::encode(next, record);
+        const int code = save_.run(key, next.at, int64_t{next.revision},
+                                   static_cast<int64_t>(next.fencing_token),
+                                   pj::bytes{record, sizeof record});
+        return code == SQLITE_OK && sqlite3_changes(db_) == 0 ? pj::status::conflict
+                                                              : answer(code);
+    }
+
+    // ---- leases
+
+    pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
+        int code = acquire_.start(resource, int64_t{ttl_ms});
+        const bool is_taken = code == SQLITE_ROW;
+        if (is_taken) token = static_cast<uint64_t>(acquire_.number(0));
+        while (code == SQLITE_ROW) code = acquire_.step();
+        const int after = acquire_.done();
+        if (code != SQLITE_DONE || after != SQLITE_OK) return answer(code);
+        return is_taken ? pj::status::ok : pj::status::conflict;
+    }
+    /// Not inside a unit of work: its rollback would take the time back that the engine relies on.
+    pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
+        if (db_.is_in_transaction()) return pj::status::pending;
+        const int code = extend_.run(resource, int64_t{ttl_ms}, static_cast<int64_t>(token));
+        return code == SQLITE_OK && sqlite3_changes(db_) == 0 ? pj::status::conflict
+                                                              : answer(code);
+    }
+    pj::status release(pj::text resource, uint64_t token) {
+        return answer(release_.run(resource, static_cast<int64_t>(token)));
+    }
+
+    // ---- dead letters
+
+    pj::status put(const pj::dead_letter& l) {
+        return answer(put_.run(l.projection, int64_t{l.partition}, l.handler, l.event.at,
+                               int64_t{l.rebuild}, static_cast<int64_t>(l.kind),
+                               int64_t{l.code}, int64_t{l.attempts}));
+    }
+
+    // ---- units of work
+
+    /// IMMEDIATE: a transaction that begins by reading cannot write any more once another
+    /// connection has written (SQLITE_BUSY_SNAPSHOT), however long it waits.
+    pj::status begin() {
+        if (db_.is_in_transaction()) return pj::status::pending;
+        return answer(db_.run("BEGIN IMMEDIATE"));
+    }
+    pj::status commit() {
+        // Some errors (a full disk) have rolled back already: that COMMIT must not look done.
+        return db_.is_in_transaction() ? answer(db_.run("COMMIT")) : pj::status::failed;
+    }
+    pj::status rollback() {
+        return db_.is_in_transaction() ? answer(db_.run("ROLLBACK")) : pj::status::ok;
+    }
+
+    // ---- the side that writes
+
+    /// Appends the events of one command to its aggregate, and the state that they lead to, in one
+    /// transaction. `expected`: how many events the aggregate had when the command was decided.
+    /// Answers ok; conflict, somebody was faster: read the state and decide again; pending, failed.
+    pj::status append(pj::text aggregate, int64_t expected, const new_event* events, size_t count,
+                      pj::bytes state) {
+        if (const pj::status s = begin(); s != pj::status::ok) return s;
+        int code = SQLITE_OK;
+        for (size_t i = 0; i < count && code == SQLITE_OK; ++i) {
+            const new_event& e = events[i];
+            code = append_.run(aggregate, expected + static_cast<int64_t>(i) + 1, e.type,
+                               int64_t{e.version}, e.payload, e.occurred_at);
+        }
+        const bool is_late = code == SQLITE_CONSTRAINT_UNIQUE;
+        const int64_t sequence = expected + static_cast<int64_t>(count);
+        if (code == SQLITE_OK) code = keep_.run(aggregate, sequence, state);
+        if (code == SQLITE_OK && commit() == pj::status::ok) return pj::status::ok;
+        static_cast<void>(rollback());
+        return is_late ? pj::status::conflict : pj::status::failed;
+    }
+
+private:
+    connection& db_;
+    int64_t data_version_ = 0;
+    statement read_{db_, "SELECT position, type, version, payload, aggregate, occurred_at FROM "
+                         "events WHERE position > ? ORDER BY position LIMIT ?"};
+    statement bounds_{db_, "SELECT coalesce((SELECT min(position) FROM events), s.seq + 1), s.seq, "
+                           "log.id FROM log LEFT JOIN sqlite_sequence s ON s.name = 'events'"};
+    statement version_{db_, "PRAGMA data_version"};
+    statement load_{db_, "SELECT record FROM checkpoints WHERE key = ?"};
+    statement save_{
+        db_, "INSERT INTO checkpoints(key, position, revision, token, record) SELECT ?1, ?2, ?3, "
+             "?4, ?5 WHERE ?3 = 1 OR EXISTS(SELECT 1 FROM checkpoints WHERE key = ?1) "
+             "ON CONFLICT(key) DO UPDATE SET position = ?2, revision = ?3, token = ?4, record = ?5 "
+             "WHERE revision = ?3 - 1 AND token <= ?4"};
+    statement acquire_{
+        db_, "INSERT INTO leases(resource, token, ends_at) VALUES(?1, 1, " EXAMPLES_SQLITE_NOW
+             " + ?2) ON CONFLICT(resource) DO UPDATE SET token = token + 1, ends_at = "
+             "excluded.ends_at WHERE ends_at <= " EXAMPLES_SQLITE_NOW " RETURNING token"};
+    statement extend_{db_, "UPDATE leases SET ends_at = " EXAMPLES_SQLITE_NOW " + ?2 WHERE "
+                           "resource = ?1 AND token = ?3 AND ends_at > " EXAMPLES_SQLITE_NOW};
+    statement release_{db_, "UPDATE leases SET ends_at = 0 WHERE resource = ? AND token = ?"};
+    statement put_{db_, "INSERT OR IGNORE INTO letters(projection, partition, handler, position, "
+                        "rebuild, kind, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"};
+    statement append_{db_, "INSERT INTO events(aggregate, sequence, type, version, payload, "
+                           "occurred_at) VALUES(?, ?, ?, ?, ?, ?)"};
+    statement keep_{db_, "INSERT INTO aggregates(id, sequence, state) VALUES(?1, ?2, ?3) "
+                         "ON CONFLICT(id) DO UPDATE SET sequence = ?2, state = ?3"};
+};
+
+#undef EXAMPLES_SQLITE_NOW
+
+} // namespace sqlite
+
+#endif

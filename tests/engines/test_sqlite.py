@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""The order service of examples/10_sqlite: its command line, and what is left of it after SIGKILL at any moment.
+
+    test_sqlite.py ORDERS [ROUNDS]      exit 0: all well; 77 where redis-server is missing
+
+The read models are compared with a fold of the events that is written here once more, in Python, over everything up
+to the checkpoint; the events, with what the commands have told before they were killed.
+"""
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+from servers import Folder, skip, until
+
+ORDERS = os.path.abspath(sys.argv[1])
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 300
+TTL_MS = 60
+NO_RATE, NO_ORDER = 422, 404
+TRANSIENT, PERMANENT, UNDECODABLE = 0, 1, 2
+
+
+def check(condition, words, *more):
+    if not condition:
+        sys.exit(f'FAILED: {words} {" ".join(map(repr, more))}')
+
+
+class Shop:
+    def __init__(self, folder, name, redis=None):
+        self.folder = folder
+        self.file = folder / name
+        self.environment = dict(os.environ, ORDERS_TTL_MS=str(TTL_MS))
+        self.environment.pop('ORDERS_REDIS', None)
+        self.redis = {'ORDERS_REDIS': redis} if redis else {}
+
+    def __call__(self, *words, redis=False):
+        """(exit code, output, what was said beside it)"""
+        environment = dict(self.environment, **(self.redis if redis else {}))
+        done = subprocess.run([ORDERS, self.file, *map(str, words)], capture_output=True, text=True, timeout=60,
+                              env=environment, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def start(self, *words, **how):
+        return self.folder.start([ORDERS, self.file, *map(str, words)], env=dict(self.environment, **self.redis),
+                                 **how)
+
+    def connect(self):
+        db = sqlite3.connect(self.file, timeout=20, isolation_level=None)
+        db.execute('PRAGMA journal_mode = WAL')
+        return db
+
+
+class Fold:
+    """What the read models must be, event by event; and whether the aggregates kept their rules."""
+    rates = {'EUR': 100, 'USD': 92}
+    rules = {'OrderPlaced': ({None}, 'placed'), 'OrderPaid': ({'placed'}, 'paid'),
+             'OrderShipped': ({'paid'}, 'shipped'), 'OrderCancelled': ({'placed', 'paid'}, 'cancelled')}
+
+    def __init__(self):
+        self.at = 0
+        self.orders, self.revenue, self.letters = {}, {}, set()
+        self.aggregates = {}
+
+    def decide(self, position, aggregate, sequence, kind):
+        before, after = self.aggregates.get(aggregate, (0, None))
+        check(sequence == before + 1, 'sequences of an aggregate have no holes', position, aggregate, sequence)
+        check(after in self.rules[kind][0], 'two commands were decided on one state', position, aggregate, after, kind)
+        self.aggregates[aggregate] = (sequence, self.rules[kind][1])
+
+    def take(self, row):
+        position, aggregate, sequence, kind, version, payload, occurred_at = row
+        check(position == self.at + 1, 'positions are dense', self.at, position)
+        self.at = position
+        self.decide(position, aggregate, sequence, kind)
+        try:
+            event = json.loads(payload)
+        except ValueError:
+            self.letters.add((position, '', UNDECODABLE, 0))
+            return
+        if kind == 'OrderPlaced':
+            if version == 1:
+                event.update(cents=round(float(event['total']) * 100), currency='EUR')
+            self.orders[aggregate] = [event['customer'], event['cents'], event['currency'], 'placed', '']
+        elif aggregate not in self.orders:
+            self.letters.add((position, 'orders::order_summary', PERMANENT, NO_ORDER))
+        else:
+            self.orders[aggregate][3:] = [self.rules[kind][1], event.get('parcel', '')]
+        if kind == 'OrderPaid':
+            self.add(position, occurred_at, event, +1)
+        if kind == 'OrderCancelled' and event['cents']:
+            self.add(position, occurred_at, event, -1)
+
+    def add(self, position, occurred_at, event, sign):
+        if event['currency'] not in self.rates:
+            self.letters.add((position, 'orders::revenue_per_day', PERMANENT, NO_RATE))
+            return
+        day = self.revenue.setdefault(time.strftime('%Y-%m-%d', time.gmtime(occurred_at / 1000)), [0, 0])
+        day[0] += sign > 0
+        day[1] += sign * (event['cents'] * self.rates[event['currency']] // 100)
+
+    def catch_up(self, db):
+        """To the checkpoint, and compares all that is there, as of one moment."""
+        db.execute('BEGIN')
+        through = db.execute("SELECT position FROM checkpoints WHERE key = 'orders'").fetchone()
+        through = max(through[0], 0) if through else 0
+        check(through >= self.at, 'the checkpoint went back', through, self.at)
+        for row in db.execute('SELECT position, aggregate, sequence, type, version, payload, occurred_at FROM events '
+                              'WHERE position > ? AND position <= ? ORDER BY position', (self.at, through)):
+            self.take(row)
+        self.compare(db, through)
+        db.execute('COMMIT')
+
+    def compare(self, db, through):
+        orders = {row[0]: list(row[1:]) for row in db.execute(
+            'SELECT id, customer, cents, currency, status, parcel FROM order_summary')}
+        check(orders == self.orders, 'order_summary is a fold of the events', through,
+              {k: (orders.get(k), self.orders.get(k)) for k in orders.keys() | self.orders.keys()
+               if orders.get(k) != self.orders.get(k)})
+        revenue = {row[0]: list(row[1:]) for row in db.execute('SELECT day, payments, cents FROM revenue')}
+        check(revenue == self.revenue, 'revenue is a fold of the events', through, revenue, self.revenue)
+        letters = set(db.execute("SELECT position, handler, kind, code FROM letters WHERE projection = 'orders'"))
+        check(letters == self.letters, 'one letter for each failure', through, letters ^ self.letters)
+
+    def as_listed(self):
+        lines = ['\t'.join(map(str, [k, *self.orders[k]])) + '\n' for k in sorted(self.orders)]
+        return ''.join(lines)
+
+
+OLD = "INSERT INTO events(aggregate, sequence, type, version, payload, occurred_at) VALUES(?, 1, 'OrderPlaced', 1, ?, ?)"
+STATE = "INSERT INTO aggregates VALUES(?, 1, ?)"
+
+
+def walk_through(shop, redis):
+    """Each command once, with what it prints."""
+    check(shop('lag') == (0, '0 of 0, 0 behind\n', ''), 'an empty shop')
+    db = shop.connect()
+    # What the program wrote before it knew currencies, and something broken.
+    db.execute(OLD, ('o-1', '{"customer": "Ann", "total": "49.90"}', 1709210000000))
+    db.execute(STATE, ('o-1', '{"cents": 4990, "currency": "EUR", "status": "placed"}'))
+    db.execute(OLD, ('o-9', '{"customer": "Zoe", "total": "a lot"}', 1709210000000))
+    for words, code in [(('place', 'o-2', 'Bob', 1000, 'XTS'), 0), (('pay', 'o-2'), 0), (('ship', 'o-1', 'P1'), 1),
+                        (('pay', 'o-1'), 0), (('ship', 'o-1', 'P1'), 0), (('cancel', 'o-1'), 1),
+                        (('place', 'o-2', 'Bob', 1000), 1), (('place', 'o-3', 'Cay', 500, 'USD'), 0),
+                        (('cancel', 'o-3'), 0), (('ship', 'o-2', 'P2'), 0)]:
+        done = shop(*words)
+        check(done[0] == code and done[2] == ('refused\n' if code else ''), 'commands', words, done)
+    check(shop('lag')[1] == '0 of 9, 9 behind\n', 'lag', shop('lag'))
+    check(shop('work', '--until-idle', redis=True)[0] == 0, 'work')
+    check(shop('lag')[1] == '9 of 9, 0 behind\n', 'lag', shop('lag'))
+
+    listed = ('o-1\tAnn\t4990\tEUR\tshipped\tP1\n' 'o-2\tBob\t1000\tXTS\tshipped\tP2\n'
+              'o-3\tCay\t500\tUSD\tcancelled\t\n')
+    check(shop('list') == (0, listed, 'answered by sqlite\n'), 'list', shop('list'))
+    check(shop('show', 'o-1')[1] == listed.split('\n')[0] + '\n', 'show')
+    today = db.execute("SELECT date('now')").fetchone()[0]
+    check(shop('revenue')[1] == f'{today}\t1\t4990\n', 'revenue', shop('revenue'))
+    letters = [line.split('\t') for line in shop('letters')[1].splitlines()]
+    check([(line[0], line[1]) for line in letters] == [('2', ''), ('4', 'orders::revenue_per_day')], 'letters', letters)
+    check(shop('requeue')[1] == '0 done, 2 left\n', 'requeue before there is a rate', shop('requeue'))
+    check(shop('rate', 'XTS', 50)[0] == 0 and shop('requeue')[1] == '1 done, 1 left\n', 'requeue', shop('requeue'))
+    check(shop('revenue')[1] == f'{today}\t2\t5490\n', 'what was requeued counts', shop('revenue'))
+    check(shop('list')[1] == listed, 'a requeued event does not reach the other handler', shop('list'))
+    check(shop('rebuild')[1] == 'ok, 9 events\n', 'rebuild')
+    check(shop('list')[1] == listed and shop('revenue')[1] == f'{today}\t2\t5490\n', 'rebuilt')
+    check(len(shop('letters')[1].splitlines()) == 1, 'a rebuild writes the letters anew', shop('letters'))
+    return listed, redis
+
+
+def two_sources(shop, listed, redis):
+    """Redis where it runs, has all and is of this file; else SQLite."""
+    process, socket = redis
+    check(shop('list', redis=True) == (0, listed, 'answered by redis\n'), 'from redis', shop('list', redis=True))
+    check(shop('place', 'o-4', 'Dan', 100)[0] == 0, 'place')
+    shop.redis = {}
+    check(shop('work', '--until-idle')[0] == 0, 'work without redis')
+    shop.redis = {'ORDERS_REDIS': socket}
+    done = shop('show', 'o-4', redis=True)
+    check(done == (0, 'o-4\tDan\t100\tEUR\tplaced\t\n', 'answered by sqlite\n'), 'a cache that is behind', done)
+    check(shop('work', '--until-idle', redis=True)[0] == 0, 'work')
+    check(shop('show', 'o-4', redis=True)[2] == 'answered by redis\n', 'it has caught up')
+    subprocess.run(['redis-cli', '-s', socket, 'flushall'], stdout=subprocess.DEVNULL, check=True)
+    listed = shop('list')[1]
+    check(shop('list', redis=True) == (0, listed, 'answered by sqlite\n'), 'an emptied cache')
+    check(shop('work', '--until-idle', redis=True)[0] == 0, 'work')
+    check(shop('list', redis=True) == (0, listed, 'answered by redis\n'), 'it fills again')
+    check(shop('revenue', redis=True)[1] == shop('revenue')[1], 'revenue from both')
+    shop.folder.kill(process)
+    check(shop('list', redis=True) == (0, listed, 'answered by sqlite\n'), 'redis is dead')
+
+
+class Customers:
+    """Keeps a process of random commands running, and all that it has told."""
+    def __init__(self, shop, seed):
+        self.shop, self.random = shop, random.Random(seed)
+        self.told, self.again, self.threads = [], 0, []
+        self.begin()
+
+    def begin(self):
+        self.process = self.shop.start('load', self.random.randrange(1 << 31), 100000, stdout=subprocess.PIPE)
+        thread = threading.Thread(target=self.listen, args=(self.process,))
+        thread.start()
+        self.threads.append(thread)
+
+    def listen(self, process):
+        for line in process.stdout:
+            if line.endswith(b'\n'):
+                self.told.append(line.decode().split())
+
+    def kill(self):
+        self.shop.folder.kill(self.process)
+
+    def end(self):
+        self.kill()
+        for thread in self.threads:
+            thread.join()
+
+
+def killed(shop, rounds):
+    """Two workers (one works, one stands by) and two customers; one of them is killed in each round."""
+    check(shop('lag')[0] == 0, 'the tables are there')
+    db, fold, dice = shop.connect(), Fold(), random.Random(7)
+    workers = [shop.start('work'), shop.start('work')]
+    customers = [Customers(shop, 1), Customers(shop, 2)]
+    kills = {'workers': 0, 'customers': 0}
+    for i in range(rounds):
+        time.sleep(dice.choice([0.01, 0.05, 0.1, 0.2]) * dice.random())
+        if i % 10 == 0:     # an old one, and one that nobody can read
+            db.execute(OLD, (f'v1-{i}', '{"customer": "Old", "total": "12.34"}', 1709210000000 + i * 3600000))
+            db.execute(OLD, (f'bad-{i}', '{"customer"', 1709210000000))
+        if dice.random() < 0.25:
+            one = dice.choice(customers)
+            one.kill()
+            one.begin()
+            kills['customers'] += 1
+        else:
+            which = dice.randrange(2)
+            shop.folder.kill(workers[which])
+            workers[which] = shop.start('work')
+            kills['workers'] += 1
+        fold.catch_up(db)
+        check(all(w.poll() is None for w in workers), 'a worker has ended by itself', i)
+    for one in customers:
+        one.end()
+    newest = db.execute('SELECT max(position) FROM events').fetchone()[0]
+    check(until(lambda: fold.catch_up(db) or fold.at == newest), 'the workers catch up', fold.at, newest)
+
+    events = set(db.execute('SELECT aggregate, type FROM events'))
+    names = {'p': 'OrderPlaced', 'y': 'OrderPaid', 's': 'OrderShipped', 'c': 'OrderCancelled'}
+    told = [(order, names[kind]) for one in customers for order, kind in one.told]
+    check(len(told) == len(set(told)) and set(told) <= events, 'what was told is there', set(told) - events)
+    states = dict(db.execute("SELECT id, json_extract(state, '$.status') FROM aggregates"))
+    check(all(fold.aggregates[k][1] == v for k, v in states.items()), 'aggregates are a fold of the events')
+    revision, token = db.execute("SELECT revision, token FROM checkpoints WHERE key = 'orders'").fetchone()
+    print(f'{kills["workers"]} workers and {kills["customers"]} customers killed; {newest} events, '
+          f'{len(fold.letters)} letters, {revision} checkpoints, {token} leases')
+    return db, fold, workers
+
+
+def rebuilds_killed(shop, db, fold, dice, rounds):
+    """The models are emptied and filled again, whatever is killed between: the same as before."""
+    for _ in range(rounds):
+        process = shop.start('rebuild', stdout=subprocess.DEVNULL)
+        time.sleep(TTL_MS / 1000 + 0.1 * dice.random())
+        shop.folder.kill(process)
+    check(shop('rebuild')[0] == 0, 'rebuild')
+    db.execute('BEGIN')
+    fold.compare(db, fold.at)
+    db.execute('COMMIT')
+
+
+def cached(shop, fold):
+    """What the killed workers have left in Redis is the same, once it has caught up."""
+    check(shop('work', '--until-idle', redis=True)[0] == 0, 'work')
+    for query in ('list', 'revenue'):
+        ours, theirs = shop(query), shop(query, redis=True)
+        check(theirs[2] == 'answered by redis\n' and theirs[1] == ours[1], 'the cache is the same', query, theirs[2])
+    check(shop('list')[1] == fold.as_listed(), 'list')
+
+
+def main():
+    began = time.monotonic()
+    with Folder() as folder:
+        redis = folder.redis()
+        if redis is None:
+            skip('redis-server is not installed')
+        shop = Shop(folder, 'storm.db', redis[1])
+        db, fold, workers = killed(shop, ROUNDS)
+        for worker in workers:
+            folder.kill(worker)
+        rebuilds_killed(shop, db, fold, random.Random(3), ROUNDS // 20)
+        cached(shop, fold)
+        first = Shop(folder, 'shop.db', redis[1])
+        two_sources(first, *walk_through(first, redis))
+    print(f'{time.monotonic() - began:.0f} s')
+
+
+if __name__ == '__main__':
+    main()
