@@ -107,7 +107,7 @@ int load(sqlite::connection& file, uint32_t seed, int count) {
     int done = 0, refused = 0;
     for (int i = 0; i < count; ++i) {
         const std::string id = "o-" + std::to_string(wall_ms() / 20 -
-                                               static_cast<int64_t>(random() % 30));
+                                               static_cast<int64_t>(random() % 12));
         const uint32_t what = random() % 8;
         result r = result::refused;
         if (what < 2) r = commands.run(id, [&](order& o) {
@@ -124,6 +124,7 @@ int load(sqlite::connection& file, uint32_t seed, int count) {
         ++(r == result::done ? done : refused);
         if (r == result::done) printf("%s %c\n", id.c_str(), "ppyyyssc"[what]);
         fflush(stdout);
+        if (r == result::refused) sleep_for(1);
     }
     fprintf(stderr, "%d done, %d refused, %d decided again\n", done, refused, commands.conflicts);
     return 0;

@@ -92,8 +92,7 @@ public:
     }
     pj::status commit() {
         const pj::status s = apply();
-        if (s == pj::status::ok) is_open_ = false;
-        return s;
+        return s == pj::status::ok ? rollback() : s;    // nothing of it goes with the next save()
     }
     pj::status rollback() {
         queue_.clear();

@@ -9,6 +9,7 @@ to the checkpoint; the events, with what the commands have told before they were
 import json
 import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -200,7 +201,8 @@ class Customers:
         self.begin()
 
     def begin(self):
-        self.process = self.shop.start('load', self.random.randrange(1 << 31), 100000, stdout=subprocess.PIPE)
+        self.process = self.shop.start('load', self.random.randrange(1 << 31), 100000, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL)
         thread = threading.Thread(target=self.listen, args=(self.process,))
         thread.start()
         self.threads.append(thread)
@@ -226,12 +228,19 @@ def killed(shop, rounds):
     workers = [shop.start('work'), shop.start('work')]
     customers = [Customers(shop, 1), Customers(shop, 2)]
     kills = {'workers': 0, 'customers': 0}
+    stopped = 0
     for i in range(rounds):
         time.sleep(dice.choice([0.01, 0.05, 0.1, 0.2]) * dice.random())
         if i % 10 == 0:     # an old one, and one that nobody can read
             db.execute(OLD, (f'v1-{i}', '{"customer": "Old", "total": "12.34"}', 1709210000000 + i * 3600000))
             db.execute(OLD, (f'bad-{i}', '{"customer"', 1709210000000))
-        if dice.random() < 0.25:
+        if dice.random() < 0.1:     # a machine that hangs until its lease is somebody else's
+            worker = dice.choice(workers)
+            worker.send_signal(signal.SIGSTOP)
+            time.sleep(2 * TTL_MS / 1000)
+            worker.send_signal(signal.SIGCONT)
+            stopped += 1
+        elif dice.random() < 0.25:
             one = dice.choice(customers)
             one.kill()
             one.begin()
@@ -255,7 +264,8 @@ def killed(shop, rounds):
     states = dict(db.execute("SELECT id, json_extract(state, '$.status') FROM aggregates"))
     check(all(fold.aggregates[k][1] == v for k, v in states.items()), 'aggregates are a fold of the events')
     revision, token = db.execute("SELECT revision, token FROM checkpoints WHERE key = 'orders'").fetchone()
-    print(f'{kills["workers"]} workers and {kills["customers"]} customers killed; {newest} events, '
+    print(f'{kills["workers"]} workers and {kills["customers"]} customers killed, {stopped} workers stopped for longer than '
+          f'their lease; {newest} events, '
           f'{len(fold.letters)} letters, {revision} checkpoints, {token} leases')
     return db, fold, workers
 

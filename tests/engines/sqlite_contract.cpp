@@ -1,0 +1,115 @@
+// What the library relies on, asked of the adapter of examples/10_sqlite by the kit's own check,
+// and what an open unit of work means for the other ports of the same connection.
+#include "../../examples/10_sqlite/sqlite_store.hpp"
+#include "kit/projections_kit.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+namespace pj = projections;
+namespace kit = projections_kit;
+
+namespace {
+
+int faults = 0;
+
+void check(bool is_right, const char* words) {
+    if (is_right) return;
+    std::printf("%s\n", words);
+    ++faults;
+}
+void tell(const char* of, const kit::promises& broken) {
+    for (const std::string& words : broken) {
+        std::printf("%s: %s\n", of, words.c_str());
+        ++faults;
+    }
+}
+void sleep_ms(uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+
+pj::status append(sqlite::store& db, const std::string& to, int64_t expected, size_t count) {
+    const sqlite::new_event one{"Kit", 1, std::string("payload"), 0};
+    const sqlite::new_event events[] = {one, one, one};
+    return db.append(to, expected, events, count, std::string("state"));
+}
+size_t letter_count(sqlite::connection& file) {
+    sqlite::statement count{file, "SELECT count(*) FROM letters"};
+    return count.start() == SQLITE_ROW ? static_cast<size_t>(count.number(0)) : 0;
+}
+
+void promises(const std::string& path) {
+    sqlite::connection file{path.c_str()};
+    check(sqlite::create_tables(file) == SQLITE_OK, "the tables are not created");
+    sqlite::store db{file};
+    check(append(db, "a", 0, 3) == pj::status::ok, "three events are not appended");
+    check(append(db, "b", 0, 3) == pj::status::ok, "three more are not appended");
+    check(append(db, "a", 2, 2) == pj::status::conflict, "a late command is not refused");
+    tell("log", kit::broken_promises(pj::event_store{db}));
+    tell("checkpoints", kit::broken_promises(pj::checkpoint_store{db}));
+    tell("leases", kit::broken_promises(pj::lease_store{db}, sleep_ms));
+    tell("letters", kit::broken_promises(pj::dead_letter_sink{db},
+                                         [&] { return letter_count(file); }));
+}
+
+/// One connection in a unit of work, another beside it.
+void units(const std::string& path) {
+    sqlite::connection ours{path.c_str()}, theirs{path.c_str()};
+    sqlite::store one{ours}, other{theirs};
+    uint64_t token = 0;
+    check(one.acquire("unit", 60000, token) == pj::status::ok, "no lease");
+    check(one.begin() == pj::status::ok, "no unit");
+    check(one.begin() == pj::status::pending, "a second unit on a connection is not pending");
+    check(other.begin() == pj::status::pending, "a second writer does not wait");
+    check(one.extend("unit", 60000, token) == pj::status::pending,
+          "a lease is extended in a unit that may be rolled back");
+    pj::checkpoint saved;
+    saved.at = 5;
+    saved.revision = 1;
+    check(one.save("unit", saved) == pj::status::ok, "save() in the unit");
+    pj::checkpoint seen;
+    check(other.load("unit", seen) == pj::status::ok && seen.revision == 0,
+          "what is not committed is seen");
+    static_cast<void>(other.has_changed());
+    check(!other.has_changed(), "nothing is committed, and has_changed()");
+    check(one.commit() == pj::status::ok && one.commit() == pj::status::failed,
+          "commit() of nothing looks done");
+    check(one.rollback() == pj::status::ok, "rollback() of nothing does harm");
+    check(other.load("unit", seen) == pj::status::ok && seen.at == 5, "what is committed is lost");
+    check(other.has_changed() && !other.has_changed(), "a commit is not seen once");
+    check(!one.has_changed() || !one.has_changed(), "its own commits wake a connection for ever");
+}
+
+/// What was deleted is gone: that shows, also where nothing is left.
+void trimming(const std::string& path) {
+    sqlite::connection file{path.c_str()};
+    sqlite::store db{file};
+    pj::position trimmed = pj::before_first, newest = pj::before_first;
+    uint64_t id = 0, again = 0;
+    check(db.bounds(trimmed, newest, id) == pj::status::ok && trimmed == pj::before_first &&
+              newest == 6 && id != 0, "bounds() of a whole log");
+    check(file.run("DELETE FROM events WHERE position <= 3") == SQLITE_OK, "delete");
+    check(db.bounds(trimmed, newest, again) == pj::status::ok && trimmed == 3 && newest == 6 &&
+              again == id, "bounds() of a trimmed log");
+    check(file.run("DELETE FROM events") == SQLITE_OK, "delete");
+    check(db.bounds(trimmed, newest, id) == pj::status::ok && trimmed == 6 && newest == 6,
+          "bounds() of an emptied log");
+    check(append(db, "c", 0, 1) == pj::status::ok, "append");
+    check(db.bounds(trimmed, newest, id) == pj::status::ok && newest == 7,
+          "a position was given out twice");
+}
+
+} // namespace
+
+int main() {
+    char folder[] = "/tmp/projections-XXXXXX";
+    if (mkdtemp(folder) == nullptr) return 2;
+    const std::string path = std::string(folder) + "/kit.db";
+    promises(path);
+    units(path);
+    trimming(path);
+    std::filesystem::remove_all(folder);
+    if (faults == 0) std::printf("the adapter keeps its promises\n");
+    return faults == 0 ? 0 : 1;
+}
