@@ -1,7 +1,7 @@
 // An order service in one SQLite file: commands, events, read models, queries.
 //
-//   needs   SQLite 3.35 and nlohmann/json (Debian: libsqlite3-dev nlohmann-json3-dev); for the cache
-//           also hiredis (libhiredis-dev) and a Redis
+//   needs   SQLite 3.35 and nlohmann/json (Debian: libsqlite3-dev nlohmann-json3-dev); for the
+//           cache also hiredis (libhiredis-dev) and a Redis
 //   build   c++ -std=c++17 -I. examples/10_sqlite/orders.cpp -lsqlite3 -o orders
 //           with the cache: the same with -DORDERS_WITH_REDIS and -lhiredis
 //   run     ./orders shop.db place o-1 Ann 4990        ./orders shop.db work &
@@ -416,6 +416,7 @@ int main(int count, char** arguments) {
     if (count < 3) return usage();
     signal(SIGTERM, on_signal);
     signal(SIGINT, on_signal);
+    signal(SIGPIPE, SIG_IGN);           // hiredis writes to a Redis that has died
     work_options options;
     options.redis = getenv("ORDERS_REDIS");
     if (const char* ttl = getenv("ORDERS_TTL_MS"))

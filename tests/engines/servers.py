@@ -70,6 +70,8 @@ class Folder:
         if server is None:
             return None
         path = self / 'redis.sock'
+        if os.path.exists(path):        # of one that was killed
+            os.unlink(path)
         process = self.start([server, '--port', '0', '--unixsocket', path, '--dir', self.path, '--save', '',
                               '--appendonly', 'yes'], stdout=subprocess.DEVNULL)
         if not until(lambda: os.path.exists(path)):

@@ -131,7 +131,8 @@ class Fold:
         return ''.join(lines)
 
 
-OLD = "INSERT INTO events(aggregate, sequence, type, version, payload, occurred_at) VALUES(?, 1, 'OrderPlaced', 1, ?, ?)"
+OLD = ('INSERT INTO events(aggregate, sequence, type, version, payload, occurred_at) '
+       "VALUES(?, 1, 'OrderPlaced', 1, ?, ?)")
 STATE = "INSERT INTO aggregates VALUES(?, 1, ?)"
 
 
@@ -221,13 +222,13 @@ class Customers:
             thread.join()
 
 
-def killed(shop, rounds):
-    """Two workers (one works, one stands by) and two customers; one of them is killed in each round."""
+def killed(shop, rounds, redis):
+    """Two workers (one works, one stands by) and two customers; one of them is killed in each round, or Redis."""
     check(shop('lag')[0] == 0, 'the tables are there')
     db, fold, dice = shop.connect(), Fold(), random.Random(7)
     workers = [shop.start('work'), shop.start('work')]
     customers = [Customers(shop, 1), Customers(shop, 2)]
-    kills = {'workers': 0, 'customers': 0}
+    kills = {'workers': 0, 'customers': 0, 'servers': 0}
     stopped = 0
     for i in range(rounds):
         time.sleep(dice.choice([0.01, 0.05, 0.1, 0.2]) * dice.random())
@@ -240,6 +241,10 @@ def killed(shop, rounds):
             time.sleep(2 * TTL_MS / 1000)
             worker.send_signal(signal.SIGCONT)
             stopped += 1
+        elif dice.random() < 0.05:
+            shop.folder.kill(redis[0])
+            redis = shop.folder.redis()
+            kills['servers'] += 1
         elif dice.random() < 0.25:
             one = dice.choice(customers)
             one.kill()
@@ -251,7 +256,7 @@ def killed(shop, rounds):
             workers[which] = shop.start('work')
             kills['workers'] += 1
         fold.catch_up(db)
-        check(all(w.poll() is None for w in workers), 'a worker has ended by itself', i)
+        check(all(w.poll() is None for w in workers), 'a worker has ended by itself', i, [w.poll() for w in workers])
     for one in customers:
         one.end()
     newest = db.execute('SELECT max(position) FROM events').fetchone()[0]
@@ -264,10 +269,10 @@ def killed(shop, rounds):
     states = dict(db.execute("SELECT id, json_extract(state, '$.status') FROM aggregates"))
     check(all(fold.aggregates[k][1] == v for k, v in states.items()), 'aggregates are a fold of the events')
     revision, token = db.execute("SELECT revision, token FROM checkpoints WHERE key = 'orders'").fetchone()
-    print(f'{kills["workers"]} workers and {kills["customers"]} customers killed, {stopped} workers stopped for longer than '
-          f'their lease; {newest} events, '
+    print(f'{kills["workers"]} workers, {kills["customers"]} customers and {kills["servers"]} times Redis killed, '
+          f'{stopped} workers stopped for longer than their lease; {newest} events, '
           f'{len(fold.letters)} letters, {revision} checkpoints, {token} leases')
-    return db, fold, workers
+    return db, fold, workers, redis
 
 
 def rebuilds_killed(shop, db, fold, dice, rounds):
@@ -298,7 +303,7 @@ def main():
         if redis is None:
             skip('redis-server is not installed')
         shop = Shop(folder, 'storm.db', redis[1])
-        db, fold, workers = killed(shop, ROUNDS)
+        db, fold, workers, redis = killed(shop, ROUNDS, redis)
         for worker in workers:
             folder.kill(worker)
         rebuilds_killed(shop, db, fold, random.Random(3), ROUNDS // 20)
