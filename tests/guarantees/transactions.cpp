@@ -626,6 +626,23 @@ TEST_CASE("G17 what cannot be decoded, is unknown or filtered has its outcome in
     CHECK(s.db.record().at == 7);
 }
 
+TEST_CASE("G18 events that are left out do not make the engine forget the one it has set aside") {
+    shop s;
+    s.what.filter = [](const pj::stored_event& e) { return e.aggregate_id != pj::text("foreign"); };
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.db.append("Beta", "foreign").append("Beta", "broken").append("Beta", "foreign")
+        .append("Beta", "whole").append("Beta", "foreign").append("Beta", "broken");
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(3000);
+    CHECK(s.db.record().at == 5);
+    CHECK(s.db.letter_keys() == "@1 @5");
+    CHECK(s.db.applied("a", 3) == 1);
+    const pj::counters n = s.worker.counts();
+    CHECK(n.filtered == 3);
+    CHECK(n.lettered == 2);
+    CHECK(n.failed_calls == 2);
+}
+
 TEST_CASE("an event that vanishes while it is held, and one that changes") {
     for (const bool is_pending : {true, false}) {
         shop s;
