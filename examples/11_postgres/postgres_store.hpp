@@ -1,0 +1,375 @@
+// Event store, checkpoints, leases, units of work and letters in PostgreSQL (14 or newer), for
+// projections.hpp. Yours to copy, with schema.sql; needs libpq and nothing else (-lpq).
+//
+// Nothing here waits for the server: a port sends its statements and answers pending until their
+// results are here, and the engine calls it again. Many engines may share one connection, which is
+// a pipeline; each engine has a store and a projection of its own:
+//
+//   postgres::connection server{"dbname=shop", "events"};
+//   postgres::store db{server};
+//   pj::projection what{"orders", db, handlers, db};    // handlers: db.queue("INSERT ...", ...)
+//   what.transaction = what.dead_letters = db; ...
+//   for (;;) {
+//       poll() server.socket() for server.poll_events(), at most worker.tick(now).wait_ms;
+//       if (server.pump()) worker.wake();
+//   }
+//
+// A unit of work is what handlers, letters and the checkpoint have queued, sent as one group at the
+// commit: one round trip, one transaction, and none open meanwhile.
+#ifndef EXAMPLES_POSTGRES_STORE_HPP
+#define EXAMPLES_POSTGRES_STORE_HPP
+
+#include "projections.hpp"
+#include <deque>
+#include <libpq-fe.h>
+#include <memory>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace postgres {
+namespace pj = projections;
+
+inline std::string copy(pj::text t) { return std::string(t.begin(), t.end()); }
+
+struct query {
+    const char* sql;
+    std::vector<std::string> values;
+    bool operator==(const query& o) const { return sql == o.sql && values == o.values; }
+};
+
+struct clear_result {
+    void operator()(PGresult* r) const { PQclear(r); }
+};
+using result = std::unique_ptr<PGresult, clear_result>;
+
+/// Statements that were sent together: one transaction. `rows` are those of the last of them.
+struct group {
+    enum class stage { sent, done, failed } now = stage::sent;
+    result rows;
+    std::string error;                  // SQLSTATE; empty where the connection was lost
+};
+
+class connection {
+public:
+    /// Connects when it is first used, and again when it was lost.
+    explicit connection(std::string where, std::string listen_to = {})
+        : where_(std::move(where)), channel_(std::move(listen_to)) {}
+    ~connection() { PQfinish(db_); }
+    connection(const connection&) = delete;
+    connection& operator=(const connection&) = delete;
+
+    /// ok, pending while connecting, failed: the next call begins anew.
+    pj::status ready() {
+        if (is_ready_) return pj::status::ok;
+        if (db_ == nullptr) {
+            db_ = PQconnectStart(where_.c_str());
+            wants_ = PGRES_POLLING_WRITING;
+        }
+        return connect();
+    }
+    /// Pre: ready() is ok.
+    std::shared_ptr<group> send(const std::vector<query>& all) {
+        auto sent = std::make_shared<group>();
+        bool is_sent = true;
+        for (const query& q : all) {
+            std::vector<const char*> values;
+            for (const std::string& v : q.values) values.push_back(v.c_str());
+            const int many = static_cast<int>(values.size());
+            is_sent = is_sent && PQsendQueryParams(db_, q.sql, many, nullptr, values.data(),
+                                                   nullptr, nullptr, 0) == 1;
+        }
+        waiting_.push_back(sent);
+        if (!is_sent || PQpipelineSync(db_) != 1 || PQflush(db_) < 0) lose();
+        return sent;
+    }
+    /// Takes what has arrived. True: something has, so that whoever waits should be woken.
+    bool pump() {
+        if (!is_ready_) return db_ != nullptr && connect() != pj::status::pending;
+        if (PQconsumeInput(db_) != 1 || PQflush(db_) < 0) {
+            lose();
+            return true;
+        }
+        bool is_news = false;
+        for (int nulls = 0; !waiting_.empty() && nulls < 2 && PQisBusy(db_) == 0;) {
+            result r{PQgetResult(db_)};
+            nulls = r == nullptr ? nulls + 1 : 0;
+            if (r != nullptr) is_news = take(std::move(r)) || is_news;
+        }
+        for (PGnotify* n = PQnotifies(db_); n != nullptr; n = PQnotifies(db_)) {
+            PQfreemem(n);
+            ++notices_;
+            is_news = true;
+        }
+        return is_news;
+    }
+    int socket() const { return db_ != nullptr ? PQsocket(db_) : -1; }
+    short poll_events() const {
+        if (!is_ready_) return wants_ == PGRES_POLLING_WRITING ? POLLOUT : POLLIN;
+        return static_cast<short>(POLLIN | (PQflush(db_) == 1 ? POLLOUT : 0));
+    }
+    /// How many notifications there were.
+    uint64_t notices() const { return notices_; }
+
+private:
+    pj::status connect() {
+        wants_ = db_ != nullptr ? PQconnectPoll(db_) : PGRES_POLLING_FAILED;
+        if (wants_ != PGRES_POLLING_OK && wants_ != PGRES_POLLING_FAILED)
+            return pj::status::pending;
+        if (wants_ == PGRES_POLLING_FAILED || PQsetnonblocking(db_, 1) != 0 ||
+            PQenterPipelineMode(db_) != 1) {
+            lose();
+            return pj::status::failed;
+        }
+        is_ready_ = true;
+        ++notices_;                     // what was missed meanwhile
+        if (!channel_.empty()) {
+            const std::string listen = "LISTEN " + channel_;
+            send({{listen.c_str(), {}}});
+        }
+        return is_ready_ ? pj::status::ok : pj::status::failed;
+    }
+    /// True: a group is complete.
+    bool take(result r) {
+        group& first = *waiting_.front();
+        const ExecStatusType kind = PQresultStatus(r.get());
+        if (kind == PGRES_PIPELINE_SYNC) {
+            if (first.now == group::stage::sent) first.now = group::stage::done;
+            waiting_.pop_front();
+            return true;
+        }
+        if (kind == PGRES_TUPLES_OK || kind == PGRES_COMMAND_OK) {
+            first.rows = std::move(r);
+        } else if (kind != PGRES_PIPELINE_ABORTED) {
+            const char* code = PQresultErrorField(r.get(), PG_DIAG_SQLSTATE);
+            first.now = group::stage::failed;
+            first.error = code != nullptr ? code : "";
+        }
+        return false;
+    }
+    void lose() {
+        for (const auto& each : waiting_) {
+            each->now = group::stage::failed;
+            each->error.clear();
+        }
+        waiting_.clear();
+        PQfinish(db_);
+        db_ = nullptr;
+        is_ready_ = false;
+    }
+
+    std::string where_, channel_;
+    PGconn* db_ = nullptr;
+    bool is_ready_ = false;
+    PostgresPollingStatusType wants_ = PGRES_POLLING_WRITING;
+    std::deque<std::shared_ptr<group>> waiting_;
+    uint64_t notices_ = 0;
+};
+
+/// One port's call over several ticks.
+class call {
+public:
+    /// Sends, or looks after what was sent. An answer to other statements is not waited for: what
+    /// comes after them in the pipeline sees what they did.
+    pj::status ask(connection& server, std::vector<query> all) {
+        if (sent_ == nullptr || !(asked_ == all)) {
+            sent_ = nullptr;
+            const pj::status s = server.ready();
+            if (s != pj::status::ok) return s;
+            sent_ = server.send(all);
+            asked_ = std::move(all);
+        }
+        if (sent_->now == group::stage::sent) return pj::status::pending;
+        const std::shared_ptr<group> answered = std::move(sent_);
+        sent_ = nullptr;
+        rows = std::move(answered->rows);
+        if (answered->now == group::stage::done) return pj::status::ok;
+        return answered->error == "PJ409" ? pj::status::conflict : pj::status::failed;
+    }
+    void forget() { sent_ = nullptr; }
+
+    int count() const { return PQntuples(rows.get()); }
+    bool is_null(int column) const { return PQgetisnull(rows.get(), 0, column) != 0; }
+    pj::text text(int row, int column) const {
+        return {PQgetvalue(rows.get(), row, column),
+                static_cast<size_t>(PQgetlength(rows.get(), row, column))};
+    }
+    int64_t number(int row, int column) const {
+        return strtoll(PQgetvalue(rows.get(), row, column), nullptr, 10);
+    }
+    result rows;
+
+private:
+    std::shared_ptr<group> sent_;
+    std::vector<query> asked_;
+};
+
+class store {
+public:
+    explicit store(connection& server) : server_(server) {}
+
+    // ---- the log
+
+    /// Events are fetched a hundred at a time and kept until the engine is past them: it looks at
+    /// one, and begins a unit of work before it takes it.
+    pj::status read(pj::position after, pj::visitor& visit) {
+        int first = 0;                  // it may go back, after a rollback
+        while (first < read_.count() && read_.number(first, 0) <= after) ++first;
+        if (after < fetched_after_ || !is_settled(first)) {
+            if (const pj::status s = fetch(after); s != pj::status::ok) return s;
+            first = 0;
+        }
+        for (int i = first; i < read_.count(); ++i) {
+            if (!is_settled(i)) return pj::status::pending;
+            pj::stored_event event;
+            event.at = read_.number(i, 0);
+            event.type = read_.text(i, 1);
+            event.version = static_cast<uint32_t>(read_.number(i, 2));
+            event.payload = read_.text(i, 3);
+            event.aggregate_id = read_.text(i, 4);
+            event.occurred_at = read_.number(i, 5);
+            if (!visit(event)) return pj::status::ok;
+        }
+        const bool is_end = read_.count() < fetched_max && notices_ == server_.notices();
+        return is_end ? pj::status::ok : pj::status::more;
+    }
+    pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
+        const pj::status s = bounds_.ask(
+            server_, {{"SELECT trimmed, coalesce((SELECT max(position) FROM events), trimmed), id "
+                       "FROM log", {}}});
+        if (s != pj::status::ok) return s;
+        if (bounds_.count() != 1) return pj::status::failed;
+        trimmed = bounds_.number(0, 0);
+        newest = bounds_.number(0, 1);
+        log_id = static_cast<uint64_t>(bounds_.number(0, 2));
+        return s;
+    }
+
+    // ---- checkpoints
+
+    pj::status load(pj::text key, pj::checkpoint& out) {
+        const pj::status s = load_.ask(
+            server_, {{"SELECT record FROM checkpoints WHERE key = $1", {copy(key)}}});
+        if (s != pj::status::ok || load_.count() == 0 || load_.is_null(0)) return s;
+        return from_hex(load_.text(0, 0), out) ? s : pj::status::checkpoint_corrupt;
+    }
+    pj::status save(pj::text key, const pj::checkpoint& next) {
+        const query q{"SELECT save_checkpoint($1, $2, $3, $4, $5)",
+                      {copy(key), std::to_string(next.at), std::to_string(next.revision),
+                       std::to_string(static_cast<int64_t>(next.fencing_token)), to_hex(next)}};
+        if (!is_open_) return save_.ask(server_, {q});
+        unit_.push_back(q);             // refused or not, that shows at the commit
+        return pj::status::ok;
+    }
+
+    // ---- leases, on the checkpoint's row. The time that a call takes is part of the margin.
+
+    pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
+        const pj::status s = acquire_.ask(
+            server_, {{"SELECT acquire_lease($1, $2)", {copy(resource), std::to_string(ttl_ms)}}});
+        if (s != pj::status::ok) return s;
+        if (acquire_.count() != 1 || acquire_.is_null(0)) return pj::status::conflict;
+        token = static_cast<uint64_t>(acquire_.number(0, 0));
+        return s;
+    }
+    pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
+        const pj::status s = extend_.ask(
+            server_, {{"UPDATE checkpoints SET lease_until = clock_timestamp() + $2::bigint * "
+                       "interval '1 ms' WHERE key = $1 AND token = $3 AND lease_until > "
+                       "clock_timestamp() RETURNING token",
+                       {copy(resource), std::to_string(ttl_ms), std::to_string(token)}}});
+        return s == pj::status::ok && extend_.count() == 0 ? pj::status::conflict : s;
+    }
+    pj::status release(pj::text resource, uint64_t token) {
+        return release_.ask(server_, {{"UPDATE checkpoints SET lease_until = '-infinity' "
+                                       "WHERE key = $1 AND token = $2",
+                                       {copy(resource), std::to_string(token)}}});
+    }
+
+    // ---- units of work
+
+    pj::status begin() {
+        if (is_open_) return pj::status::pending;
+        const pj::status s = server_.ready();
+        is_open_ = s == pj::status::ok;
+        return s;
+    }
+    /// For handlers: done together with the checkpoint, or not at all. `sql` must outlive the unit.
+    void queue(const char* sql, std::vector<std::string> values) {
+        unit_.push_back({sql, std::move(values)});
+    }
+    pj::status commit() {
+        const pj::status s = commit_.ask(server_, unit_);
+        if (s == pj::status::ok) return rollback();     // of nothing: the unit is over
+        return s == pj::status::pending ? s : pj::status::failed;
+    }
+    /// A commit that was sent may still take place: the record tells.
+    pj::status rollback() {
+        commit_.forget();
+        unit_.clear();
+        is_open_ = false;
+        return pj::status::ok;
+    }
+
+    // ---- letters
+
+    pj::status put(const pj::dead_letter& l) {
+        query q{"INSERT INTO letters VALUES($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                {copy(l.projection), std::to_string(l.partition), copy(l.handler),
+                 std::to_string(l.event.at), std::to_string(l.rebuild),
+                 std::to_string(static_cast<int>(l.kind)), std::to_string(l.code),
+                 std::to_string(l.attempts)}};
+        if (!is_open_) return put_.ask(server_, {q});
+        unit_.push_back(std::move(q));
+        return pj::status::ok;
+    }
+
+private:
+    static constexpr int fetched_max = 100;
+
+    /// No transaction that still runs may put an event before this one.
+    bool is_settled(int row) const { return row < read_.count() && read_.text(row, 6) == "t"; }
+    pj::status fetch(pj::position after) {
+        read_.rows = nullptr;           // else they would be taken for those after this position
+        if (!is_fetching_) notices_ = server_.notices();
+        const pj::status s = read_.ask(
+            server_, {{"SELECT position, type, version, payload, aggregate, occurred_at, "
+                       "position < (SELECT log_horizon()) FROM events WHERE position > $1 "
+                       "ORDER BY position LIMIT 100", {std::to_string(after)}}});
+        is_fetching_ = s == pj::status::pending;
+        fetched_after_ = after;
+        return s;
+    }
+    static std::string to_hex(const pj::checkpoint& in) {
+        unsigned char record[pj::checkpoint_bytes];
+        pj::encode(in, record);
+        std::string out;
+        for (const unsigned byte : record) {
+            out += "0123456789abcdef"[byte >> 4];
+            out += "0123456789abcdef"[byte & 15];
+        }
+        return out;
+    }
+    static bool from_hex(pj::text in, pj::checkpoint& out) {
+        std::vector<unsigned char> record;
+        for (size_t i = 0; i + 1 < in.size(); i += 2) {
+            const char digits[3] = {in.data()[i], in.data()[i + 1], '\0'};
+            record.push_back(static_cast<unsigned char>(strtoul(digits, nullptr, 16)));
+        }
+        return pj::decode(record, out);
+    }
+
+    connection& server_;
+    call read_, bounds_, load_, save_, acquire_, extend_, release_, commit_, put_;
+    std::vector<query> unit_;
+    bool is_open_ = false, is_fetching_ = false;
+    pj::position fetched_after_ = pj::before_first;
+    uint64_t notices_ = 0;              // when it was asked for
+};
+
+} // namespace postgres
+
+#endif

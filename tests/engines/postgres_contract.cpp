@@ -1,0 +1,181 @@
+// What the library relies on, asked of the adapter of examples/11_postgres by the kit's own check,
+// and the order in which events of several transactions become visible.
+//
+//     postgres_contract CONNECTION    a database with the example's tables and nothing in them
+#include "../../examples/11_postgres/postgres_store.hpp"
+#include "kit/projections_kit.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <thread>
+
+namespace pj = projections;
+namespace kit = projections_kit;
+
+namespace {
+
+int faults = 0;
+
+void check(bool is_right, const char* words) {
+    if (is_right) return;
+    std::printf("%s\n", words);
+    ++faults;
+}
+void tell(const char* of, const kit::promises& broken) {
+    for (const std::string& words : broken) {
+        std::printf("%s: %s\n", of, words.c_str());
+        ++faults;
+    }
+}
+
+/// A connection that waits; answers the first value, or the SQLSTATE of what went wrong.
+class session {
+public:
+    explicit session(const char* where) : db_(PQconnectdb(where)) {}
+    ~session() { PQfinish(db_); }
+    session(const session&) = delete;
+    session& operator=(const session&) = delete;
+    std::string run(const std::string& sql) {
+        const postgres::result r{PQexec(db_, sql.c_str())};
+        const char* code = PQresultErrorField(r.get(), PG_DIAG_SQLSTATE);
+        if (code != nullptr) return code;
+        return PQntuples(r.get()) > 0 ? PQgetvalue(r.get(), 0, 0) : "";
+    }
+    std::string append(const std::string& to, int expected) {
+        return run("SELECT append_event('" + to + "', " + std::to_string(expected) +
+                   ", 'Kit', 1, 'payload', 0)");
+    }
+
+private:
+    PGconn* db_;
+};
+
+/// Calls until the answer is there.
+template<class Call> pj::status until_answered(postgres::connection& server, Call&& ask) {
+    for (int i = 0; i < 1000; ++i) {
+        const pj::status s = ask();
+        if (s != pj::status::pending) return s;
+        pollfd waiting{server.socket(), server.poll_events(), 0};
+        poll(&waiting, 1, 10);
+        static_cast<void>(server.pump());
+    }
+    return pj::status::pending;
+}
+
+struct counting {
+    struct kept { static constexpr pj::event_type type{"Kit"}; };
+    using handles = pj::every_event;
+    std::vector<pj::position> seen;
+    void on(const pj::stored_event& e) { seen.push_back(e.at); }
+};
+
+/// What a worker sees until it has caught up, or for as long as `ms`.
+std::vector<pj::position> all_of(postgres::connection& server, int ms = 500) {
+    postgres::store db{server};
+    counting hand;
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::projection what{"all", db, hand, checkpoints};
+    pj::worker worker{what};
+    if (worker.start() != pj::status::ok) return {};
+    const auto began = std::chrono::steady_clock::now();
+    const auto now = [&] {
+        return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                    std::chrono::steady_clock::now() - began).count());
+    };
+    while (!worker.caught_up() && now() < ms) {
+        static_cast<void>(worker.tick(static_cast<uint32_t>(now())));
+        pollfd waiting{server.socket(), server.poll_events(), 0};
+        poll(&waiting, 1, 5);
+        if (server.pump()) worker.wake();
+    }
+    return hand.seen;
+}
+
+void promises(postgres::connection& server, session& one) {
+    for (int i = 0; i < 250; ++i) one.append("a", i);
+    postgres::store db{server};
+    const auto meanwhile = [&] {
+        pollfd waiting{server.socket(), server.poll_events(), 0};
+        poll(&waiting, 1, 5);
+        static_cast<void>(server.pump());
+    };
+    const auto sleep = [](uint32_t ms) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    };
+    const auto letters = [&] {
+        return static_cast<size_t>(std::stoul(one.run("SELECT count(*) FROM letters")));
+    };
+    tell("log", kit::broken_promises(pj::event_store{db}, meanwhile));
+    tell("checkpoints", kit::broken_promises(pj::checkpoint_store{db}, "kit", meanwhile));
+    tell("leases", kit::broken_promises(pj::lease_store{db}, sleep, "lease", 300, meanwhile));
+    tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, letters, meanwhile));
+}
+
+/// Transactions take their positions in one order and commit in another.
+void order(const char* where, postgres::connection& server) {
+    session one{where}, two{where}, three{where};
+    const size_t before = all_of(server).size();
+    one.run("BEGIN");
+    const std::string first = one.append("slow", 0);
+    const std::string second = two.append("quick", 0);
+    check(std::stoll(first) < std::stoll(second), "positions are not in the order of appending");
+    check(all_of(server, 100).size() == before, "an event is shown above one that may still come");
+    one.run("COMMIT");
+    const std::vector<pj::position> seen = all_of(server);
+    check(seen.size() == before + 2 && seen[before] == std::stoll(first), "one is lost");
+
+    one.run("BEGIN");       // an older transaction must not append behind a younger one's event
+    one.append("other", 0);
+    two.append("quick", 1);
+    check(one.append("quick", 2) == "40001", "an aggregate's events would be in the wrong order");
+    one.run("ROLLBACK");
+    check(two.append("quick", 1) == "23505", "a command that is late is not refused");
+    check(two.append("quick", 7) == "40001", "a command of the future is not refused");
+    check(all_of(server).size() == before + 3, "after a rollback");
+}
+
+/// A former owner's unit of work does not take place once somebody else has the lease.
+void fencing(postgres::connection& server, session& one) {
+    postgres::store db{server};
+    uint64_t token = 0, other = 0;
+    const auto acquire = [&](uint64_t& t) {
+        return until_answered(server, [&] { return db.acquire("fenced", 50, t); });
+    };
+    const auto commit = [&](uint32_t revision, uint64_t by) {
+        pj::checkpoint next;
+        next.at = revision;
+        next.revision = revision;
+        next.fencing_token = by;
+        if (until_answered(server, [&] { return db.begin(); }) != pj::status::ok) return false;
+        db.queue("INSERT INTO aggregates VALUES($1, 0, '')", {std::to_string(revision)});
+        if (db.save("fenced", next) != pj::status::ok) return false;
+        const pj::status s = until_answered(server, [&] { return db.commit(); });
+        static_cast<void>(db.rollback());
+        return s == pj::status::ok;
+    };
+    check(acquire(token) == pj::status::ok && token != 0, "no lease");
+    check(commit(1, token), "the owner cannot commit");
+    check(acquire(other) == pj::status::conflict, "a lease is given twice");
+    std::this_thread::sleep_for(std::chrono::milliseconds(60));
+    check(acquire(other) == pj::status::ok && other > token, "no lease after it has expired");
+    check(!commit(2, token), "a former owner commits");
+    check(commit(2, other), "the new owner cannot commit");
+    check(!commit(4, other), "a revision is left out");
+    check(one.run("SELECT count(*) FROM aggregates") == "2", "effects without their checkpoint");
+    one.run("TRUNCATE aggregates");
+}
+
+} // namespace
+
+int main(int count, char** arguments) {
+    if (count != 2) return 2;
+    postgres::connection server{arguments[1], "events"};
+    session one{arguments[1]};
+    if (until_answered(server, [&] { return server.ready(); }) != pj::status::ok) return 2;
+    promises(server, one);
+    order(arguments[1], server);
+    fencing(server, one);
+    if (faults == 0) std::printf("the adapter keeps its promises\n");
+    return faults == 0 ? 0 : 1;
+}

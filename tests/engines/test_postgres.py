@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""The order service of examples/11_postgres: many writers that commit out of order, worker processes that share the
+partitions, and SIGKILL for any of them and for the server.
+
+    test_postgres.py ORDERS_PG CONTRACT SCHEMA_FOLDER [SECONDS]     exit 0: all well; 77 without PostgreSQL
+
+Whenever it is looked at, each partition's rows are a fold of its events up to its checkpoint; and at the end no event
+is missing.
+"""
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+from servers import Folder, Postgres, skip, until
+
+ORDERS = os.path.abspath(sys.argv[1])
+CONTRACT, SCHEMA = sys.argv[2:4]
+SECONDS = float(sys.argv[4]) if len(sys.argv) > 4 else 10
+PARTITIONS, PROCESSES, MOST = 8, 3, 4
+LEASE_MS = 800
+UNDECODABLE, TRANSIENT = 2, 0
+UNCOMMITTED = 0x0FFFFFFD
+PLAIN = '{"customer": "c", "cents": 1, "currency": "EUR"}'
+RULES = {'OrderPlaced': ({None}, 'placed'), 'OrderPaid': ({'placed'}, 'paid'), 'OrderShipped': ({'paid'}, 'shipped'),
+         'OrderCancelled': ({'placed', 'paid'}, 'cancelled')}
+
+
+def check(condition, words, *more):
+    if not condition:
+        sys.exit(f'FAILED: {words} {" ".join(map(repr, more))}')
+
+
+def partition(aggregate):
+    return int.from_bytes(hashlib.sha256(aggregate.encode()).digest(), 'big') % PARTITIONS
+
+
+class State:
+    """All that is in the database at one moment."""
+    def __init__(self, server):
+        lines = server.run('BEGIN ISOLATION LEVEL REPEATABLE READ;' + ''.join(
+            f"SELECT '{table} ' || to_json(t) FROM {table} t{order};" for table, order in
+            [('events', ' ORDER BY position'), ('checkpoints', ''), ('order_summary', ''), ('revenue', ''),
+             ('letters', ''), ('aggregates', '')]) + 'COMMIT;')
+        self.tables = {name: [] for name in ('events', 'checkpoints', 'order_summary', 'revenue', 'letters',
+                                             'aggregates')}
+        for line in lines.splitlines():
+            name, row = line.split(' ', 1)
+            self.tables[name].append(json.loads(row))
+        self.through = {row['key']: row['position'] for row in self.tables['checkpoints']}
+        self.tokens = sum(row['token'] for row in self.tables['checkpoints'])
+
+    def checkpoint(self, index):
+        return self.through.get(f'orders_p{index}', -1)
+
+    def check(self, server):
+        orders, revenue, letters, status = {}, {}, set(), {}
+        for e in self.tables['events']:
+            aggregate, kind, at = e['aggregate'], e['type'], e['position']
+            before, after = status.get(aggregate, (0, None))
+            check(e['sequence'] == before + 1, 'an aggregate\'s events are in the order of their positions', e, before)
+            check(after in RULES[kind][0], 'two commands were decided on one state', e, after)
+            status[aggregate] = (e['sequence'], RULES[kind][1])
+            index = partition(aggregate)
+            if at > self.checkpoint(index):
+                continue
+            try:
+                event = json.loads(e['payload'])
+            except ValueError:
+                letters.add((index, at, '', UNDECODABLE, 0))
+                continue
+            self.fold(e, event, index, orders, revenue, letters)
+        rows = {r['id']: [r[k] for k in ('customer', 'cents', 'currency', 'status', 'parcel')]
+                for r in self.tables['order_summary']}
+        check(rows == orders, 'order_summary is a fold of the events',
+              [(k, rows.get(k), orders.get(k)) for k in rows.keys() | orders.keys() if rows.get(k) != orders.get(k)][:9])
+        rows = {(r['day'], r['currency'], r['partition']): [r['payments'], r['cents']] for r in self.tables['revenue']}
+        check(rows == revenue, 'revenue is a fold of the events', rows, revenue)
+        rows = {tuple(r[k] for k in ('partition', 'position', 'handler', 'kind', 'code'))
+                for r in self.tables['letters']}
+        check(rows == letters, 'one letter for each failure', rows ^ letters)
+        self.letters, self.status = letters, status
+
+    @staticmethod
+    def fold(e, event, index, orders, revenue, letters):
+        aggregate, kind = e['aggregate'], e['type']
+        if kind == 'OrderPlaced':
+            if e['version'] == 1:
+                event.update(cents=round(float(event['total']) * 100), currency='EUR')
+            if event['cents'] >= 1000000:       # the constraint; what follows finds no row
+                letters.add((index, e['position'], '', TRANSIENT, UNCOMMITTED))
+                return
+            orders[aggregate] = [event['customer'], event['cents'], event['currency'], 'placed', '']
+        elif aggregate in orders:
+            orders[aggregate][3:] = [RULES[kind][1], event.get('parcel', '')]
+        if kind == 'OrderPaid' or (kind == 'OrderCancelled' and event['cents']):
+            day = time.strftime('%Y-%m-%d', time.gmtime(e['occurred_at'] // 1000))
+            row = revenue.setdefault((day, event['currency'], index), [0, 0])
+            row[0] += kind == 'OrderPaid'
+            row[1] += event['cents'] if kind == 'OrderPaid' else -event['cents']
+
+    def is_done(self):
+        newest = self.tables['events'][-1]['position']
+        return all(self.checkpoint(i) >= newest for i in range(PARTITIONS))
+
+
+class Writer:
+    """Keeps one process of customers running, whatever happens to it, and what it has told."""
+    def __init__(self, folder, server, seed, delay_ms):
+        self.folder, self.server, self.delay_ms = folder, server, delay_ms
+        self.random, self.told, self.ends = random.Random(seed), [], False
+        self.thread = threading.Thread(target=self.live)
+        self.thread.start()
+
+    def live(self):
+        while not self.ends:
+            self.process = subprocess.Popen([ORDERS, self.server.connection(), 'load',
+                                             str(self.random.randrange(1 << 31)), '100000', str(self.delay_ms)],
+                                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            for line in self.process.stdout:
+                if line.endswith(b'\n'):
+                    self.told.append(line.decode().split())
+            self.process.wait()
+            time.sleep(0.05)
+
+    def end(self):
+        self.ends = True
+        self.process.kill()
+        self.thread.join()
+
+
+class Workers:
+    def __init__(self, folder, server):
+        self.folder, self.server = folder, server
+        self.all = [self.begin() for _ in range(PROCESSES)]
+
+    def begin(self):
+        return self.folder.start([ORDERS, self.server.connection(), 'work', str(PARTITIONS), str(MOST),
+                                  str(LEASE_MS)], stderr=subprocess.DEVNULL)
+
+    def replace(self, which):
+        self.folder.kill(self.all[which])
+        self.all[which] = self.begin()
+
+
+def odd_events(server, i):
+    """What an older program wrote, and what nobody can read."""
+    now = int(time.time() * 1000)
+    payload = '{"customer": "Old", "total": "12.34"}'
+    server.run(f"SELECT append_event('v1-{i}', 0, 'OrderPlaced', 1, '{payload}', {now});"
+               f"SELECT append_event('bad-{i}', 0, 'OrderPlaced', 2, '{{', {now});", check=False)
+
+
+def storm(folder, server, dice):
+    """Worker processes, writers and the server are killed while the load goes on."""
+    workers = Workers(folder, server)
+    delays = [0, 0, 0, 20, 100, 300]
+    writers = [Writer(folder, server, i, delay) for i, delay in enumerate(delays)]
+    kills = {'workers': 0, 'writers': 0, 'server': 0}
+    looks = 0
+    try:
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            time.sleep(0.3 * dice.random())
+            chance = dice.random()
+            if chance < 0.5:
+                workers.replace(dice.randrange(PROCESSES))
+                kills['workers'] += 1
+            elif chance < 0.75:
+                dice.choice(writers).process.kill()
+                kills['writers'] += 1
+            elif chance < 0.8:
+                server.kill()
+                server.start()
+                kills['server'] += 1
+            else:
+                odd_events(server, looks)
+                State(server).check(server)
+                looks += 1
+            check(all(w.poll() is None for w in workers.all), 'a worker has ended by itself')
+    finally:
+        for writer in writers:
+            writer.end()
+    check(until(lambda: State(server).is_done(), 30), 'the workers catch up', State(server).through)
+    state = State(server)
+    state.check(server)
+    check(state.is_done(), 'nothing is left over')
+
+    names = {'p': 'OrderPlaced', 'y': 'OrderPaid', 's': 'OrderShipped', 'c': 'OrderCancelled'}
+    events = {(e['aggregate'], e['type']) for e in state.tables['events']}
+    told = [(order, names[kind]) for writer in writers for order, kind in writer.told]
+    check(len(told) == len(set(told)) and set(told) <= events, 'what was told is there', set(told) - events)
+    check({r['id']: json.loads(r['state'])['status'] for r in state.tables['aggregates']}.items() <=
+          {k: v[1] for k, v in state.status.items()}.items(), 'aggregates are a fold of the events')
+    print(f'{kills["workers"]} worker processes, {kills["writers"]} writers and {kills["server"]} times the server '
+          f'killed; {len(events)} events of {len(delays)} writers, {len(state.letters)} letters, {looks} looks, '
+          f'{state.tokens} leases')
+    return workers
+
+
+def taken_over(workers, server):
+    """One process after the other is gone: the others take over its partitions, before it is replaced."""
+    took = []
+    for round in range(PROCESSES):
+        workers.folder.kill(workers.all.pop(0))
+        server.run(f"SELECT append_event('last-{round}-' || i, 0, 'OrderPlaced', 2, '{PLAIN}', 0) "
+                   "FROM generate_series(1, 40) i;")
+        began = time.monotonic()
+        check(until(lambda: State(server).is_done(), 20), 'a dead process is replaced', State(server).through)
+        took.append(time.monotonic() - began)
+        State(server).check(server)
+        workers.all.append(workers.begin())
+    print(f'partitions of dead processes were taken over within {max(took):.1f} s (lease: {LEASE_MS / 1000} s)')
+
+
+def wakes(server):
+    """Events reach a worker by NOTIFY, not by its next poll a second later."""
+    took = []
+    for i in range(10):
+        time.sleep(0.25)
+        before = State(server)
+        server.run(f"SELECT append_event('wake-{i}', 0, 'OrderPlaced', 2, '{PLAIN}', 0);")
+        began = time.monotonic()
+        check(until(lambda: State(server).is_done(), 5), 'it is handled', before.through)
+        took.append(time.monotonic() - began)
+    took.sort()
+    check(took[5] < 0.5, 'NOTIFY wakes the workers', took)
+    print(f'median from append to seen: {1000 * took[5]:.0f} ms, of which much is psql')
+
+
+def main():
+    began = time.monotonic()
+    with Folder() as folder:
+        server = Postgres(folder)
+        if not server.is_installed():
+            skip('PostgreSQL is not installed')
+        server.create()
+        server.start()
+        for name in ('schema.sql', 'orders_models.sql'):
+            with open(os.path.join(SCHEMA, name), encoding='utf-8') as file:
+                server.run(file.read())
+        done = subprocess.run([CONTRACT, server.connection()], capture_output=True, text=True, timeout=60, check=False)
+        check(done.returncode == 0, 'the adapter keeps its promises', done.stdout)
+        server.run('TRUNCATE events, checkpoints, letters')
+        workers = storm(folder, server, random.Random(5))
+        wakes(server)
+        taken_over(workers, server)
+    print(f'{time.monotonic() - began:.0f} s')
+
+
+if __name__ == '__main__':
+    main()
