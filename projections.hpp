@@ -5147,15 +5147,17 @@ struct unit_hooks {
             const bool is_more = e.read(limit, closely);
             e.more_ = is_more && e.read_in_ == 0 && e.unit_ != unit::over ? 1 : 0;
         };
-        const bool was_dirty = e.is_dirty();
-        if (!e.is_in_unit() && e.more_ == 0) read_in(1, true);
+        const bool was_dirty = e.is_dirty(), was_open = e.is_in_unit();
+        if (!was_open && e.more_ == 0) read_in(1, true);
         const bool may_begin = e.more_ != 0 && e.read_in_ == 0 && !e.save_first_ &&
                                e.stage_ == engine::stage::working && !e.is_fenced();
         if (e.is_in_unit() || (may_begin && begin(e))) {
             const uint32_t limit = size_of_unit(e) >> e.narrowed_;
+            const uint32_t left_ms = e.save_in_;
             read_in(limit != 0 ? limit : 1, e.aside_ != 0);
             if (e.at_ == e.record_.at) e.more_ = 0;     // what is next is for a look without a unit
-            if (!was_dirty) e.save_in_ = e.what_->unit_ms_max;
+            const bool is_new = !was_open || was_dirty != e.is_dirty();
+            e.save_in_ = is_new ? e.what_->unit_ms_max : left_ms;
         }
     }
     /// As many as before_unit_ can count.
@@ -5302,8 +5304,15 @@ struct unit_hooks {
         const bool is_late = e.is_dirty() && e.save_in_ == 0;
         if (e.unit_ == unit::over) return take_back(e);
         if (is_waiting && !is_late && e.paused_ == 0) return;
-        if (is_waiting || !e.is_dirty()) return take_back(e);
+        if (is_waiting || (!e.is_dirty() && !is_reading(e))) return take_back(e);
+        if (!e.is_dirty()) return;
         if (!e.is_save_pending() || is_late) commit(e);
+    }
+
+    /// Nothing is in it yet, because read() is pending: it is asked again, in this unit.
+    static bool is_reading(const engine& e) {
+        return e.why_ == status::pending && e.read_in_ != 0 && e.save_in_ != 0 &&
+               e.paused_ == 0 && e.stage_ == engine::stage::working;
     }
 
     static void commit(engine& e) {

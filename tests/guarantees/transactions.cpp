@@ -626,6 +626,76 @@ TEST_CASE("G17 what cannot be decoded, is unknown or filtered has its outcome in
     CHECK(s.db.record().at == 7);
 }
 
+namespace {
+/// A log whose every query takes a while: the first call of each answers pending, and it is only
+/// good for a call with the same arguments.
+struct slow_log {
+    database& db;
+    position asked_after = -2;
+    uint32_t asked_wanted = 0;
+    uint32_t queries = 0, calls = 0;
+    bool is_stuck = false;
+    status read(position after, pj::visitor& visit) {
+        ++calls;
+        const bool is_same = asked_after == after && asked_wanted == visit.wanted();
+        asked_after = is_same && !is_stuck ? -2 : after;
+        asked_wanted = visit.wanted();
+        if (!is_same) ++queries;
+        return is_same && !is_stuck ? db.read(after, visit) : status::pending;
+    }
+};
+} // namespace
+
+TEST_CASE("G15 a read that is pending in a unit is asked again with the same arguments, in that unit") {
+    for (const uint32_t batch : {1u, 3u, 10u}) {
+        CAPTURE(batch);
+        shop s;
+        slow_log slow{s.db};
+        s.what.log = slow;
+        s.what.batch = batch;
+        s.db.append(10, "Alpha");
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(5000);
+        s.check_end();
+        CHECK(slow.calls < 60);
+        CHECK(s.db.rolled_back <= 1);   // of nothing, where the batch ended with the log
+    }
+}
+
+TEST_CASE("G15 a unit does not wait for a read for longer than unit_ms_max, nor for pause and stop") {
+    for (const char* end : {"time", "pause", "stop"}) {
+        CAPTURE(std::string(end));
+        shop s;
+        slow_log slow{s.db};
+        s.what.log = slow;
+        s.what.unit_ms_max = 200;
+        s.db.append(10, "Alpha");
+        REQUIRE(s.worker.start() == status::ok);
+        while (s.db.begun == 0) {
+            s.tick();
+            s.now_ms += s.last.wait_ms;
+        }
+        slow.is_stuck = true;
+        const uint32_t before = slow.calls;
+        s.run_for(150);
+        CHECK(s.db.is_open());
+        CHECK(s.last.reason == status::pending);
+        CHECK(slow.calls - before <= 16);
+        if (*end == 'p') s.worker.pause();
+        if (*end == 's') s.worker.stop();
+        s.run_for(*end == 't' ? 100 : 0);
+        CHECK(s.db.rolled_back == 1);
+        if (*end != 't') CHECK_FALSE(s.db.is_open());
+        if (*end == 's') CHECK_FALSE(s.worker.running());
+        if (*end == 's') CHECK(s.worker.reason() == status::ok);
+        slow.is_stuck = false;
+        if (*end == 'p') s.worker.resume();
+        if (*end == 's') REQUIRE(s.worker.start() == status::ok);
+        s.run_for(5000);
+        s.check_end();
+    }
+}
+
 TEST_CASE("G18 events that are left out do not make the engine forget the one it has set aside") {
     shop s;
     s.what.filter = [](const pj::stored_event& e) { return e.aggregate_id != pj::text("foreign"); };
