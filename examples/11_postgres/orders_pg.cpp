@@ -123,8 +123,9 @@ void rest(postgres::connection& server, uint32_t wait_ms,
     pollfd waiting{server.socket(), server.poll_events(), 0};
     const int timeout = pj::poll_timeout(pj::sooner(wait_ms, 1000));
     static_cast<void>(poll(&waiting, waiting.fd >= 0 ? 1u : 0u, timeout));
-    if (server.pump())
-        for (const auto& one : shares) one->worker.wake();
+    const bool is_for_all = server.pump();
+    for (const auto& one : shares)
+        if (one->db.was_answered() || is_for_all) one->worker.wake();
 }
 
 int work(const char* where, const settings& with) {

@@ -11,7 +11,7 @@
 //   what.transaction = what.dead_letters = db; ...
 //   for (;;) {
 //       poll() server.socket() for server.poll_events(), at most worker.tick(now).wait_ms;
-//       if (server.pump()) worker.wake();
+//       if (server.pump() || db.was_answered()) worker.wake();
 //   }
 //
 // A unit of work is what handlers, letters and the checkpoint have queued, sent as one group at the
@@ -51,6 +51,7 @@ struct group {
     enum class stage { sent, done, failed } now = stage::sent;
     result rows;
     std::string error;                  // SQLSTATE; empty where the connection was lost
+    std::shared_ptr<bool> bell;         // set when it is answered
 };
 
 class connection {
@@ -72,8 +73,9 @@ public:
         return connect();
     }
     /// Pre: ready() is ok.
-    std::shared_ptr<group> send(const std::vector<query>& all) {
+    std::shared_ptr<group> send(const std::vector<query>& all, std::shared_ptr<bool> bell) {
         auto sent = std::make_shared<group>();
+        sent->bell = std::move(bell);
         bool is_sent = true;
         for (const query& q : all) {
             std::vector<const char*> values;
@@ -86,19 +88,20 @@ public:
         if (!is_sent || PQpipelineSync(db_) != 1 || PQflush(db_) < 0) lose();
         return sent;
     }
-    /// Takes what has arrived. True: something has, so that whoever waits should be woken.
+    /// Takes what has arrived. True: a notification, or the connection has come or gone, so that
+    /// all should look. (To wake all for each answer would keep them all awake for ever.)
     bool pump() {
         if (!is_ready_) return db_ != nullptr && connect() != pj::status::pending;
         if (PQconsumeInput(db_) != 1 || PQflush(db_) < 0) {
             lose();
             return true;
         }
-        bool is_news = false;
         for (int nulls = 0; !waiting_.empty() && nulls < 2 && PQisBusy(db_) == 0;) {
             result r{PQgetResult(db_)};
             nulls = r == nullptr ? nulls + 1 : 0;
-            if (r != nullptr) is_news = take(std::move(r)) || is_news;
+            if (r != nullptr) take(std::move(r));
         }
+        bool is_news = false;
         for (PGnotify* n = PQnotifies(db_); n != nullptr; n = PQnotifies(db_)) {
             PQfreemem(n);
             ++notices_;
@@ -128,18 +131,18 @@ private:
         ++notices_;                     // what was missed meanwhile
         if (!channel_.empty()) {
             const std::string listen = "LISTEN " + channel_;
-            send({{listen.c_str(), {}}});
+            send({{listen.c_str(), {}}}, std::make_shared<bool>());
         }
         return is_ready_ ? pj::status::ok : pj::status::failed;
     }
-    /// True: a group is complete.
-    bool take(result r) {
+    void take(result r) {
         group& first = *waiting_.front();
         const ExecStatusType kind = PQresultStatus(r.get());
         if (kind == PGRES_PIPELINE_SYNC) {
             if (first.now == group::stage::sent) first.now = group::stage::done;
+            *first.bell = true;
             waiting_.pop_front();
-            return true;
+            return;
         }
         if (kind == PGRES_TUPLES_OK || kind == PGRES_COMMAND_OK) {
             first.rows = std::move(r);
@@ -148,12 +151,12 @@ private:
             first.now = group::stage::failed;
             first.error = code != nullptr ? code : "";
         }
-        return false;
     }
     void lose() {
         for (const auto& each : waiting_) {
             each->now = group::stage::failed;
             each->error.clear();
+            *each->bell = true;
         }
         waiting_.clear();
         PQfinish(db_);
@@ -172,6 +175,7 @@ private:
 /// One port's call over several ticks.
 class call {
 public:
+    explicit call(const std::shared_ptr<bool>& bell) : bell_(bell) {}
     /// Sends, or looks after what was sent. An answer to other statements is not waited for: what
     /// comes after them in the pipeline sees what they did.
     pj::status ask(connection& server, std::vector<query> all) {
@@ -179,7 +183,7 @@ public:
             sent_ = nullptr;
             const pj::status s = server.ready();
             if (s != pj::status::ok) return s;
-            sent_ = server.send(all);
+            sent_ = server.send(all, bell_);
             asked_ = std::move(all);
         }
         if (sent_->now == group::stage::sent) return pj::status::pending;
@@ -203,6 +207,7 @@ public:
     result rows;
 
 private:
+    std::shared_ptr<bool> bell_;
     std::shared_ptr<group> sent_;
     std::vector<query> asked_;
 };
@@ -210,6 +215,13 @@ private:
 class store {
 public:
     explicit store(connection& server) : server_(server) {}
+
+    /// Something that a port waits for is here, since the last time.
+    bool was_answered() {
+        const bool is_so = *bell_;
+        *bell_ = false;
+        return is_so;
+    }
 
     // ---- the log
 
@@ -363,7 +375,9 @@ private:
     }
 
     connection& server_;
-    call read_, bounds_, load_, save_, acquire_, extend_, release_, commit_, put_;
+    std::shared_ptr<bool> bell_ = std::make_shared<bool>(false);
+    call read_{bell_}, bounds_{bell_}, load_{bell_}, save_{bell_}, acquire_{bell_}, extend_{bell_},
+        release_{bell_}, commit_{bell_}, put_{bell_};
     std::vector<query> unit_;
     bool is_open_ = false, is_fetching_ = false;
     pj::position fetched_after_ = pj::before_first;

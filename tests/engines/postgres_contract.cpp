@@ -87,7 +87,7 @@ std::vector<pj::position> all_of(postgres::connection& server, int ms = 500) {
         static_cast<void>(worker.tick(static_cast<uint32_t>(now())));
         pollfd waiting{server.socket(), server.poll_events(), 0};
         poll(&waiting, 1, 5);
-        if (server.pump()) worker.wake();
+        if (server.pump() || db.was_answered()) worker.wake();
     }
     return hand.seen;
 }
