@@ -64,7 +64,6 @@ template<class Call> pj::status until_answered(postgres::connection& server, Cal
 }
 
 struct counting {
-    struct kept { static constexpr pj::event_type type{"Kit"}; };
     using handles = pj::every_event;
     std::vector<pj::position> seen;
     void on(const pj::stored_event& e) { seen.push_back(e.at); }
