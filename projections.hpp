@@ -4213,11 +4213,12 @@ inline void engine::work() {
         if (saving_ != detail::saving::none && save_in_ == 0) save();
         if (paused_ == 0 && !only_saves() && !is_refused() && read_in_ == 0 &&
             (what_->lease == nullptr || keeper().confirm(*this))) {
-            why_ = status::ok;
-            if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds() &&
-                !save_first_ && !role_->is_fed) {
-                if (has_units()) units().read(*this);
-                else static_cast<void>(read(never, false));
+            if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
+                why_ = status::ok;
+                if (!save_first_ && !role_->is_fed) {
+                    if (has_units()) units().read(*this);
+                    else static_cast<void>(read(never, false));
+                }
             }
         }
     }
@@ -4456,10 +4457,13 @@ inline bool engine::look_at_bounds() {
 /// Compares the log as it is now with where we stand. False: not now, or not at all.
 inline bool engine::compare_bounds() {
     position trimmed = before_first;
+    // Those after an empty read were pending: to read once more for them would never be idle.
+    const bool only_bounds = caught_up_ && why_ == status::pending && !role_->is_rebuilding;
     if (!ask_bounds(trimmed)) return false;
     const bool is_first = asking_ == detail::asking::first;
     asking_ = detail::asking::none;
-    return begin_somewhere(trimmed, is_first && record_.revision == 0);
+    if (!begin_somewhere(trimmed, is_first && record_.revision == 0)) return false;
+    return !only_bounds || newest_ > at_ || wait(what_->poll_ms, status::ok, true);
 }
 
 /// A projection without a checkpoint begins where it was told; then nothing after it may be gone.

@@ -202,3 +202,50 @@ TEST_CASE("G15 a pending handler beside a failing one: nobody waits for ever, no
         CHECK(s.stored().at == 1);
     }
 }
+
+namespace {
+/// A log behind a network: the first call of each question answers pending, its answer rings.
+struct remote_log {
+    fake_log& log;
+    pj::worker* rung = nullptr;
+    int questions = 0;
+    bool is_read_sent = false, is_bounds_sent = false;
+
+    status read(pj::position after, pj::visitor& visit) {
+        return ask(is_read_sent) ? log.read(after, visit) : status::pending;
+    }
+    status bounds(pj::position& trimmed, pj::position& newest, uint64_t& id) {
+        return ask(is_bounds_sent) ? log.bounds(trimmed, newest, id) : status::pending;
+    }
+
+private:
+    bool ask(bool& is_sent) {
+        is_sent = !is_sent;
+        if (is_sent) ++questions;
+        if (is_sent && rung != nullptr) rung->wake();
+        return !is_sent;
+    }
+};
+} // namespace
+
+TEST_CASE("G15 at the end of a log that answers later, bounds too, the engine is idle") {
+    for (const bool rings : {false, true}) {
+        CAPTURE(rings);
+        setup s;
+        remote_log remote{s.log};
+        if (rings) remote.rung = &s.worker;
+        s.what.log = remote;
+        s.log.append(3, "Beta");
+        REQUIRE(s.start() == status::ok);
+        s.run_for(1000);
+        CHECK(s.stored().at == 2);
+        const int before = remote.questions;
+        s.run_for(10000);
+        CHECK(remote.questions - before <= 12);     // one for each poll
+        CHECK(s.worker.caught_up());
+        CHECK(s.worker.lag() == 0);
+        s.log.append(2, "Beta");                    // and still sees what is new
+        s.run_for(1100);
+        CHECK(s.stored().at == 4);
+    }
+}
