@@ -138,9 +138,16 @@ class Workers:
         self.folder, self.server = folder, server
         self.all = [self.begin() for _ in range(PROCESSES)]
 
-    def begin(self):
-        return self.folder.start([ORDERS, self.server.connection(), 'work', str(PARTITIONS), str(MOST),
-                                  str(LEASE_MS)], stderr=subprocess.DEVNULL)
+    def begin(self, most=MOST, lease_ms=LEASE_MS):
+        return self.folder.start([ORDERS, self.server.connection(), 'work', str(PARTITIONS), str(most), str(lease_ms)],
+                                 stderr=subprocess.DEVNULL)
+
+    def stop(self):
+        for process in self.all:
+            process.terminate()
+        check([process.wait(10) for process in self.all] == [0] * len(self.all), 'workers stop when they are told to')
+        for process in self.all:
+            self.folder.kill(process)
 
     def replace(self, which):
         self.folder.kill(self.all[which])
@@ -217,19 +224,25 @@ def taken_over(workers, server):
     print(f'partitions of dead processes were taken over within {max(took):.1f} s (lease: {LEASE_MS / 1000} s)')
 
 
-def wakes(server):
-    """Events reach a worker by NOTIFY, not by its next poll a second later."""
+def wakes(workers, server):
+    """Events reach a worker by NOTIFY, not by its next poll a second later. (With the storm's short leases it would
+    be woken by the answers to their renewal, too.) Stopped workers give their leases back, or nobody could follow."""
+    workers.stop()
+    workers.all = [workers.begin(PARTITIONS, 30000)]
+    check(until(lambda: all(row['token'] and row['lease_until'] > '2' for row in State(server).tables['checkpoints']
+                            if row['key'] != 'orders_partitions'), 10), 'one process takes all partitions')
     took = []
     for i in range(10):
         time.sleep(0.25)
-        before = State(server)
         server.run(f"SELECT append_event('wake-{i}', 0, 'OrderPlaced', 2, '{PLAIN}', 0);")
         began = time.monotonic()
-        check(until(lambda: State(server).is_done(), 5), 'it is handled', before.through)
+        check(until(lambda: State(server).is_done(), 5), 'it is handled')
         took.append(time.monotonic() - began)
     took.sort()
-    check(took[5] < 0.5, 'NOTIFY wakes the workers', took)
+    check(took[5] < 0.35, 'NOTIFY wakes the workers', took)
     print(f'median from append to seen: {1000 * took[5]:.0f} ms, of which much is psql')
+    workers.stop()
+    workers.all = [workers.begin() for _ in range(PROCESSES)]
 
 
 def main():
@@ -247,7 +260,7 @@ def main():
         check(done.returncode == 0, 'the adapter keeps its promises', done.stdout)
         server.run('TRUNCATE events, checkpoints, letters')
         workers = storm(folder, server, random.Random(5))
-        wakes(server)
+        wakes(workers, server)
         taken_over(workers, server)
     print(f'{time.monotonic() - began:.0f} s')
 
