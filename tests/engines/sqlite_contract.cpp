@@ -30,9 +30,10 @@ void tell(const char* of, const kit::promises& broken) {
 void sleep_ms(uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
 pj::status append(sqlite::store& db, const std::string& to, int64_t expected, size_t count) {
-    const sqlite::new_event one{"Kit", 1, std::string("payload"), 0};
+    const std::string payload = "payload", state = "state";
+    const sqlite::new_event one{"Kit", 1, payload, 0};
     const sqlite::new_event events[] = {one, one, one};
-    return db.append(to, expected, events, count, std::string("state"));
+    return db.append(to, expected, events, count, state);
 }
 size_t letter_count(sqlite::connection& file) {
     sqlite::statement count{file, "SELECT count(*) FROM letters"};
