@@ -198,6 +198,37 @@ TEST_CASE("G18 a failing event does not undo its neighbours: they commit, it is 
     CHECK(s.count(pj::notice_kind::event_skipped) == 1);
 }
 
+TEST_CASE("G3 G18 what is filtered or foreign before a failing event does not make it forgotten") {
+    shop filtering;
+    filtering.what.on_error = pj::error_policy::skip();
+    filtering.what.filter = {[](void*, const pj::stored_event& e) { return e.at % 3 != 2; },
+                             &filtering};
+    filtering.db.append(10, "Alpha");
+    filtering.b.says = failing(7, 100);
+    REQUIRE(filtering.worker.start() == status::ok);
+    filtering.run_for(5000);
+    CHECK(filtering.db.record().at == 9);
+    CHECK(filtering.b.times[7] == 1);
+    CHECK(filtering.worker.counts().skipped == 1);
+    CHECK(filtering.worker.counts().filtered == 3);
+
+    for (position at = 0; at < 10; ++at) {
+        shop s;
+        s.what.on_error = pj::error_policy::retry_then_skip(2);
+        s.db.append(10, "Alpha");
+        s.db.on_change = nullptr;       // it looks at the record of a worker
+        s.b.says = failing(at, 100);
+        const uint32_t owner = pj::partition_of(s.db.events[at].aggregate, 2);
+        pj::partitioned_worker part{s.what, {owner, 2}};
+        REQUIRE(part.start() == status::ok);
+        for (uint32_t ticks = 0, now = 0; ticks < 200; ++ticks) now += part.tick(now).wait_ms;
+        CHECK(part.checkpointed() == 9);
+        CHECK(s.b.times[at] == 3);
+        CHECK(part.counts().skipped == 1);
+        CHECK(part.counts().handled + part.counts().foreign == 9);
+    }
+}
+
 TEST_CASE("G9 G18 in units, too, a handler has exactly its attempts, wherever it stands") {
     for (const uint32_t retries : {0u, 1u, 3u}) {
         for (const position at : {position{0}, position{4}, position{9}, position{12}}) {
