@@ -2176,8 +2176,8 @@ public:
 
     /// Offers one message. `message.at` is the broker's offset, before_first if it has none.
     /// Offsets increase, redeliveries included; a source that reorders is used without them. While
-    /// one message is held, any other is answered hold, untried. What was answered MUST have been
-    /// told to the broker before the next call.
+    /// one message is held, any other that is not a duplicate is answered hold, untried. What was
+    /// answered MUST have been told to the broker before the next call.
     ///
     /// At or below the last one done it is a duplicate (ack or later) if the broker says
     /// `redelivered`, if it was offered before in this run, if the log's identity is that of the
@@ -5859,16 +5859,16 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
         return {receipt::hold, now.wait_ms, why};
     }
     if (!has_offset) return offer(message, false);
-    if (is_holding()) {
-        return message.at == held_at_ ? offer(message, true)
-                                      : receive_result{receipt::hold, what_->pending_ms, why_};
-    }
+    if (is_holding() && message.at == held_at_) return offer(message, true);
     const place where = place_of(message.at, redelivered);
+    // Also while another is held: a broker that hands out one message at a time, and after a crash
+    // begins with old ones, would else never come to that other.
     if (where == place::duplicate) {
         count_as(detail::outcome::not_ours);
         if (rejected_ && message.at == at_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
+    if (is_holding()) return {receipt::hold, what_->pending_ms, why_};
     if (where == place::other_source) {
         ticking_ = true;
         notify(notice_kind::store_failed, status::log_replaced);

@@ -176,6 +176,24 @@ TEST_CASE("G7 G9 G10 while one message is held, any other is held untried") {
     CHECK(s.w.calls[4].attempt == 3);                 // G9
 }
 
+TEST_CASE("G7 G15 a duplicate is acknowledged while another message is held") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::retry(2);
+    s.open();
+    CHECK(s.offer(2) == receipt::ack);
+    s.b.says.at(3, pj::fail(9), 1);
+    CHECK(s.offer(3) == receipt::hold);
+    s.now_ms += 100;
+    // The broker has crashed, forgotten the acknowledgement, and hands out one message at a time.
+    CHECK(s.offer(2, "Alpha", true) == receipt::ack);
+    CHECK(s.offer(1, "Alpha", true) == receipt::ack);
+    CHECK(s.offer(4) == receipt::hold);
+    CHECK(s.fed_by->counts().duplicate == 2);
+    CHECK(s.offer(3) == receipt::ack);
+    CHECK(s.offer(4) == receipt::ack);
+    CHECK(s.w.called() == "a2 b2 c2 a3 b3 c3 b3 a4 b4 c4");
+}
+
 TEST_CASE("G7 without offsets, too") {
     fed s(false);
     s.what.on_error = pj::error_policy::retry(1);
