@@ -242,6 +242,9 @@ trial::trial(const scenario& in, const troubles& with, bool is_telling)
     db_.on_broken = [this](const std::string& what) { note(what); };
     db_.on_change = [this] { look_at_durable(); };
     db_.on_uncommitted = [this] { uncommitted(); };
+    db_.on_lost_commit = [this] {       // without a position nothing tells that it was done
+        if (!has_checkpoint() && s_.messages != offsets::counted) uncommitted();
+    };
     db_.refuses_commit = [this](const database::tables& next, const database::tables&) {
         return refuses(next);
     };

@@ -218,6 +218,7 @@ public:
         ++committed;
         trace.push_back("commit");
         changed();
+        if (on_lost_commit && t == trouble::kind::lost_answer) on_lost_commit();
         return ends(t, pj::status::ok, pj::status::conflict);
     }
     pj::status rollback() {
@@ -236,6 +237,7 @@ public:
     }
     bool has_neighbours = false;        // others commit on other connections
     std::function<void()> on_uncommitted;       // commit() does not do it
+    std::function<void()> on_lost_commit;       // done, and answered with failed
     std::function<void()> on_rollback;
     /// Whether a commit fails because of what it would make durable.
     std::function<bool(const tables& next, const tables& now)> refuses_commit;
