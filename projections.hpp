@@ -251,16 +251,19 @@
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_INLINE_ inline
 #  define PROJECTIONS_APART_
+#  define PROJECTIONS_ONCE_ __attribute__((always_inline)) inline
 #  define PROJECTIONS_SMALL_ 1
 #elif defined(__GNUC__) || defined(__clang__)
 #  define PROJECTIONS_COLD_ __attribute__((cold))
 #  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
 #  define PROJECTIONS_APART_ __attribute__((noinline))
+#  define PROJECTIONS_ONCE_ inline
 #  define PROJECTIONS_SMALL_ 0
 #else
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_INLINE_ inline
 #  define PROJECTIONS_APART_
+#  define PROJECTIONS_ONCE_ inline
 #  define PROJECTIONS_SMALL_ 0
 #endif
 
@@ -1015,7 +1018,7 @@ private:
     inline visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly);
 
     engine* engine_;
-    detail::route_call deliver_;
+    [[maybe_unused]] detail::route_call deliver_;
     void* handlers_;
     uint32_t fast_;             // wanted, while nothing but routing is to be done
     uint32_t left_;             // wanted, when each event needs a closer look
@@ -1071,10 +1074,13 @@ struct checkpoint_store {
 struct lease_store {
     /// Takes a lease on the resource for `ttl_ms` from now and fills in its token, which is larger
     /// than any given out for the resource before, and not 0. Answers ok; conflict while any lease
-    /// on it is unexpired, the caller's own included; pending; failed (perhaps taken).
+    /// on it is unexpired, the caller's own included; pending; failed (perhaps taken). The time
+    /// counts from the call that answers ok: where an earlier one, which was pending, has taken it,
+    /// less than margin_ms may lie between them.
     status (*acquire)(void* self, text resource, uint32_t ttl_ms, uint64_t& token) = nullptr;
-    /// Makes it last `ttl_ms` from now. Answers ok; conflict if the lease of this token is over;
-    /// pending; failed.
+    /// Makes it last `ttl_ms` from now, also while a unit of work is open, and never as a part of
+    /// it: on the same connection, answer pending then. Answers ok; conflict if the lease of this
+    /// token is over; pending; failed.
     status (*extend)(void* self, text resource, uint32_t ttl_ms, uint64_t token) = nullptr;
     /// Ends it, if it still is the lease of this token. Answers ok, pending or failed (it ends by
     /// itself).
@@ -1186,7 +1192,10 @@ struct dead_letter_sink {
 };
 
 /// Transactions in which handlers, letters and the checkpoint take effect together or not at all.
-/// Called between reads; handlers, put() and save() run inside, and use the same connection.
+/// Called between reads; handlers, put() and save() run inside, and use the same connection. A
+/// pending handler keeps one open over ticks: engines that are not to wait for each other need a
+/// connection, and so a description, each. save() is also called without one, and is then durable
+/// by itself; commit() without a save(), for messages that have no position.
 struct unit_of_work {
     /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
     /// MUST NOT answer ok while effects of an earlier unit could still be committed with this one.
@@ -1195,7 +1204,8 @@ struct unit_of_work {
     /// anything else: perhaps done. Then rollback() is called, and the checkpoint loaded: it tells.
     status (*commit)(void* self) = nullptr;
     /// Takes all of it back; without harm where nothing is open any more. Answers ok; pending, and
-    /// is then called again; failed: what is left of it ends with the connection, or at begin().
+    /// is then called again; failed: what is left of it ends with the connection, or at begin(),
+    /// and takes no later save() along.
     status (*rollback)(void* self) = nullptr;
     void* self = nullptr;
 
@@ -1773,7 +1783,7 @@ struct unit_keeper {
                    decision decided);
     bool (*is_done)(engine& e, const delivery& d, outcome& result);     // the held event
     void (*finish)(engine& e);                  // commits what is whole
-    void (*settle)(engine& e, checkpoint& found);       // the record tells what a commit has done
+    bool (*settle)(engine& e, const checkpoint& found); // what a commit did; false: see the record
     void (*count)(const engine& e, event_count* counts);        // takes off what is uncommitted
     void (*drop)(engine& e);                    // all that is not committed
     bool (*leave)(engine& e);                   // before the run ends; false: not yet
@@ -2949,20 +2959,26 @@ PROJECTIONS_INLINE_ chunk difference(const char* a, const char* b, size_t offset
 }
 /// Pre: size >= sizeof(chunk).
 PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t size) {
-    chunk sum = difference(a, b, size - sizeof(chunk));
-    if constexpr (sizeof(chunk) == 8) {     // most names are of two or three
-        sum |= difference(a, b, 0);
-        if (size > 16) sum |= difference(a, b, 8);
-        for (size_t i = 16; size > 24 && i + 8 < size; i += 8) sum |= difference(a, b, i);
+    if constexpr (sizeof(chunk) == 1) {
+        for (size_t i = 0; i < size; ++i) {
+            if (a[i] != b[i]) return false;
+        }
+        return true;
     } else {
-        for (size_t i = 0; i + sizeof(chunk) < size; i += sizeof(chunk))
-            sum = static_cast<chunk>(sum | difference(a, b, i));
+        chunk sum = difference(a, b, size - sizeof(chunk));
+        if constexpr (sizeof(chunk) == 8) {     // most names are of two or three
+            sum |= difference(a, b, 0);
+            if (size > 16) sum |= difference(a, b, 8);
+            for (size_t i = 16; size > 24 && i + 8 < size; i += 8) sum |= difference(a, b, i);
+        } else {
+            for (size_t i = 0; i + 4 < size; i += 4) sum |= difference(a, b, i);
+        }
+        return sum == 0;
     }
-    return sum == 0;
 }
 
 /// Any name.
-inline const route& find_named(const route_table& table, text name) {
+PROJECTIONS_ONCE_ const route& find_named(const route_table& table, text name) {
     const key_index index = table.by_name;
     uint32_t slot = name_key(name.data(), name.size(), table.sample[0], table.sample[1]) *
                         index.multiplier >> index.shift;
@@ -4397,7 +4413,7 @@ inline void engine::adopt(checkpoint& found) {
 /// A save was refused. Either an earlier attempt of the same save had arrived, its answer lost; or
 /// somebody else works under this name.
 inline void engine::settle_conflict(checkpoint& found) {
-    if (saving_ == detail::saving::uncertain) return units().settle(*this, found);
+    if (saving_ == detail::saving::uncertain && units().settle(*this, found)) return;
     saving_ = detail::saving::none;
     if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
         found.fencing_token == record_.fencing_token && found.rebuild == record_.rebuild) {
@@ -5324,7 +5340,7 @@ struct unit_hooks {
         const checkpoint next = e.next_record(e.at_);
         const bool is_saving = e.unit_ == unit::open;
         if (is_saving && e.saving_ != saving::committing && !save(e, next)) return;
-        if (!e.may_begin()) return;
+        if (!e.may_begin()) return take_back(e);        // no other engine finds it open
         const status s = ask([&]() { return u.commit(u.self); });
         if (s == status::ok) {
             e.unit_ = unit::none;
@@ -5391,21 +5407,21 @@ struct unit_hooks {
         counts[static_cast<size_t>(outcome::handled)] -= e.unsaved_ - others;
     }
 
-    /// After a commit that was not answered with ok, and its rollback.
-    static void settle(engine& e, checkpoint& found) {
+    /// After a commit that was not answered with ok, and its rollback. False: somebody else has
+    /// saved.
+    static bool settle(engine& e, const checkpoint& found) {
         const bool is_partial = e.what_->accept_partial_records;
         const bool is_ours = found.revision == e.record_.revision + 1 &&
                              found.fencing_token == e.record_.fencing_token;
         const bool has_moved = e.at_ != e.record_.at;       // else it was a record alone
-        if (found.at == e.at_ && (is_ours || (is_partial && has_moved)))
-            return committed(e, is_partial ? e.next_record(e.at_) : found, true);
+        const bool is_done = found.at == e.at_ && (is_ours || (is_partial && has_moved));
         const bool is_old = found.at == e.record_.at &&
                             (found.revision == e.record_.revision || is_partial);
-        if (is_old) return narrow(e);
-        forget(e);                      // somebody else has saved
-        e.saving_ = saving::refused;
+        if (is_done) committed(e, is_partial ? e.next_record(e.at_) : found, true);
+        else if (is_old) narrow(e);
+        else forget(e);
         e.save_doubtful_ = 0;
-        e.settle_conflict(found);
+        return is_done || is_old;
     }
 
     /// Not committed: again with half of the events, so that one that cannot be is found. The
@@ -6312,7 +6328,8 @@ struct lease_hooks {
     static uint32_t wait_ms(const engine& e, uint32_t ms) {
         if (e.lease_ == leasing::ours)
             return sooner(ms, from_now(e, sooner(e.renew_in_, e.lease_in_)));
-        if (e.lease_ == leasing::over || e.stage_ == engine::stage::ending) return 0;
+        if (e.lease_ == leasing::over) return 0;
+        if (e.stage_ == engine::stage::ending) return ms;
         return e.paused_ != 0 ? never : from_now(e, e.renew_in_);
     }
     /// What counts from the begin of the tick, counted from its end.
@@ -6948,6 +6965,7 @@ inline projection development(text name, event_store log, routes handlers,
 #undef PROJECTIONS_COLD_
 #undef PROJECTIONS_INLINE_
 #undef PROJECTIONS_APART_
+#undef PROJECTIONS_ONCE_
 #undef PROJECTIONS_SMALL_
 
 #endif // PROJECTIONS_HPP

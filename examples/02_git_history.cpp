@@ -341,16 +341,20 @@ public:
             return pj::status::checkpoint_corrupt;
         }
         revision_ = out.revision;
+        attempt_.clear();
         return pj::status::ok;
     }
+    /// A save that failed is repeated as it was, though the models have gone on: so is its text.
     pj::status save(pj::text, const pj::checkpoint& next) {
         if (next.revision != revision_ + 1) return pj::status::conflict;
         const fs::path fresh = path_.string() + ".new";
-        if (!write(fresh, image(next)) || !replace(fresh, path_)) {
+        if (attempt_.empty()) attempt_ = image(next);
+        if (!write(fresh, attempt_) || !replace(fresh, path_)) {
             trouble_ = "cannot save " + path_.string() + ": " + std::strerror(errno);
             return pj::status::failed;
         }
         revision_ = next.revision;
+        attempt_.clear();
         crash.here(crash_plan::after_rename);
         return pj::status::ok;
     }
@@ -399,6 +403,7 @@ private:
     files& files_;
     authors& authors_;
     uint32_t revision_ = 0;
+    string attempt_;                    // what is being saved, until it is
     string trouble_;
 };
 

@@ -32,9 +32,9 @@ UNPLAYED = ('memory_log', 'memory_checkpoint_store', 'repartition')
 # (what, budget, figure): instructions per event, 8 types by 2 handlers. A missed budget is stated with
 # the figure that the README has, and fails if it grows.
 INSTRUCTIONS = {
-    ('Cortex-M4F', '-O2', 'by name'): (130, 171.8),
-    ('Cortex-M4F', '-O2', 'by id'): (80, 105.0),
-    ('Cortex-M0', '-Os', 'by name'): (450, 450.4),
+    ('Cortex-M4F', '-O2', 'by name'): (130, 162.4),
+    ('Cortex-M4F', '-O2', 'by id'): (80, 103.6),
+    ('Cortex-M0', '-Os', 'by name'): (450, 451.0),
     ('Cortex-M0', '-Os', 'by id'): (300, None),
 }
 
@@ -47,31 +47,31 @@ BUDGETS = {
 # What the rows took when they were last looked at, rounded up (flash, RAM, stack by call graph, painted). One that
 # grows beyond fails, so that it is a decision and not an accident; `run --machines --ceilings` prints new ones.
 CEILINGS = {
-    ('Cortex-M0', 'core'): (7552, 264, 632, 704),
-    ('Cortex-M0', '+ sink'): (9472, 600, 664, 736),
-    ('Cortex-M0', '+ replay'): (10752, 656, 664, 736),
-    ('Cortex-M0', '+ partitions with SHA-256'): (9920, 344, 760, 856),
-    ('Cortex-M0', 'everything'): (21504, 2219, 896, 880),
-    ('Cortex-M3', 'core'): (7424, 264, 576, 672),
-    ('Cortex-M3', '+ sink'): (9280, 600, 600, 696),
-    ('Cortex-M3', '+ replay'): (10176, 656, 600, 696),
-    ('Cortex-M3', '+ partitions with SHA-256'): (9408, 344, 708, 820),
-    ('Cortex-M3', 'everything'): (21056, 2219, 844, 836),
-    ('Cortex-M4F', 'core'): (7424, 264, 584, 680),
-    ('Cortex-M4F', '+ sink'): (9280, 600, 608, 704),
-    ('Cortex-M4F', '+ replay'): (10112, 656, 608, 704),
-    ('Cortex-M4F', '+ partitions with SHA-256'): (9408, 344, 716, 828),
-    ('Cortex-M4F', 'everything'): (21056, 2219, 852, 844),
-    ('RISC-V 32', 'core'): (8448, 264, 640, 616),
-    ('RISC-V 32', '+ sink'): (10368, 600, 688, 664),
-    ('RISC-V 32', '+ replay'): (11328, 656, 688, 664),
-    ('RISC-V 32', '+ partitions with SHA-256'): (10560, 344, 736, 816),
-    ('RISC-V 32', 'everything'): (23552, 2219, 896, 864),
-    ('AVR', 'core'): (25664, 724, None, 553),
-    ('AVR', '+ sink'): (31232, 1172, None, 546),
-    ('AVR', '+ replay'): (36992, 1244, None, 546),
-    ('AVR', '+ partitions with SHA-256'): (32256, 1090, None, 678),
-    ('AVR', 'everything'): (76864, 3937, None, 678),
+    ('Cortex-M0', 'core'): (8512, 264, 656, 728),
+    ('Cortex-M0', '+ sink'): (11136, 608, 688, 760),
+    ('Cortex-M0', '+ replay'): (11776, 656, 688, 760),
+    ('Cortex-M0', '+ partitions with SHA-256'): (10816, 344, 776, 872),
+    ('Cortex-M0', 'everything'): (29056, 2363, 968, 952),
+    ('Cortex-M3', 'core'): (8384, 264, 600, 696),
+    ('Cortex-M3', '+ sink'): (10880, 608, 624, 720),
+    ('Cortex-M3', '+ replay'): (11200, 656, 624, 720),
+    ('Cortex-M3', '+ partitions with SHA-256'): (10368, 344, 724, 836),
+    ('Cortex-M3', 'everything'): (28288, 2363, 908, 900),
+    ('Cortex-M4F', 'core'): (8384, 264, 608, 704),
+    ('Cortex-M4F', '+ sink'): (10880, 608, 632, 728),
+    ('Cortex-M4F', '+ replay'): (11200, 656, 632, 728),
+    ('Cortex-M4F', '+ partitions with SHA-256'): (10368, 344, 732, 844),
+    ('Cortex-M4F', 'everything'): (28224, 2363, 908, 900),
+    ('RISC-V 32', 'core'): (9536, 264, 672, 628),
+    ('RISC-V 32', '+ sink'): (12096, 608, 720, 676),
+    ('RISC-V 32', '+ replay'): (12608, 656, 720, 676),
+    ('RISC-V 32', '+ partitions with SHA-256'): (11648, 344, 752, 816),
+    ('RISC-V 32', 'everything'): (31872, 2363, 1008, 928),
+    ('AVR', 'core'): (28224, 754, None, 557),
+    ('AVR', '+ sink'): (35520, 1236, None, 557),
+    ('AVR', '+ replay'): (36544, 1302, None, 557),
+    ('AVR', '+ partitions with SHA-256'): (33920, 1120, None, 682),
+    ('AVR', 'everything'): (99392, 4275, None, 707),
 }
 
 # The painted stack has in it what the call graph leaves out: the user's frames and the decoded event. If it has
@@ -134,7 +134,13 @@ def paths_of(size):
                 'acquire': r'lease_store.*lambda\(.*text, unsigned long, unsigned long long&\)',
                 'extend': r'lease_store.*lambda\(.*text, unsigned long, unsigned long long\)',
                 'release': r'lease_store.*lambda\(.*text, unsigned long long\)',
-                'put': r'dead_letter_sink', 'call_': r'callback<.*>::(plainly|by_hand|named)\b'}
+                'put': r'dead_letter_sink.*lambda\(void\*, [\w:]*failure const&\)',
+                'first': r'dead_letter_sink.*letter_visitor&\)', 'evict': r'dead_letter_sink.*, long long\)',
+                'sequences': r'dead_letter_sink.*sequence_visitor&\)',
+                'then_': r'sequence_hooks::(deliver_letter|put_again)\(',
+                'begin': r'unit_of_work::unit_of_work', 'commit': r'unit_of_work::unit_of_work',
+                'rollback': r'unit_of_work::unit_of_work', 'code_': r'detail::look_at_bounds\(',
+                'call_': r'callback<.*>::(plainly|by_hand|named)\b'}
         NOBODYS = ('subscribe', 'unsubscribe', 'plain_', 'by_hand_')     # the user's, or no client is named
 
         def __init__(self, image):
@@ -155,6 +161,8 @@ def paths_of(size):
                 return set()
             if 'return call_(*this, arguments...)' in line:
                 return self.matching(self.ONES['call_'])
+            if line.strip() == 'then_(*this, event);':
+                return self.matching(self.ONES['then_'])
             spelled = self.member_of(line)
             if spelled is None or spelled in self.NOBODYS:
                 if spelled is None:
@@ -169,11 +177,14 @@ def paths_of(size):
 
         def member_of(self, line):
             """What a line calls: a key of ONES, 'route', or (kinds of hooks, member). None: not known."""
-            if re.search(r'\b(route|to)\.(call|run)\)?\(', line) or re.search(r'\(route\.\w+\)\(', line):
+            if re.search(r'\b(route|to|found)\.(call|run)\)?\(', line) or re.search(r'\(route\.\w+\)\(', line):
                 return 'route'
             keeper = re.search(r'keeper\(\)\.(\w+)\(', line)
             if keeper:
                 return 'lease', keeper.group(1)
+            hooks = re.search(r'\b(unit|sequence)s\(\)\.(\w+)\(', line)
+            if hooks:
+                return hooks.groups()
             role = re.search(r'role_->(\w+)\(', line)
             if role:
                 return 'sink|replay|partition', role.group(1)

@@ -90,6 +90,21 @@ pj::status user_letters::put(const pj::dead_letter&) {
     return now_and_then(3) ? pj::status::failed : pj::status::ok;
 }
 
+#if defined(FEATURE_sequences)
+pj::status user_letters::evict(const pj::letter_sequence&, pj::position) {
+    return now_and_then(4) ? pj::status::failed : pj::status::ok;
+}
+#endif
+pj::status user_unit::begin() {
+    return now_and_then(12) ? pj::status::pending : pj::status::ok;
+}
+pj::status user_unit::commit() {
+    return now_and_then(8) ? pj::status::failed : pj::status::ok;
+}
+pj::status user_unit::rollback() {
+    return now_and_then(9) ? pj::status::pending : pj::status::ok;
+}
+
 pj::status user_locks::acquire(pj::text, uint32_t, uint64_t& token) {
     token = ++calls;
     return now_and_then(4) ? pj::status::conflict : pj::status::ok;
@@ -132,7 +147,7 @@ int tests_main() {
 #endif
     if (size_worker.start() != pj::status::ok) return 1;
     uint32_t halts = 0;
-    for (uint32_t i = 0; i < 600; ++i) {
+    for (uint32_t i = 0; i < 2400; ++i) {
         measured([] { user_sleep(pj::sooner(size_tick(), 500)); });
         if (size_worker.state() == pj::run_state::halted) {
             ++halts;
@@ -142,7 +157,7 @@ int tests_main() {
     bool is_done = size_worker.scanned() > 300;
 #if defined(FEATURE_sink)
     if (size_sink.start() != pj::status::ok) return 1;
-    for (uint32_t i = 0; i < 300; ++i) {
+    for (uint32_t i = 0; i < 1200; ++i) {
         user_record record;
         pj::stored_event message;
         message.at = size_sink.scanned() + 1;
@@ -157,7 +172,7 @@ int tests_main() {
 #endif
 #if defined(FEATURE_replay)
     if (size_replay.start() != pj::status::ok) return 1;
-    for (uint32_t i = 0; i < 3000 && size_replay.running(); ++i)
+    for (uint32_t i = 0; i < 9000 && size_replay.running(); ++i)
         measured([] { user_sleep(pj::sooner(size_replay.tick(user_clock()).wait_ms, 500)); });
     is_done = is_done && size_replay.finished();
 #endif
@@ -165,7 +180,7 @@ int tests_main() {
     write_number(static_cast<unsigned long>(deepest));
     board::write(" B, letters ");
     write_number(size_letters.count);
-        board::write(", halts ");
+    board::write(", halts ");
     write_number(halts);
     board::write(", scanned ");
     write_number(static_cast<unsigned long>(size_worker.scanned()));

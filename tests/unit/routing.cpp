@@ -258,3 +258,66 @@ TEST_CASE("routing: a name in the log is matched as a name, a number as a number
     CHECK(p.parcels == 0);
     CHECK_FALSE(pj::routes(p).find(pj::id{0}).known());
 }
+
+namespace {
+
+template<int I> struct crowded {
+    static constexpr char name[] = {'C', 'r', 'o', 'w', 'd', 'e', 'd', '/', '0' + I / 10,
+                                    '0' + I % 10, '/', 'E', 'v', 'e', 'n', 't', '\0'};
+    static constexpr pj::event_type type{pj::text(name)};
+    static bool decode(const pj::stored_event&, crowded&) { return true; }
+};
+struct crowd_of_twelve {
+    using handles = pj::events<crowded<0>, crowded<1>, crowded<2>, crowded<3>, crowded<4>,
+                               crowded<5>, crowded<6>, crowded<7>, crowded<8>, crowded<9>,
+                               crowded<10>, crowded<11>>;
+    int called[12] = {};
+    void on(const crowded<0>&) { ++called[0]; }
+    void on(const crowded<1>&) { ++called[1]; }
+    void on(const crowded<2>&) { ++called[2]; }
+    void on(const crowded<3>&) { ++called[3]; }
+    void on(const crowded<4>&) { ++called[4]; }
+    void on(const crowded<5>&) { ++called[5]; }
+    void on(const crowded<6>&) { ++called[6]; }
+    void on(const crowded<7>&) { ++called[7]; }
+    void on(const crowded<8>&) { ++called[8]; }
+    void on(const crowded<9>&) { ++called[9]; }
+    void on(const crowded<10>&) { ++called[10]; }
+    void on(const crowded<11>&) { ++called[11]; }
+};
+struct crowd_log {
+    std::vector<std::string> names;
+    pj::status read(pj::position after, pj::visitor& visit) {
+        for (size_t i = static_cast<size_t>(after + 1); i < names.size(); ++i) {
+            pj::stored_event event;
+            event.at = static_cast<pj::position>(i);
+            event.type = pj::text(names[i]);
+            if (!visit(event)) break;
+        }
+        return pj::status::ok;
+    }
+};
+
+} // namespace
+
+TEST_CASE("a worker finds each name in its registry's own table, and none that is not there") {
+    crowd_log log;
+    for (int i = 0; i < 100; ++i) {             // twelve that are known, and close neighbours
+        log.names.push_back("Crowded/" + std::string(i < 10 ? "0" : "") + std::to_string(i) +
+                            "/Event");
+        log.names.push_back("Crowded/" + std::to_string(i) + "/Events");
+        log.names.push_back("Drowded/" + std::to_string(10 + i % 90) + "/Event");
+        log.names.push_back("Crowded/" + std::to_string(10 + i % 90) + "/Evena");
+        log.names.push_back("Crowd" + std::to_string(i));
+    }
+    crowd_of_twelve hand;
+    pj::registry all{hand};
+    pj::memory_checkpoint_store<1> store;
+    pj::projection what{"crowd", log, all, store};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    for (int ticks = 0; ticks < 20; ++ticks) static_cast<void>(worker.tick(0));
+    for (const int n : hand.called) CHECK(n == 1);
+    CHECK(worker.counts().handled == 12);
+    CHECK(worker.counts().unknown == 488);
+}
