@@ -3,8 +3,9 @@
 //
 // One header, C++17, no dependency, no heap, no threads, no exceptions needed. It reads events from
 // a log you own, decodes them, calls your projection handlers, applies an error policy when one
-// fails, and saves a checkpoint so that work resumes after a crash: from an 8 KiB microcontroller
-// to a game server's frame loop to a service on a database. Copy this file, include it, done.
+// fails, and saves a checkpoint so that work resumes after a crash: from a microcontroller with
+// 8 KiB of RAM to a game server's frame loop to a service on a database. Copy this file, include
+// it, done.
 //
 //
 // HOW TO USE IT
@@ -557,13 +558,13 @@ enum class [[nodiscard]] status : uint8_t {
     // configuration: start() names what is missing or wrong
     no_name = 6 << 5,
     reserved_name,              ///< `..._p0` and `..._partitions` are keys of the library
-    no_read,
+    no_read,                    ///< or an event_sink with a volatile_model
     no_bounds,                  ///< first_start other than the_beginning needs bounds()
     no_load,
     no_save,
     no_handlers,
     no_clock,
-    no_dead_letter_sink,
+    no_dead_letter_sink,        ///< or one without first() where sequences are named
     unknown_policy,             ///< a name that its policy_table does not hold
     table_full,                 ///< a handler_map or policy_table is too small
     bad_type,                   ///< without a name or number, or with a name above 253
@@ -798,7 +799,11 @@ public:
 /// Several handlers behind one projection: every event reaches all that handle its type, in the
 /// order given here; each type is decoded once. Costs one pointer per handler; the routes are built
 /// by the compiler. The handlers must outlive it. Two event types with one name or number do not
-/// compile.
+/// compile, nor do more than 32 handlers for one type.
+///
+/// A handler's name, in letters and failures, is its class's as the compiler spells it, or its
+/// `static constexpr char handler_name[]`. State one where letters are kept: a class that was
+/// renamed does not find its letters any more.
 template<class... P> class registry {
     static_assert(sizeof...(P) > 0, "projections: an empty registry handles nothing");
 
@@ -1104,7 +1109,7 @@ enum class failure_kind : uint8_t {
 /// One failure, as policies, letters and observers see it. Valid during the call.
 struct failure {
     failure_kind kind;
-    uint32_t code;              ///< the handler's; code_thrown for an exception
+    uint32_t code;              ///< the handler's, or a code_...: thrown, crashed, uncommitted, ...
     uint32_t attempts;          ///< so far, this one included
     bool replaying;
     uint32_t partition;
@@ -1169,14 +1174,17 @@ using first_function =
 
 /// Where events go that were given up on.
 struct dead_letter_sink {
-    /// Keeps the letter durably, and again without harm: after a crash it may be given twice, and
-    /// after a rollback it is. MUST NOT need a lock that read() holds. Answers ok, pending or
+    /// Keeps the letter durably. One with the same key takes its place: after a crash it may be
+    /// given twice, after a rollback it is, and after a redelivery that failed with another code
+    /// and more attempts. MUST NOT need a lock that read() or first() holds. Answers ok, pending or
     /// failed; it is offered until it is taken.
     status (*put)(void* self, const dead_letter& letter) = nullptr;
 
     // For letter_sequences, else not needed. Each answers ok, pending or failed.
 
-    /// Shows the letter with the lowest position of a sequence, or nothing if there is none.
+    /// Shows the letter with the lowest position of a sequence, with its event as it was, or
+    /// nothing if there is none. The handler, or put() for this letter, is called before show()
+    /// returns.
     detail::first_function first{};     // status (*)(void* self, sequence, show)
     /// Takes one letter away; without harm if it is gone.
     status (*evict)(void* self, const letter_sequence& of, position at) = nullptr;
@@ -1193,9 +1201,10 @@ struct dead_letter_sink {
 
 /// Transactions in which handlers, letters and the checkpoint take effect together or not at all.
 /// Called between reads; handlers, put() and save() run inside, and use the same connection. A
-/// pending handler keeps one open over ticks: engines that are not to wait for each other need a
-/// connection, and so a description, each. save() is also called without one, and is then durable
-/// by itself; commit() without a save(), for messages that have no position.
+/// pending handler keeps one open over ticks: engines that are not to wait for each other need
+/// transactions of their own (mostly a connection), and so a description, each. save() is also
+/// called without one, and is then durable by itself; commit() without a save(), for messages that
+/// have no position.
 struct unit_of_work {
     /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
     /// MUST NOT answer ok while effects of an earlier unit could still be committed with this one.
@@ -1331,9 +1340,9 @@ public:
     static constexpr error_policy retry_then_skip(uint16_t retries = 3) {
         return {end::skip, retries};
     }
-    /// One attempt, one letter, on. Needs a sink.
+    /// One attempt, one letter, on. Needs a sink; an event_sink without one answers reject.
     static constexpr error_policy dead_letter() { return {end::letter, 0}; }
-    /// `retries` + 1 attempts, then a letter; without a sink as retry().
+    /// `retries` + 1 attempts, then a letter; without a sink as retry(), in an event_sink reject.
     static constexpr error_policy retry_then_dead_letter(uint16_t retries = 3) {
         return {end::letter_or_halt, retries};
     }
@@ -1393,7 +1402,8 @@ struct backoff {
 
 /// When a checkpoint is saved: whichever comes first, and always at stop() and pause().
 struct save_rule {
-    uint32_t every_events = 100;    ///< at most so many are handled again after a crash
+    uint32_t every_events = 100;    ///< so many at most are handled again after a crash, or
+                                    ///< unsaved_max if saving fails
     uint32_t every_ms = 1000;       ///< after the first event that is not saved
     bool when_idle = true;          ///< as soon as the end of the log is reached
 };
@@ -1404,8 +1414,9 @@ struct save_rule {
 /// have passed as may have been in work, the checkpoint names each event before it is begun. After
 /// `crashes_max` crashes in a row, with no event completed and the log's end not reached, the event
 /// that was named at the last of them counts as failed for good (permanent, code_crashed), untried,
-/// and the error policy says what becomes of it. (The first crash names nothing: with 1 it takes
-/// two.) Name the guard in projection::crashes; one serves many engines.
+/// and the error policy says what becomes of it. (The first crash names nothing, and counts only if
+/// no event is completed after it: mostly it takes one more, with 1 always two.) Name the guard in
+/// projection::crashes; one serves many engines.
 class crash_guard {
 public:
     /// Pre: crashes_max > 0.
@@ -1538,9 +1549,10 @@ struct lease_hooks;
 /// is gone. Name it in projection::lease, which then needs `clock`; one serves many engines, and
 /// must outlive them.
 ///
-/// Acquire, load, claim (save the same position with the new token), work. It is renewed after a
-/// third of its time, by the clock and also inside long batches; `margin_ms` before its end nothing
-/// is begun any more. An engine that lost it drops all it has in hand and waits as a standby.
+/// Acquire, load, claim (save the same position with the new token), read it back, work. It is
+/// renewed after a third of its time, by the clock and also inside long batches; `margin_ms` before
+/// its end nothing is begun any more. An engine that lost it drops all it has in hand and waits as
+/// a standby.
 /// The token protects what happens later still: a checkpoint store that compares revisions or
 /// tokens refuses what a former owner saves, and handlers find it in their context.
 struct lease {
@@ -2248,7 +2260,7 @@ struct replay_options {
     callback<void(const progress&)> on_progress{};      ///< after each tick that moved on
     position from = before_first;       ///< the events after this one are replayed
     int64_t total = -1;                 ///< how many these are, if the host knows
-    uint32_t batch = 500;               ///< in place of the projection's
+    uint32_t batch = 500;               ///< as projection::batch, in its place
     /// Not 0: the projection's partitions `{name}_p0` ... are rebuilt under this one drop. Their
     /// records are set back to `from`, and their workers replay them, each up to where it had been.
     uint32_t partitions = 0;
@@ -2955,7 +2967,8 @@ PROJECTIONS_INLINE_ chunk difference(const char* a, const char* b, size_t offset
     chunk x, y;
     __builtin_memcpy(&x, a + offset, sizeof(chunk));
     __builtin_memcpy(&y, b + offset, sizeof(chunk));
-    return static_cast<chunk>(x ^ y);
+    x ^= y;
+    return x;
 }
 /// Pre: size >= sizeof(chunk).
 PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t size) {
@@ -6314,8 +6327,7 @@ struct lease_hooks {
         const uint8_t failures = increased(e.save_failures_);
         if (found.fencing_token == e.record_.fencing_token) found.fencing_token = 0;    // our own
         e.adopt(found);
-        if (found.replay_stage != 0 && !e.role_->is_rebuilding)
-            return e.halt(status::rebuild_unfinished), true;
+        if (found.replay_stage != 0 && !e.role_->is_rebuilding) e.halt(status::rebuild_unfinished);
         if (e.stage_ == engine::stage::working) {
             e.save_failures_ = failures;
             e.saving_ = saving::failed;         // it is not doubtful; only to be saved later

@@ -6,7 +6,7 @@
 //   sqlite::store db{file};
 //   pj::lease lease{db};
 //   pj::projection what{"orders", db, handlers, db};    // log and checkpoints
-//   what.transaction = what.dead_letters = db; ...      // handlers write through `file`, too
+//   what.transaction = db; what.dead_letters = db; ...      // handlers write through `file`, too
 //
 // One connection per engine, and another one for commands: what is written through a connection
 // whose unit of work is open is part of that unit, and is taken back with it.

@@ -8,7 +8,7 @@
 //   postgres::connection server{"dbname=shop", "events"};
 //   postgres::store db{server};
 //   pj::projection what{"orders", db, handlers, db};    // handlers: db.queue("INSERT ...", ...)
-//   what.transaction = what.dead_letters = db; ...
+//   what.transaction = db; what.dead_letters = db; ...
 //   for (;;) {
 //       poll() server.socket() for server.poll_events(), at most worker.tick(now).wait_ms;
 //       if (server.pump() || db.was_answered()) worker.wake();
