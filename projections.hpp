@@ -1207,6 +1207,8 @@ struct dead_letter_sink {
 /// have no position.
 struct unit_of_work {
     /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
+    /// Until it answers ok nothing is open for a save(), and it may never be called again (after
+    /// stop, reset, a lost lease).
     /// MUST NOT answer ok while effects of an earlier unit could still be committed with this one.
     detail::begin_function begin{};     // status (*)(void* self)
     /// Makes all of it durable and visible at once. Answers ok; pending, and is then called again;
@@ -1494,11 +1496,13 @@ public:
 
     /// Gives the first letter's event to its handler again; in a unit of work, if there is one.
     /// Handled: the letter is evicted. Failed: it stays, with the new code and one attempt more,
-    /// and so do those behind it. Never moves the checkpoint. Not from inside a callback.
+    /// and so do those behind it. Never moves the checkpoint. Not from inside a callback. In a unit
+    /// of work what answers pending is rolled back and begins anew (ctx.resumed is false), and a
+    /// commit that does has failed: for handlers and connections that answer at once.
     /// Pre: `e` is of a projection that names this table.
     /// Returns: more, one is done, call again for the next; ok, none is left and the sequence is
-    /// released; pending, a port or the handler is, or the engine has a unit open: tick, then call
-    /// again; handler_failed, decode_failed, unknown_type; failed, dead_letter_failed,
+    /// released; pending, a port or the handler is, or the engine has a unit or a save open: tick,
+    /// then call again; handler_failed, decode_failed, unknown_type; failed, dead_letter_failed,
     /// unit_of_work_failed; not_loaded, lease_held; reentered.
     status redeliver(engine& e, text handler, text aggregate_id) {
         return detail::redeliver(e, handler, aggregate_id);
@@ -4105,13 +4109,14 @@ inline void engine::load_anew() {
     at_ = before_first;
     newest_ = before_first - 1;
     forget_held();
+    retry_in_ = 0;
     go_on();
 }
 
 /// From a halt, or from nothing, to work.
 inline void engine::go_on() {
     caught_up_ = false;
-    asking_ = detail::asking::again;
+    if (asking_ < detail::asking::first) asking_ = detail::asking::again;
     stage_ = loaded_ ? stage::working : stage::loading;
     state_ = run_state::running;
     reason_ = why_ = end_reason_ = status::ok;
@@ -4880,7 +4885,8 @@ inline void engine::forget_held() {
     owed_ = 0;
     put_ = halts_ = aside_ = uncommitted_ = reached_ = 0;
     worst_ = detail::outcome::handled;
-    retry_in_ = letter_in_ = 0;
+    letter_in_ = 0;
+    if (stage_ != stage::ending) retry_in_ = 0;     // else what is left of stop_ms
 }
 
 /// The held event is no longer there. False: what was done of it is to be rolled back first.
@@ -5401,7 +5407,7 @@ struct unit_hooks {
         e.saving_ = saving::none;
         e.saving_events_ = e.unsaved_;
         if (is_saved) e.saved(now);
-        else e.unsaved_ = 0;
+        else e.unsaved_ = e.save_failures_ = 0;
         if (e.role_->committed != nullptr) e.role_->committed(e);
         if (e.reached_ != 0) bring_back(e);
     }
@@ -5650,6 +5656,7 @@ struct sequence_hooks {
             f.attempts = 0;
             if (e.put_letter(f)) return;
             if (e.is_in_unit() && e.letter_failures_ != 0) {    // not merely pending
+                if (e.attempt_ != 0) --e.attempt_;              // nor an attempt of the others
                 e.unit_ = unit::over;
                 d.mask = 0;
                 return;
@@ -5663,9 +5670,15 @@ struct sequence_hooks {
 
     static status redeliver(engine& e, text handler, text aggregate_id) {
         if (e.ticking_) return status::reentered;
-        if (!e.loaded_) return status::not_loaded;
+        if (!e.loaded_ || !e.may_save()) return status::not_loaded;
         if (e.what_->lease != nullptr && !e.has_lease()) return status::lease_held;
-        if (e.unit_ != unit::none || e.is_refused()) return status::pending;
+        e.ticking_ = true;
+        if (e.unit_ == unit::over && !e.running()) {    // no tick will ask for its rollback
+            e.read_in_ = 0;
+            static_cast<void>(e.units().is_gone(e));
+        }
+        e.ticking_ = false;
+        if (e.unit_ != unit::none || e.is_save_pending() || e.is_refused()) return status::pending;
         e.ticking_ = true;
         const status s = redeliver_first(e, sequence_of(e, handler, aggregate_id));
         e.ticking_ = false;
@@ -5701,6 +5714,7 @@ struct sequence_hooks {
         if (s != status::ok && s != status::pending) s = status::failed;
         if (s != status::ok || show.at_ < 0) return s;
         if (show.answer_ != status::ok) return show.answer_;
+        if (!e.may_begin()) return status::lease_held;
         s = ask([&]() { return sink.evict(sink.self, of, show.at_); });
         return s == status::ok ? status::more : s == status::pending ? s : status::failed;
     }
@@ -5727,6 +5741,8 @@ struct sequence_hooks {
             me.answer_ = status::unknown_type;
             return;
         }
+        if (d.replaying) d.mask &= ~found.live_only;
+        if (d.mask == 0) return;        // it is for none of them: done
         found.call(to.self, d);
         me.said_ = d.first_trouble;
         const bool is_pending = me.said_.what() == verdict::kind::pending;
@@ -5739,6 +5755,7 @@ struct sequence_hooks {
     }
     /// It failed again: the letter says so from now on.
     static status requeue(engine& e, const letter_sequence& of, const letter_visitor& failed) {
+        if (!e.may_begin()) return status::lease_held;
         const dead_letter_sink& sink = e.what_->dead_letters;
         letter_visitor show(&put_again, e, of);
         show.said_ = failed.said_;
@@ -6314,7 +6331,7 @@ struct lease_hooks {
         e.save_in_ = 0;
         e.unconfirmed_ = 1;
         if (!is_same) return true;
-        e.asking_ = asking::first;
+        if (e.asking_ != asking::letters) e.asking_ = asking::first;
         e.stage_ = engine::stage::working;
         return false;
     }

@@ -605,3 +605,72 @@ TEST_CASE("a rollback of a redelivery that is pending is asked again by the engi
     s.a.says = nullptr;
     CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
 }
+
+TEST_CASE("G7 what waits is asked for before anything is handled, whatever command comes first") {
+    for (const bool is_failing : {false, true}) {
+        shop s;
+        s.append("x");
+        s.fail_at(s.a, 0);
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(100);
+        pj::letter_sequences<2> fresh;
+        s.what.sequences = fresh;
+        pj::worker next{s.what};
+        if (is_failing) s.letters.listings.then(status::failed, false, 3);
+        REQUIRE(next.start() == status::ok);
+        if (!is_failing) next.pause();
+        static_cast<void>(next.tick(s.now_ms));
+        s.append("x");
+        REQUIRE(next.reset(0) == status::ok);
+        next.resume();
+        s.run_for(next, 10000);
+        CHECK(s.kept() == "a0 a1");
+        CHECK(s.a.called == std::vector<position>{0});
+    }
+}
+
+namespace {
+
+struct mails {
+    using handles = pj::live_only<step_done>;
+    int sent = 0;
+    void on(const step_done&) { ++sent; }
+};
+
+} // namespace
+
+TEST_CASE("G25 a redelivery calls no live_only handler for a replayed event") {
+    mails live;
+    shop s;
+    s.append("x");
+    pj::registry both{s.a, live};
+    s.what.handlers = both;
+    s.what.replayed_through = 5;
+    pj::worker one{s.what};
+    REQUIRE(one.start() == status::ok);
+    s.run_for(one, 100);
+    const step_done event{0};
+    const pj::stored_event stored = pj::raw_event(0, event, "x");
+    REQUIRE(s.letters.put({pj::failure_kind::decode, 0, 1, true, 0, 0, "p", "", stored}) ==
+            status::ok);
+    CHECK(s.waiting.redeliver(one, "", "x") == status::more);
+    CHECK(s.a.called.size() == 2);
+    CHECK(live.sent == 0);
+}
+
+TEST_CASE("G9 a sink that does not take the letter of one handler costs the others no attempt") {
+    unit_shop s;
+    s.append("xx");
+    s.what.on_error = pj::error_policy::retry_then_skip(3);
+    s.letters.kept[{"p", 0, "b", 0, 0}] = {pj::failure_kind::permanent, 1, 1, "StepDone", "",
+                                           "x", 0, 1};
+    s.letters.puts.then(status::failed, false, 6);
+    s.a.says = [](const pj::context&) { return pj::fail(); };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(60000);
+    uint32_t of_first = 0;
+    for (const position at : s.a.called) of_first += at == 0 ? 1u : 0u;
+    CHECK(of_first == 4);
+    CHECK(s.a.attempts.front() == 1);
+    CHECK(s.worker.checkpointed() == 1);
+}

@@ -1041,3 +1041,34 @@ TEST_CASE("G12 a letter that is the broker's: its unit is committed without the 
         CHECK(s.db.record().at == 2);
     }
 }
+
+TEST_CASE("G28 a sink that is stopped while a commit is pending still unsubscribes") {
+    received s;
+    struct client {
+        int subscribed = 0;
+        status subscribe(pj::text, pj::text) { ++subscribed; return status::ok; }
+        status unsubscribe(pj::text, pj::text) { --subscribed; return status::ok; }
+    } broker;
+    s.with.client = broker;
+    pj::event_sink sink{s.fed, s.with};
+    s.fed.on_error = pj::error_policy::retry(5);
+    s.a.says = failing(0, 1);
+    REQUIRE(sink.start() == status::ok);
+    static_cast<void>(sink.tick(s.now_ms));
+    CHECK(broker.subscribed == 1);
+    pj::stored_event m;
+    m.at = 0;
+    m.type = "Alpha";
+    m.aggregate_id = "x";
+    s.db.events[0] = {"Alpha", "x"};
+    CHECK(sink.receive(m, s.now_ms).answer == pj::receipt::hold);
+    s.now_ms += 1000;
+    // begin, a, b, c, save, commit
+    s.db.troubles = {{s.db.calls + 6, trouble::kind::pending}};
+    CHECK(sink.receive(m, s.now_ms, true).answer == pj::receipt::hold);
+    sink.stop();
+    for (int i = 0; i < 20 && sink.running(); ++i) s.now_ms += sink.tick(s.now_ms).wait_ms;
+    CHECK_FALSE(sink.running());
+    CHECK(broker.subscribed == 0);
+    CHECK(s.db.record().at == 0);
+}
