@@ -674,3 +674,60 @@ TEST_CASE("G9 a sink that does not take the letter of one handler costs the othe
     CHECK(s.a.attempts.front() == 1);
     CHECK(s.worker.checkpointed() == 1);
 }
+
+TEST_CASE("a redelivery waits for a save, a lease, a rollback, and leaves a model alone that is being rebuilt") {
+    shop s;
+    s.append("xx");
+    s.fail_at(s.a, 0);
+    s.store.saves.then(status::pending, false, 2);
+    REQUIRE(s.worker.start() == status::ok);
+    static_cast<void>(s.worker.tick(s.now_ms));
+    s.a.says = nullptr;
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    s.run_for(2000);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+
+    kit::manual_clock clock;
+    kit::memory_leases leases{clock};
+    leases.acquires.then(status::ok, true).then(status::conflict, false, 1000);
+    pj::lease lease{leases};
+    s.what.clock = clock;
+    s.what.lease = &lease;
+    pj::worker other{s.what};
+    REQUIRE(other.start() == status::ok);
+    for (int i = 0; i < 9; ++i) static_cast<void>(other.tick(clock()));
+    CHECK(other.has_lease());
+    clock.advance(40000);
+    static_cast<void>(other.tick(clock()));
+    CHECK(s.waiting.redeliver(other, "a", "x") != status::more);
+    s.what.lease = nullptr;
+
+    s.store.records["p"].replay_stage = 1;
+    pj::worker third{s.what};
+    REQUIRE(third.start() == status::ok);
+    s.run_for(third, 2000);
+    CHECK(third.reason() == status::rebuild_unfinished);
+    CHECK(s.waiting.redeliver(third, "a", "x") == status::not_loaded);
+    CHECK(s.kept() == "a1");
+
+    unit_shop u;
+    u.append("x");
+    u.fail_at(u.a, 0);
+    u.what.stop_ms = 100;
+    REQUIRE(u.worker.start() == status::ok);
+    u.run_for(2000);
+    u.rollbacks.then(status::pending, false, 1000);
+    CHECK(u.waiting.redeliver(u.worker, "a", "x") == status::handler_failed);
+    u.worker.stop();
+    u.run_for(2000);
+    CHECK_FALSE(u.worker.running());
+    CHECK(u.is_open);
+    CHECK(u.waiting.redeliver(u.worker, "a", "x") == status::pending);
+    u.rollbacks.decide = [](bool& works) {
+        works = true;
+        return status::ok;
+    };
+    u.a.says = nullptr;
+    CHECK(u.waiting.redeliver(u.worker, "a", "x") == status::more);
+    CHECK_FALSE(u.is_open);
+}
