@@ -675,7 +675,7 @@ TEST_CASE("G9 a sink that does not take the letter of one handler costs the othe
     CHECK(s.worker.checkpointed() == 1);
 }
 
-TEST_CASE("a redelivery waits for a save, a lease, a rollback, and leaves a model alone that is being rebuilt") {
+TEST_CASE("a redelivery waits for a save, a lease and a rollback, and leaves a rebuild alone") {
     shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
