@@ -2,6 +2,7 @@
 processes that are killed and replaced."""
 
 import ctypes
+import faulthandler
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import time
 
 SKIPPED = 77
+LONGEST = 170       # seconds; the test runner's limit is a little more, and it does not say where the test hung
 SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 DICE = random.Random(SEED)
 PR_SET_PDEATHSIG = 1
@@ -76,6 +78,7 @@ def need(condition, message):
 def run(test):
     """Runs test(folder), then removes all that it has started and written."""
     print(f"SEED={SEED}", flush=True)
+    faulthandler.dump_traceback_later(LONGEST, exit=True)
     folder = tempfile.mkdtemp(prefix="pj-")
     began = time.monotonic()
     try:

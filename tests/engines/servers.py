@@ -1,6 +1,7 @@
 """Servers and programs for the tests of the engines: each in the test's own folder, on private sockets, and dead
 with the test, however that ends."""
 import ctypes
+import faulthandler
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import tempfile
 import time
 
 SKIPPED = 77
+LONGEST = 170       # seconds; the test runner's limit is a little more, and it does not say where the test hung
 LIBC = ctypes.CDLL(None)
 
 
@@ -48,7 +50,7 @@ class Postgres:
         return all(os.access(os.path.join(self.programs, name), os.X_OK) for name in ('initdb', 'postgres', 'psql'))
 
     def connection(self):
-        return f'host={self.folder.path} user=postgres dbname=postgres'
+        return f'host={self.folder.path} user=postgres dbname=postgres connect_timeout=10'
 
     def as_user(self, command):
         if os.geteuid() != 0:
@@ -79,7 +81,8 @@ class Postgres:
 
     def run(self, command, check=True):
         done = subprocess.run([os.path.join(self.programs, 'psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-                               self.connection(), '-f', '-'], input=command, capture_output=True, text=True, check=False)
+                               self.connection(), '-f', '-'], input=command, capture_output=True, text=True, check=False,
+                              timeout=60)
         if check and done.returncode:
             sys.exit(f'{command[:200]}: {done.stderr}')
         return done.stdout
@@ -93,6 +96,7 @@ class Folder:
         self.running = []
 
     def __enter__(self):
+        faulthandler.dump_traceback_later(LONGEST, exit=True)
         return self
 
     def __exit__(self, *_):

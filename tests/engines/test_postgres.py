@@ -113,6 +113,7 @@ class Writer:
     def __init__(self, folder, server, seed, delay_ms):
         self.folder, self.server, self.delay_ms = folder, server, delay_ms
         self.random, self.told, self.ends = random.Random(seed), [], False
+        self.process = None
         self.thread = threading.Thread(target=self.live)
         self.thread.start()
 
@@ -127,10 +128,15 @@ class Writer:
             self.process.wait()
             time.sleep(0.05)
 
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+
     def end(self):
         self.ends = True
-        self.process.kill()
-        self.thread.join()
+        while self.thread.is_alive():       # it may be starting one just now
+            self.kill()
+            self.thread.join(0.1)
 
 
 class Workers:
@@ -178,7 +184,7 @@ def storm(folder, server, dice):
                 workers.replace(dice.randrange(PROCESSES))
                 kills['workers'] += 1
             elif chance < 0.75:
-                dice.choice(writers).process.kill()
+                dice.choice(writers).kill()
                 kills['writers'] += 1
             elif chance < 0.8:
                 server.kill()
