@@ -1110,7 +1110,7 @@ enum class failure_kind : uint8_t {
 struct failure {
     failure_kind kind;
     uint32_t code;              ///< the handler's, or a code_...: thrown, crashed, uncommitted, ...
-    uint32_t attempts;          ///< so far, this one included
+    uint32_t attempts;          ///< so far, this one included; a letter of a unit says at most 15
     bool replaying;
     uint32_t partition;
     uint32_t rebuild;
@@ -1201,10 +1201,10 @@ struct dead_letter_sink {
 
 /// Transactions in which handlers, letters and the checkpoint take effect together or not at all.
 /// Called between reads; handlers, put() and save() run inside, and use the same connection. A
-/// pending handler keeps one open over ticks: engines that are not to wait for each other need
-/// transactions of their own (mostly a connection), and so a description, each. save() is also
-/// called without one, and is then durable by itself; commit() without a save(), for messages that
-/// have no position.
+/// pending handler keeps one open over ticks; pause(), stop(), a reset and a lost lease roll it
+/// back. Engines that are not to wait for each other need transactions of their own (mostly a
+/// connection), and so a description, each. save() is also called without one, and is then durable
+/// by itself; commit() without a save(), for messages that have no position.
 struct unit_of_work {
     /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
     /// Until it answers ok nothing is open for a save(), and it may never be called again (after
@@ -1439,14 +1439,15 @@ private:
 /// of order, as rows of concurrent transactions do: waits before a missing position until it
 /// appears, is declared dead, or its time is over; each hole that is skipped is reported once
 /// (gap_skipped). Positions that a filtering store reports by scanned_to() are not missing, and
-/// replayed holes were settled before. Name the guard in projection::gaps; one serves many engines,
-/// and must outlive them.
+/// replayed holes were settled before (so a rebuild of what has no checkpoint yet takes the holes
+/// in the log for settled: begin one when no transaction is under way). Name the guard in
+/// projection::gaps; one serves many engines, and must outlive them.
 class gap_guard {
 public:
     constexpr explicit gap_guard(uint32_t timeout = never) : timeout_ms(timeout) {}
 
-    /// So long from when the engine first stands before the hole. An event that becomes visible
-    /// later is lost: longer than any transaction, or `never`.
+    /// So long from the begin of the tick that first stood before the hole. An event that becomes
+    /// visible later is lost: longer than any transaction and any tick, or `never`.
     uint32_t timeout_ms;
     /// Where the log begins: what is missing before the first event is a hole, too.
     position first = 0;
@@ -1468,7 +1469,8 @@ namespace detail {
 struct blocked_sequence {
     uint64_t key;               // of handler and aggregate; 0: this place is free
     uint32_t partition;
-    uint32_t resumed;           // handlers that are pending in a redelivery
+    uint32_t resumed;           // handlers that are pending in a redelivery, and ...
+    position resumed_at;        // ... of which letter
 };
 inline status redeliver(engine& e, text handler, text aggregate_id);
 inline void release(const engine& e, text handler, text aggregate_id);
@@ -1495,10 +1497,14 @@ public:
     letter_sequences& operator=(const letter_sequences&) = delete;
 
     /// Gives the first letter's event to its handler again; in a unit of work, if there is one.
-    /// Handled: the letter is evicted. Failed: it stays, with the new code and one attempt more,
-    /// and so do those behind it. Never moves the checkpoint. Not from inside a callback. In a unit
-    /// of work what answers pending is rolled back and begins anew (ctx.resumed is false), and a
-    /// commit that does has failed: for handlers and connections that answer at once.
+    /// Handled: the letter is evicted. Failed: it stays, and so do those behind it; it is put with
+    /// the new code and one attempt more, which is left out where the rollback is pending or put()
+    /// fails. Never moves the checkpoint. Not from inside a callback. In a unit of work what
+    /// answers pending is rolled back and begins anew (ctx.resumed is false), and a commit that
+    /// does has failed: for handlers and connections that answer at once.
+    /// Without a handler: the letters of events that no handler has seen (they could not be
+    /// decoded, or their commit failed), for all handlers, until one fails. They are a sequence
+    /// of their own: where an aggregate has both kinds, the lower position should go first.
     /// Pre: `e` is of a projection that names this table.
     /// Returns: more, one is done, call again for the next; ok, none is left and the sequence is
     /// released; pending, a port or the handler is, or the engine has a unit or a save open: tick,
@@ -1508,7 +1514,8 @@ public:
         return detail::redeliver(e, handler, aggregate_id);
     }
     /// Later events of the sequence are tried again. Its letters stay where they are, and whether
-    /// they still matter is the caller's to know.
+    /// they still matter is the caller's to know. An engine that waits for a place looks for one
+    /// after projection::poll_ms or wake().
     void release(const engine& e, text handler, text aggregate_id) {
         detail::release(e, handler, aggregate_id);
     }
@@ -1737,7 +1744,8 @@ inline constexpr uint32_t no_handler_bit = uint32_t{1} << 31;
 /// So many letters of one event can wait for the sink; a handler beyond that is held untried.
 inline constexpr uint8_t owed_letters_max = 4;
 
-/// How the save under way stands; with a unit of work its commit, too.
+/// How the save under way stands; with a unit of work its commit, too. From `committing` on it may
+/// be done already, or somebody else's.
 enum class saving : uint8_t {
     none, failed,
     pending, committing,        // save() or commit() is to be called again
@@ -2030,6 +2038,12 @@ private:
     bool only_saves() const {
         return is_save_pending() || save_first_ || unsaved_ >= unsaved_max() || is_cleared();
     }
+    /// It begins at the end of the log, and bounds() has not yet said where that is: a record saved
+    /// before would be a place to go on from.
+    bool seeks_the_end(const checkpoint& found) const {
+        return found.revision == 0 && found.at == before_first && !role_->is_rebuilding &&
+               what_->first_start == begin_at::the_end;
+    }
     /// The record is ours to replace.
     bool may_save() const {
         return end_reason_ != status::checkpoint_conflict &&
@@ -2067,7 +2081,8 @@ private:
     uint8_t letter_failures_ = 0;       // 0 with a letter owed: the sink answered pending
     uint8_t owed_ = 0;                  // letters that the sink has not taken, or not for good
     uint8_t furthest_ : 7;              // unit of work: the last handler that the attempts are of
-    uint8_t untold_ : 1;                // a letter that is the broker's, of which it does not know
+    uint8_t untold_ : 1;                // not to be saved: the broker does not know a letter;
+                                        // or at the end of a run it was rolled back
     uint8_t moved_back_ : 1;            // the position to be saved is below the one that is kept
     uint8_t save_doubtful_ : 1;         // an attempt failed or threw: perhaps it is done
     uint8_t yields_ : 1;                // gives the lease away, and then waits for it
@@ -2135,8 +2150,8 @@ public:
 
     /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry
     /// and a pending call. Never from inside a callback.
-    /// Returns: ok; conflict, the engine is not at `expected` (see scanned()); stopped; not_loaded;
-    /// reentered.
+    /// Returns: ok; conflict, the engine is not at `expected` (see scanned()), or a commit is
+    /// pending or a save was refused: tick, then again; stopped; not_loaded; reentered.
     status set_position(position expected, position next) {
         return engine::set_position(expected, next);
     }
@@ -4445,7 +4460,7 @@ inline void engine::settle_conflict(checkpoint& found) {
 /// Reads back what nothing may begin without: the claim of a lease, the marker of a rebuild. A
 /// store that keeps less could not keep a former owner out, or a worker away.
 inline bool engine::confirm() {
-    if (unconfirmed_ == 0) return true;
+    if (unconfirmed_ == 0 || record_.revision == 0) return true;    // nothing was saved yet
     checkpoint found;
     const checkpoint_store& store = what_->checkpoints;
     const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
@@ -5074,13 +5089,15 @@ inline status engine::reset(position to) {
     if (ticking_) return status::reentered;
     if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
     if (!loaded_ || stage_ == stage::loading) return status::not_loaded;
-    if (is_refused() || !may_save() || to < before_first) return status::conflict;
+    if (saving_ >= detail::saving::committing || !may_save() || to < before_first)
+        return status::conflict;
     if (end_reason_ == status::log_replaced) {      // the log that is there now is meant
         record_.log_id = 0;
         record_.replayed_through = before_first;
     }
     go_to(to);
     go_on();
+    if (has_sequences()) asking_ = detail::asking::letters; // perhaps one that was held has a place
     return status::ok;
 }
 
@@ -5107,7 +5124,7 @@ inline void crash_guard::loaded(engine& e) {
     const bool is_in_work = r.suspect != before_first;
     if (is_crash) {
         if (r.crashes != 0xFFFF) ++r.crashes;
-        e.save_first_ = true;
+        e.save_first_ = !e.seeks_the_end(r);
     }
     const bool is_enough = r.crashes >= e.what_->crashes->crashes_max_;
     e.blames_ = is_crash && is_in_work && is_enough ? 1 : 0;
@@ -5344,7 +5361,10 @@ struct unit_hooks {
         if (e.unit_ == unit::over) return take_back(e);
         if (is_waiting && !is_late && e.paused_ == 0) return;
         if (is_waiting || (!e.is_dirty() && !is_reading(e))) return take_back(e);
-        if (!e.is_dirty()) return;
+        if (!e.is_dirty()) {
+            e.read_in_ = sooner(e.read_in_, e.save_in_);
+            return;
+        }
         if (!e.is_save_pending() || is_late) commit(e);
     }
 
@@ -5392,7 +5412,7 @@ struct unit_hooks {
         take_back(e);
         if (s == status::conflict) {
             e.saving_ = saving::refused;
-            e.read_in_ = 0;
+            if (e.unit_ == unit::none) e.read_in_ = 0;
         } else {
             e.notify(notice_kind::checkpoint_failed, status::checkpoint_failed);
             wait_longer(e, status::checkpoint_failed);
@@ -5466,7 +5486,7 @@ struct unit_hooks {
         e.uncommitted_ = 1;
         e.more_ = 0;
         e.save_failures_ = 0;
-        e.wait(0, status::ok, false);
+        if (e.unit_ == unit::none) e.wait(0, status::ok, false);
     }
     static void wait_longer(engine& e, status why) {
         e.save_failures_ = increased(e.save_failures_);
@@ -5476,6 +5496,10 @@ struct unit_hooks {
 
     /// Forgets what was done in the unit.
     static void forget(engine& e) {
+        if (e.stage_ == engine::stage::ending && e.at_ > e.record_.at && !e.is_holding()) {
+            e.save_first_ = true;       // not to be saved any more, and reported so
+            e.untold_ = 1;
+        }
         count(e, e.counts_);
         // What was not the event's fault is no attempt of it.
         const bool is_waiting = e.is_in_unit() && e.is_holding() && e.todo_ != 0;
@@ -5497,6 +5521,8 @@ struct unit_hooks {
     static void drop(engine& e) {
         if (e.is_tentative()) forget(e);
         if (e.is_in_unit()) e.unit_ = unit::over;
+        e.more_ = 0;
+        e.narrowed_ = 0;
     }
     static void take_back(engine& e) {
         forget(e);
@@ -5544,11 +5570,7 @@ struct unit_hooks {
     static bool leave(engine& e) {
         const bool is_late = e.retry_in_ == 0;
         const bool is_lost = e.what_->lease != nullptr && e.lease_ != leasing::ours;
-        if (e.is_in_unit() && (e.is_holding() || is_late || is_lost)) {
-            const bool is_whole = !e.is_holding();
-            take_back(e);
-            e.save_first_ = e.save_first_ || is_whole;      // reported as not saved
-        }
+        if (e.is_in_unit() && (e.is_holding() || is_late || is_lost)) take_back(e);
         return e.unit_ == unit::none || is_late;
     }
 };
@@ -5581,25 +5603,28 @@ struct sequence_hooks {
         for (const char c : aggregate_id) mix(static_cast<unsigned char>(c));
         return hash != 0 ? hash : 1;
     }
-    static blocked_sequence* find(const engine& e, text handler, text aggregate_id) {
+    /// The place of this sequence, or a free one that could be; nullptr: there is no room.
+    static blocked_sequence* place_of(const engine& e, uint64_t key) {
         const sequences_of& table = e.what_->sequences;
-        const uint64_t key = key_of(handler, aggregate_id);
+        blocked_sequence* found = nullptr;
         for (size_t i = 0; i < table.count_; ++i) {
             blocked_sequence& one = table.places_[i];
             if (one.key == key && one.partition == e.part().index) return &one;
+            if (one.key == 0) found = &one;
         }
-        return nullptr;
+        return found;
+    }
+    static blocked_sequence* find(const engine& e, text handler, text aggregate_id) {
+        blocked_sequence* const found = place_of(e, key_of(handler, aggregate_id));
+        return found != nullptr && found->key != 0 ? found : nullptr;
     }
     /// False: there is no room.
     static bool block(const engine& e, text handler, text aggregate_id) {
-        const sequences_of& table = e.what_->sequences;
-        if (aggregate_id.empty() || find(e, handler, aggregate_id) != nullptr) return true;
-        for (size_t i = 0; i < table.count_; ++i) {
-            if (table.places_[i].key != 0) continue;
-            table.places_[i] = {key_of(handler, aggregate_id), e.part().index, 0};
-            return true;
-        }
-        return false;
+        const uint64_t key = key_of(handler, aggregate_id);
+        blocked_sequence* const place = place_of(e, key);
+        if (aggregate_id.empty()) return true;
+        if (place != nullptr && place->key == 0) *place = {key, e.part().index, 0, before_first};
+        return place != nullptr;
     }
     static bool reserve(engine& e, const failure& f) {
         return block(e, f.handler, f.event.aggregate_id);
@@ -5677,10 +5702,9 @@ struct sequence_hooks {
             e.read_in_ = 0;
             static_cast<void>(e.units().is_gone(e));
         }
-        e.ticking_ = false;
-        if (e.unit_ != unit::none || e.is_save_pending() || e.is_refused()) return status::pending;
-        e.ticking_ = true;
-        const status s = redeliver_first(e, sequence_of(e, handler, aggregate_id));
+        const bool is_free = e.unit_ == unit::none && !e.is_save_pending() && !e.is_refused();
+        const status s = is_free ? redeliver_first(e, sequence_of(e, handler, aggregate_id))
+                                 : status::pending;
         e.ticking_ = false;
         return s;
     }
@@ -5728,30 +5752,51 @@ struct sequence_hooks {
         d.to = &found;
         d.is_letter = true;
         d.attempt = me.attempts_ + 1;
-        blocked_sequence* const waits = find(e, me.about_->handler, me.about_->aggregate_id);
-        if (waits != nullptr) d.resumed = waits->resumed;
         d.replaying = event.at <= e.record_.replayed_through;
-        d.mask = 0;
+        uint32_t bits = 0;
         for (unsigned i = 0; i < found.handlers; ++i) {
             const text name = to.table->handler_name(to.self, *to.table, found, i);
-            if (me.about_->handler.empty() || name == me.about_->handler)
-                d.mask |= uint32_t{1} << i;
+            if (me.about_->handler.empty() || name == me.about_->handler) bits |= uint32_t{1} << i;
         }
-        if (found.call == nullptr || d.mask == 0) {
+        if (found.call == nullptr || bits == 0) {
             me.answer_ = status::unknown_type;
             return;
         }
-        if (d.replaying) d.mask &= ~found.live_only;
-        if (d.mask == 0) return;        // it is for none of them: done
-        found.call(to.self, d);
-        me.said_ = d.first_trouble;
-        const bool is_pending = me.said_.what() == verdict::kind::pending;
-        // In a unit of work it begins anew: what it did is rolled back.
-        if (waits != nullptr) waits->resumed = is_pending && !e.has_units() ? d.mask : 0;
-        me.answer_ = me.said_ == handled                              ? status::ok
-                   : is_pending                                        ? status::pending
-                   : me.said_ == reject() && d.mask == 0               ? status::decode_failed
-                                                                       : status::handler_failed;
+        if (d.replaying) bits &= ~found.live_only;      // perhaps it is for none of them: done
+        blocked_sequence* const waits = find(e, me.about_->handler, me.about_->aggregate_id);
+        if (waits != nullptr && waits->resumed_at == event.at) d.resumed = waits->resumed;
+        if (d.resumed != 0) bits &= d.resumed;          // the others have said that it is handled
+        const uint32_t pending = call_each(me, d, bits);
+        if (waits == nullptr) return;
+        // In a unit of work it begins anew: what was done in it is rolled back.
+        waits->resumed = me.answer_ == status::pending && !e.has_units() ? pending : 0;
+        waits->resumed_at = event.at;
+    }
+    /// The handlers one by one, until one fails. Those that are pending.
+    static uint32_t call_each(letter_visitor& me, delivery& d, uint32_t bits) {
+        engine& e = *me.engine_;
+        const route& to = *d.to;
+        uint32_t pending = 0;
+        for (; bits != 0; bits &= bits - 1) {
+            if (!e.may_begin()) {
+                me.answer_ = status::lease_held;
+                return 0;
+            }
+            d.mask = bits & (~bits + 1);
+            d.first_trouble = handled;
+            to.call(e.what_->handlers.self, d);
+            const verdict said = d.first_trouble;
+            if (said == handled) continue;
+            me.said_ = said;
+            me.answer_ = status::pending;
+            if (said.what() != verdict::kind::pending) {
+                me.answer_ = said == reject() && d.mask == 0 ? status::decode_failed
+                                                             : status::handler_failed;
+                return 0;
+            }
+            pending |= bits & (~bits + 1);
+        }
+        return pending;
     }
     /// It failed again: the letter says so from now on.
     static status requeue(engine& e, const letter_sequence& of, const letter_visitor& failed) {
@@ -6327,7 +6372,7 @@ struct lease_hooks {
                              found.revision == e.record_.revision && !e.is_refused();
         if (e.loaded_ && !is_same) e.load_anew();
         e.record_.fencing_token = found.fencing_token = token;
-        e.save_first_ = true;
+        e.save_first_ = !e.seeks_the_end(found);
         e.save_in_ = 0;
         e.unconfirmed_ = 1;
         if (!is_same) return true;

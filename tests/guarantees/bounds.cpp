@@ -117,6 +117,28 @@ TEST_CASE("G5 a first start at the end is saved before anything is read") {
     CHECK(s.w.called() == "a5 a6");
 }
 
+TEST_CASE("G5 a first start at the end is one after a crash, too") {
+    for (const int unavailable : {0, 2}) {
+        setup s;
+        s.log.append(5, "Beta");
+        s.what.first_start = begin_at::the_end;
+        pj::crash_guard guard(1);
+        s.what.crashes = &guard;
+        for (int i = 0; i < unavailable; ++i) s.log.bounds_asked.then(status::failed);
+        REQUIRE(s.worker.start(pj::start_cause::crash) == status::ok);
+        for (int i = 0; i < unavailable; ++i) {
+            s.tick();
+            CHECK(s.store.tried.empty());       // no record before there is a place
+            s.now_ms += s.last.wait_ms;
+        }
+        s.run_for(100);
+        CHECK(s.stored().at == 4);
+        s.log.append(1, "Beta");
+        s.run_for(5000);
+        CHECK(s.w.called() == "a5");
+    }
+}
+
 TEST_CASE("G5 where everything is trimmed the next event is the first one handled") {
     setup s;
     s.log.trimmed = s.log.newest = 7;

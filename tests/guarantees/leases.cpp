@@ -1049,3 +1049,51 @@ TEST_CASE("G21 G31 a reset before the record is loaded under a new lease is refu
     CHECK(all.store.history[saved].second.at == 1);
     CHECK(all.store.history[saved].second.fencing_token == 2);
 }
+
+TEST_CASE("G5 G21 with a lease, too, a first start at the end begins there, whatever bounds() says first") {
+    for (const pj::status first : {pj::status::ok, pj::status::pending, pj::status::failed}) {
+        for (const bool is_stopped : {false, true}) {
+            CAPTURE(first);
+            CAPTURE(is_stopped);
+            cluster all;
+            all.append(5);
+            struct bounded {
+                cluster& of;
+                pj::status says;
+                pj::status read(pj::position after, pj::visitor& visit) { return of.read(after, visit); }
+                pj::status bounds(pj::position& trimmed, pj::position& newest) {
+                    trimmed = pj::before_first;
+                    newest = of.newest();
+                    return says;
+                }
+            } log{all, first};
+            host a(all, 1);
+            a.what.log = log;
+            a.what.first_start = pj::begin_at::the_end;
+            a.what.pending_ms = 50;
+            pj::worker worker{a.what};
+            REQUIRE(worker.start() == pj::status::ok);
+            int ticks = 0;
+            for (; ticks < 100 && all.clock.full() < 1400; ++ticks) {
+                const pj::tick_result r = worker.tick(all.clock());
+                if (r.wait_ms > 400) break;
+                all.clock.advance(r.wait_ms);
+            }
+            CHECK(ticks < 30);                          // it is not asked in a loop
+            CHECK(all.store.records.count("p") == (first == pj::status::ok ? 1u : 0u));
+            if (is_stopped) {                           // it has left nothing that says it had begun
+                worker.stop();
+                drain(all, worker);
+                REQUIRE(worker.start() == pj::status::ok);
+            }
+            log.says = pj::status::ok;
+            run_for(all, 3000, worker);
+            CHECK(all.effects.empty());
+            all.append(1);
+            run_for(all, 3000, worker);
+            CHECK(all.times(5) == 2);
+            CHECK(all.effects.size() == 2);
+            CHECK(all.store.at("p").fencing_token != 0);
+        }
+    }
+}

@@ -365,6 +365,82 @@ TEST_CASE("redelivery: every answer of the letters' store, and a handler that is
     CHECK(resumed == std::vector<bool>{false, true, true, false});
 }
 
+TEST_CASE("G15 a letter for all handlers: those that have handled it are not called while others are pending") {
+    shop s;
+    s.append("xx");
+    s.what.on_unknown = pj::unknown_types::fail;
+    s.what.on_error = pj::error_policy::custom({[](const pj::failure&) {
+        return pj::decision::dead_letter();
+    }});
+    // A letter of no handler, as a log in which the event could not be read leaves one.
+    const step_done e{0};
+    const std::string x = "x";
+    const pj::stored_event first = pj::raw_event(0, e, x);
+    REQUIRE(s.letters.put({pj::failure_kind::decode, 0, 1, false, 0, 0, "p", {}, first}) ==
+            status::ok);
+    s.store.records["p"].at = 0;
+    s.store.records["p"].revision = 1;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    REQUIRE(s.waiting.is_blocked(s.worker, "", "x"));
+    REQUIRE(s.a.called.empty());
+
+    int b_calls = 0;
+    std::vector<bool> resumed;
+    s.b.says = [&](const pj::context& c) {
+        resumed.push_back(c.resumed);
+        return ++b_calls < 3 ? pj::pending : b_calls == 3 ? pj::fail(3) : pj::handled;
+    };
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::pending);
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::pending);
+    CHECK(s.a.called == std::vector<position>{0});
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::handler_failed);
+    CHECK(s.a.called.size() == 1);
+    CHECK(s.code_of("", 0) == 3);
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::more);      // all of them again
+    CHECK(s.a.called == std::vector<position>{0, 0});
+    CHECK(resumed == std::vector<bool>{false, true, true, false});
+
+    s.b.says = nullptr;                                                 // the next letter is another
+    s.a.says = [&](const pj::context& c) { return c.resumed ? pj::fail(1) : pj::reject(9); };
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::handler_failed);
+    CHECK(s.b.called.back() == 0);                                      // not after one that failed
+}
+
+TEST_CASE("G15 what is pending of a letter that somebody else has taken away says nothing of the next") {
+    shop s;
+    s.append("xx");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    bool was_resumed = false;
+    s.a.says = [&](const pj::context& c) {
+        was_resumed = was_resumed || c.resumed;
+        return c.event.at == 0 ? pj::pending : pj::handled;
+    };
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    s.letters.kept.erase({"p", 0, "a", 0, 0});
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.a.called.back() == 1);
+    CHECK_FALSE(was_resumed);
+}
+
+TEST_CASE("G31 a place that was kept for a letter that was never put is free again after a reset") {
+    shop s;
+    s.append("xx");
+    s.fail_at(s.a, 0);
+    s.letters.puts.then(status::failed, false, 1000);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.waiting.is_blocked(s.worker, "a", "x"));
+    s.letters.puts = {};
+    REQUIRE(s.worker.reset(0) == status::ok);       // whoever knows that it does not matter
+    s.run_for(1000);
+    CHECK_FALSE(s.waiting.is_blocked(s.worker, "a", "x"));
+    CHECK(s.kept().empty());
+    CHECK(s.a.called.back() == 1);
+}
+
 TEST_CASE("G29 letters that cannot be asked for again are refused at start; redeliver says what is wrong") {
     shop s;
     CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::not_loaded);

@@ -617,6 +617,76 @@ TEST_CASE("G28 a commit that stays pending does not keep stop() for ever, and is
     CHECK_FALSE(s.db.is_open());
 }
 
+TEST_CASE("G28 a stop while a save or commit is pending that then fails reports what is undone") {
+    for (const bool is_commit : {true, false}) {
+        for (const status answer : {status::failed, status::ok}) {
+            CAPTURE(is_commit);
+            CAPTURE(answer);
+            shop s;
+            s.db.append(6, "Alpha");
+            struct slow {
+                database& db;
+                bool is_commit;
+                status said = status::pending;
+                status begin() { return db.begin(); }
+                status commit() { return is_commit && said != status::ok ? said : db.commit(); }
+                status rollback() { return db.rollback(); }
+                status load(pj::text key, pj::checkpoint& out) { return db.load(key, out); }
+                status save(pj::text key, const pj::checkpoint& next) {
+                    return !is_commit && said != status::ok ? said : db.save(key, next);
+                }
+            } units{s.db, is_commit};
+            s.what.transaction = units;
+            s.what.checkpoints = units;
+            REQUIRE(s.worker.start() == status::ok);
+            s.tick();
+            CHECK(s.last.reason == status::pending);
+            s.worker.stop();
+            s.tick();
+            CHECK(s.worker.running());
+            units.said = answer;
+            s.now_ms += s.last.wait_ms;
+            s.run_for(2000);
+            CHECK_FALSE(s.worker.running());
+            const bool is_done = answer == status::ok;
+            CHECK(s.worker.reason() == (is_done ? status::ok : status::checkpoint_failed));
+            CHECK(s.db.record().at == (is_done ? 5 : pj::before_first));
+            CHECK(s.worker.counts().handled == (is_done ? 6u : 0u));
+            units.said = status::ok;
+            REQUIRE(s.worker.start() == status::ok);    // nothing of that is left behind
+            s.run_for(2000);
+            s.check_end();
+            s.worker.stop();
+            s.tick();
+            CHECK(s.worker.reason() == status::ok);
+        }
+    }
+}
+
+TEST_CASE("G31 reset and set_position are refused while nobody knows what becomes of a commit") {
+    shop s;
+    s.db.append(6, "Alpha");
+    struct slow {
+        database& db;
+        bool is_slow = true;
+        status begin() { return db.begin(); }
+        status commit() { return is_slow ? status::pending : db.commit(); }
+        status rollback() { return db.rollback(); }
+    } units{s.db};
+    s.what.transaction = units;
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.last.reason == status::pending);
+    CHECK(s.worker.reset(1) == status::conflict);
+    CHECK(s.worker.set_position(pj::before_first, 1) == status::conflict);
+    units.is_slow = false;
+    s.run_for(2000);
+    s.check_end();
+    CHECK(s.worker.reset(5) == status::ok);
+    s.run_for(100);
+    CHECK(s.worker.running());
+}
+
 TEST_CASE("G31 reset and set_position drop an open unit") {
     for (const bool is_reset : {true, false}) {
         shop s;
@@ -689,6 +759,57 @@ TEST_CASE("G15 a read that is pending in a unit is asked again with the same arg
         s.check_end();
         CHECK(slow.calls < 60);
         CHECK(s.db.rolled_back <= 1);   // of nothing, where the batch ended with the log
+    }
+}
+
+TEST_CASE("G27 a unit that waits for a read is not slept over, though nothing but wake() would end it") {
+    shop s;
+    slow_log slow{s.db};
+    s.what.log = slow;
+    s.what.unit_ms_max = 200;
+    s.what.pending_ms = pj::never;
+    s.db.append(10, "Alpha");
+    REQUIRE(s.worker.start() == status::ok);
+    while (s.db.begun == 0) {
+        s.worker.wake();
+        s.tick();
+    }
+    slow.is_stuck = true;
+    s.worker.wake();
+    s.tick();
+    REQUIRE(s.db.is_open());
+    CHECK(s.last.wait_ms == 200);
+    s.now_ms += 200;
+    s.tick();
+    CHECK_FALSE(s.db.is_open());
+    slow.is_stuck = false;
+    for (int i = 0; i < 20; ++i) {
+        s.worker.wake();
+        s.run_for(0);
+    }
+    s.check_end();
+}
+
+TEST_CASE("G17 a run that begins anew begins no unit on what the last one knew of the log") {
+    for (const bool is_reset : {true, false}) {
+        shop s;
+        s.what.batch = 2;
+        s.db.append(5, "Alpha");
+        REQUIRE(s.worker.start() == status::ok);
+        while (s.db.committed == 0) s.tick();
+        s.tick();                                       // 4 of 5: more is known to be there
+        REQUIRE(s.db.record().at == 3);
+        const uint32_t begun = s.db.begun;
+        if (is_reset) {
+            REQUIRE(s.worker.reset(4) == status::ok);
+        } else {
+            s.worker.stop();
+            s.tick();
+            s.db.durable.records["p"].at = 4;
+            REQUIRE(s.worker.start() == status::ok);
+        }
+        s.run_for(100);
+        CHECK(s.db.begun == begun);
     }
 }
 

@@ -125,7 +125,7 @@ def paths_of(size):
     class Paths(size.Stack):
         HOOK = r'(sink|replay|partition|lease)_hooks::%s\('
         ONES = {'loaded_': r'crash_guard::loaded\(', 'allows_': r'crash_guard::allows\(',
-                'passes_': r'gap_guard::passes\(', 'look_': r'detail::look_at_bounds\(',
+                'passes_': r'gap_guard::passes\(',
                 'handler_name': r'::name_of\(',
                 'read': r'event_store.*lambda\(.*visitor&\)',
                 'bounds': r'event_store.*lambda\(.*long long&, unsigned long long&\)',
