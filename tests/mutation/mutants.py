@@ -10,16 +10,17 @@ import json
 import re
 import subprocess
 
-# As macros, because in a constant expression only the original may be asked for. `hit` tells whether a test came by.
+# As macros, because in a constant expression only the original may be asked for.
 PRELUDE = """
 #ifndef PROJECTIONS_MUTATION_
 #define PROJECTIONS_MUTATION_
 namespace projections_mutation {
+inline constexpr unsigned mutants_max = 1 << 14;
 inline unsigned active = 0;
-inline bool is_reached = false;
-inline bool hit() { is_reached = true; return true; }
+inline unsigned char reached[mutants_max]{};
+inline bool is_on(unsigned n) { reached[n] = 1; return n == active; }
 }
-#define PJM_(n) (__builtin_expect(::projections_mutation::active == n, 0) && ::projections_mutation::hit())
+#define PJM_(n) (__builtin_expect(::projections_mutation::is_on(n), 0))
 #define PJMC_(n) (!__builtin_is_constant_evaluated() && PJM_(n))
 #endif
 """
