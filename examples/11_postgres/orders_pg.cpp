@@ -99,6 +99,7 @@ struct share {
     pj::lease lease{db};
     pj::projection what{"orders", db, models, db};
     pj::partitioned_worker worker;
+    bool was_halted = false;
 
     share(postgres::connection& server, uint32_t index, const settings& with,
           const pj::partition_options& options)
@@ -146,13 +147,16 @@ int work(const char* where, const settings& with) {
         is_running = false;
         uint32_t wait_ms = pj::never;
         for (uint32_t i = 0; i < with.partitions; ++i) {
-            pj::partitioned_worker& worker = shares[(first + i) % with.partitions]->worker;
+            share& one = *shares[(first + i) % with.partitions];
+            pj::partitioned_worker& worker = one.worker;
             if (is_ending != 0) worker.stop();
             if (worker.running()) wait_ms = pj::sooner(wait_ms, worker.tick(now_ms()).wait_ms);
             is_running = is_running || worker.running();
-            if (worker.state() == pj::run_state::halted)
+            const bool is_halted = worker.state() == pj::run_state::halted;
+            if (is_halted && !one.was_halted)
                 fprintf(stderr, "partition %u: %s\n", worker.which().index,
                         pj::to_string(worker.reason()));
+            one.was_halted = is_halted;
         }
         if (is_running) rest(server, wait_ms, shares);
     }

@@ -55,6 +55,7 @@ struct setting {
         has_holes = bit(10);
         is_volatile = bit(11) && !has_lease && kind_ == worker;
         is_doubled = bit(12) && has_lease && kind_ == worker;
+        has_units = bit(13) && !is_volatile;
         batch = 1 + in.below(8);
         every = 1 + in.below(9);
         first = in.below(20);
@@ -63,7 +64,7 @@ struct setting {
     kind kind_;
     uint32_t policy;
     bool has_lease, has_gaps, has_crashes, has_filter, has_budget, has_bounds, has_letters,
-        tells_all, is_mapped, fails_unknown, has_holes, is_volatile, is_doubled;
+        tells_all, is_mapped, fails_unknown, has_holes, is_volatile, is_doubled, has_units;
     uint32_t batch, every, first;
     uint64_t origin_ms;
 };
@@ -81,6 +82,7 @@ struct world {
     std::map<position, entry> events;
     position next = 0;
     std::set<std::pair<std::string, position>> done;        // handler and event
+    std::set<std::pair<std::string, position>> applied;     // and what units of work have committed
     std::set<position> named{pj::before_first};
     std::map<std::string, position> lowest; // by key: so far back a command has asked to go
     position skipped_through = pj::before_first;            // by the gap guard, or a command
@@ -115,8 +117,19 @@ struct world {
     }
     /// What was mailed stays mailed.
     void forget_model() {
-        for (auto i = done.begin(); i != done.end();)
-            i = i->first != "mailer" ? done.erase(i) : ++i;
+        for (auto* const all : {&done, &applied}) {
+            for (auto i = all->begin(); i != all->end();)
+                i = i->first != "mailer" ? all->erase(i) : ++i;
+        }
+    }
+    /// The checkpoint has moved back: what comes after it will be applied again.
+    void forget_applied(const std::string& key, position back_to, position replayed) {
+        for (auto i = applied.begin(); i != applied.end();) {
+            const auto& [who, at] = *i;
+            const bool comes_again = at > back_to && wants(who, key, events.at(at)) &&
+                                     (who != "mailer" || at > replayed);
+            i = comes_again ? applied.erase(i) : ++i;
+        }
     }
     void demand_done(const std::string& key, position through, position replayed) const {
         for (const auto& [at, e] : events) {
@@ -135,6 +148,7 @@ struct world {
         demand(now.at >= before.at || (back != lowest.end() && now.at >= back->second),
                "G2 the checkpoint moves back by itself");
         if (back != lowest.end() && now.at == back->second) lowest.erase(back);
+        if (now.at < before.at) forget_applied(key, now.at, now.replayed_through);
         if (now.at > before.at) demand_done(key, now.at, now.replayed_through);
     }
 };
@@ -167,6 +181,10 @@ template<class Engine> struct host {
     pj::replay_options rebuild{};
     pj::tick_result last{};
     pj::start_cause cause = pj::start_cause::clean;
+    // a unit of work, on a connection of this process
+    bool is_open = false;
+    std::set<std::pair<std::string, position>> staged{};
+    std::optional<pj::checkpoint> staged_record{};
     // a sink's broker
     position acknowledged = pj::before_first;
     position offered = pj::before_first;
@@ -222,6 +240,8 @@ template<class Engine> struct host {
                         this};
         what.observe_handled = s.tells_all;
         what.clock = {[](void* me) { return static_cast<host*>(me)->in.clock(); }, this};
+        if (s.has_units) what.transaction = *this;
+        what.unit_ms_max = 500;
         if (s.has_lease) what.lease = &lease;
         lease.ttl_ms = ttl_ms;
         lease.margin_ms = margin_ms;
@@ -265,6 +285,7 @@ template<class Engine> struct host {
 
     void boot() {
         engine.reset();
+        discard();
         if constexpr (std::is_same_v<Engine, pj::replay_engine>) engine.emplace(what, rebuild);
         else if constexpr (std::is_same_v<Engine, pj::partitioned_worker>)
             engine.emplace(what, of, parts);
@@ -361,17 +382,81 @@ template<class Engine> struct host {
         const status s = answer(works);
         if (!works) return s;
         const std::string name = kit::string_of(under);
+        if (is_open) {
+            demand(name == key, "G17 another record is saved in a unit of work");
+            if (now.revision != in.store.at(name).revision + 1) return status::conflict;
+            staged_record = now;
+            return s;
+        }
+        return keep(name, now) ? s : status::conflict;
+    }
+    bool keep(const std::string& name, const pj::checkpoint& now) {
         const pj::checkpoint before = in.store.at(name);
-        if (in.store.save(under, now) != status::ok) return status::conflict;
+        if (in.store.save(pj::text(name), now) != status::ok) return false;
         if (name != "p_partitions") in.kept(name, before, now);
-        return s;
+        return true;
     }
     status put(const pj::dead_letter& l) {
         bool works = false;
         const status s = answer(works);
-        if (works) in.settle(kit::string_of(l.handler), l.event.at);
+        if (works) settle(kit::string_of(l.handler), l.event.at);
         return s;
     }
+    void settle(const std::string& handler, position at) {
+        if (is_open) staged.insert({handler, at});
+        else in.settle(handler, at);
+    }
+
+    // ---- a unit of work
+
+    status begin() {
+        bool works = false;
+        const status s = answer(works);
+        demand(!is_open, "G17 a unit of work is begun while another is open");
+        is_open = s == status::ok;
+        return s;
+    }
+    status commit() {
+        bool works = false;
+        const status s = answer(works);
+        demand(is_open || in.is_dead, "G17 a commit without a unit of work");
+        if (!works) return s;
+        is_open = false;
+        if (staged_record && in.store.at(key).revision + 1 != staged_record->revision) {
+            discard();
+            return status::failed;          // somebody else was quicker
+        }
+        for (const auto& [handler, at] : staged) {
+            const bool is_new = handler.empty() || in.applied.count({handler, at}) == 0;
+            demand(is_new, "G17 an effect is committed twice");
+            // Without a checkpoint (the letter is the broker's) it may come again.
+            if (staged_record) in.applied.insert({handler, at});
+            in.settle(handler, at);
+        }
+        if (staged_record && !keep(key, *staged_record)) demand(false, "a commit is not whole");
+        discard();
+        return s;
+    }
+    /// Whatever it answers: only what is pending stays open.
+    status rollback() {
+        status s = status::failed;
+        struct at_end {
+            host& of;
+            const status& said;
+            ~at_end() {
+                if (said != status::pending) of.discard();
+            }
+        } const ending{*this, s};
+        bool works = false;
+        s = answer(works);
+        return s;
+    }
+    void discard() {
+        is_open = false;
+        staged.clear();
+        staged_record.reset();
+    }
+
     status drop() {
         bool works = false;
         const status s = answer(works);
@@ -413,7 +498,7 @@ template<class Engine> struct host {
         if (b >= 0xC0) return pj::fail(b);
         if (b >= 0xB8) return pj::pending_for(1 + b % 50u);
         if (b >= 0xB0) return pj::pending;
-        in.settle(names[who], at);
+        settle(names[who], at);
         return pj::handled;
     }
     void observe(const pj::notice& n) {
@@ -452,7 +537,9 @@ template<class Engine> struct host {
         demand(c.scanned == c.handled + c.unhandled + c.unknown + c.filtered + c.skipped +
                             c.lettered + c.vanished + c.duplicate + c.foreign,
                "G16 the counters do not reconcile");
-        demand(last.scanned <= in.with.batch + 1, "G26 more events than the batch");
+        // What was done before and is committed by now comes on top.
+        const uint32_t units = in.with.has_units ? 2 : 1;
+        demand(last.scanned <= units * in.with.batch + 1, "G26 more events than the batch");
         const bool is_fed = std::is_same_v<Engine, pj::event_sink>;
         const bool may_rest = is_fed || !engine->running() ||
                               last.state == pj::run_state::paused;
@@ -497,6 +584,7 @@ template<class Engine> struct host {
     void moved(position to, status answer) {
         if (answer != status::ok) return;
         in.named.insert(to);
+        in.forget_applied(key, to, pj::before_first);
         acknowledged = to;
         later.clear();
         in.may_go_back(key, to);

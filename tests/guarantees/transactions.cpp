@@ -1193,3 +1193,20 @@ TEST_CASE("G28 a sink that is stopped while a commit is pending still unsubscrib
     CHECK(broker.subscribed == 0);
     CHECK(s.db.record().at == 0);
 }
+
+TEST_CASE("G24 a rebuild in units of work ends, though its end is no event's position") {
+    shop s;
+    for (const position at : {0, 1, 4}) s.db.events[at] = {"Alpha", "x"};
+    s.db.durable.records["p"].at = 2;                   // 2 was passed without an event
+    s.db.durable.records["p"].revision = 1;
+    pj::replay_options options;
+    options.batch = 2;                                  // so that nothing else is in the last unit
+    pj::replay_engine rebuild{s.what, options};
+    REQUIRE(rebuild.start() == status::ok);
+    for (int ticks = 0; ticks < 50 && rebuild.running(); ++ticks)
+        s.now_ms += rebuild.tick(s.now_ms).wait_ms;
+    CHECK(rebuild.finished());
+    CHECK(s.db.record().at == 2);
+    CHECK(s.db.applied("a", 1) == 1);
+    CHECK(s.db.applied("a", 4) == 0);
+}
