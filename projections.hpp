@@ -1859,7 +1859,9 @@ public:
     /// Calls: load, save, read at most once each (a replay_engine: load and save twice, for its
     /// marker and the other partitions, and on_drop once; with a unit of work read twice, the first
     /// time for one event that it leaves, and begin, commit, rollback once each); bounds at most
-    /// twice; decode, handlers, filter, policy, letters and observer for at most `batch` events.
+    /// twice; acquire and release once, extend where a third of the lease's time has passed, the
+    /// clock before each handler if there is a lease; decode, handlers, filter, policy, letters and
+    /// observer for at most `batch` events.
     /// Not from inside a callback.
     /// Returns: the state, its reason, and when to call again. Calling earlier does no harm.
     /// Crash: what was saved stays; events after it are handled again.
