@@ -5207,8 +5207,10 @@ struct unit_hooks {
         };
         const bool was_dirty = e.is_dirty(), was_open = e.is_in_unit();
         if (!was_open && e.more_ == 0) read_in(1, true);
-        const bool may_begin = e.more_ != 0 && e.read_in_ == 0 && !e.save_first_ &&
-                               e.stage_ == engine::stage::working && !e.is_fenced();
+        // (A rebuild that looks beyond its end has caught up, and is told to stop.)
+        const bool may_begin = e.more_ != 0 && !e.caught_up_ && e.read_in_ == 0 &&
+                               !e.save_first_ && e.stage_ == engine::stage::working &&
+                               !e.is_fenced();
         if (e.is_in_unit() || (may_begin && begin(e))) {
             const uint32_t limit = size_of_unit(e) >> e.narrowed_;
             const uint32_t left_ms = e.save_in_;
@@ -5264,8 +5266,9 @@ struct unit_hooks {
             e.retry_ = all_bits;
             e.attempt_ = 1;
         }
-        if ((handler & 0x7Fu) > e.furthest_) {  // its first attempt, whatever the others have made
-            e.furthest_ = handler & 0x7Fu;
+        const uint8_t place = handler & 0x7Fu;  // of no_handler: after all others
+        if (place > e.furthest_) {      // its first attempt, whatever the others have made
+            e.furthest_ = place & 0x7Fu;
             e.attempt_ = 1;
         }
     }
