@@ -285,7 +285,7 @@ private:
     statement extend_{db_, "UPDATE leases SET ends_at = " EXAMPLES_SQLITE_NOW " + ?2 WHERE "
                            "resource = ?1 AND token = ?3 AND ends_at > " EXAMPLES_SQLITE_NOW};
     statement release_{db_, "UPDATE leases SET ends_at = 0 WHERE resource = ? AND token = ?"};
-    statement put_{db_, "INSERT OR IGNORE INTO letters(projection, partition, handler, position, "
+    statement put_{db_, "INSERT OR REPLACE INTO letters(projection, partition, handler, position, "
                         "rebuild, kind, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"};
     statement append_{db_, "INSERT INTO events(aggregate, sequence, type, version, payload, "
                            "occurred_at) VALUES(?, ?, ?, ?, ?, ?)"};
