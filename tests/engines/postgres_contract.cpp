@@ -7,8 +7,10 @@
 
 #include <chrono>
 #include <cstdio>
+#include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace pj = projections;
 namespace kit = projections_kit;
@@ -103,7 +105,13 @@ void promises(postgres::connection& server, session& one) {
         std::this_thread::sleep_for(std::chrono::milliseconds(ms));
     };
     const auto letters = [&] {
-        return static_cast<size_t>(std::stoul(one.run("SELECT count(*) FROM letters")));
+        std::istringstream all{one.run("SELECT string_agg(kind || ' ' || code || ' ' || attempts, "
+                                       "' ') FROM letters")};
+        std::vector<kit::kept_letter> found;
+        int kind;
+        for (kit::kept_letter l{}; all >> kind >> l.code >> l.attempts; found.push_back(l))
+            l.kind = static_cast<pj::failure_kind>(kind);
+        return found;
     };
     tell("log", kit::broken_promises(pj::event_store{db}, meanwhile));
     tell("checkpoints", kit::broken_promises(pj::checkpoint_store{db}, "kit", meanwhile));

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace pj = projections;
 namespace kit = projections_kit;
@@ -35,9 +36,14 @@ pj::status append(sqlite::store& db, const std::string& to, int64_t expected, si
     const sqlite::new_event events[] = {one, one, one};
     return db.append(to, expected, events, count, state);
 }
-size_t letter_count(sqlite::connection& file) {
-    sqlite::statement count{file, "SELECT count(*) FROM letters"};
-    return count.start() == SQLITE_ROW ? static_cast<size_t>(count.number(0)) : 0;
+std::vector<kit::kept_letter> letters(sqlite::connection& file) {
+    sqlite::statement all{file, "SELECT kind, code, attempts FROM letters"};
+    std::vector<kit::kept_letter> found;
+    for (int code = all.start(); code == SQLITE_ROW; code = all.step())
+        found.push_back({static_cast<pj::failure_kind>(all.number(0)),
+                         static_cast<uint32_t>(all.number(1)),
+                         static_cast<uint32_t>(all.number(2))});
+    return found;
 }
 
 void promises(const std::string& path) {
@@ -50,8 +56,7 @@ void promises(const std::string& path) {
     tell("log", kit::broken_promises(pj::event_store{db}));
     tell("checkpoints", kit::broken_promises(pj::checkpoint_store{db}));
     tell("leases", kit::broken_promises(pj::lease_store{db}, sleep_ms));
-    tell("letters", kit::broken_promises(pj::dead_letter_sink{db},
-                                         [&] { return letter_count(file); }));
+    tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, [&] { return letters(file); }));
 }
 
 /// One connection in a unit of work, another beside it.

@@ -193,24 +193,55 @@ TEST_CASE("contract check of a lease store") {
 }
 
 TEST_CASE("contract check of dead letters") {
+    using keeping = std::vector<kit::kept_letter>;
     kit::memory_letters good;
-    CHECK(kit::broken_promises(pj::dead_letter_sink{good}, [&] { return good.kept.size(); }).empty());
-    std::vector<pj::position> list;
+    CHECK(kit::broken_promises(pj::dead_letter_sink{good}, [&] {
+              keeping all;
+              for (const auto& [key, l] : good.kept) all.push_back({l.kind, l.code, l.attempts});
+              return all;
+          }).empty());
+
+    // A list, and maps by a key that is made of the letter: of too little, or of too much.
+    keeping list;
     const auto append = [&](const pj::dead_letter& l) {
-        list.push_back(l.event.at);
+        list.push_back({l.kind, l.code, l.attempts});
         return pj::status::ok;
     };
-    CHECK(says(kit::broken_promises(pj::dead_letter_sink{append}, [&] { return list.size(); }),
+    CHECK(says(kit::broken_promises(pj::dead_letter_sink{append}, [&] { return list; }),
                "kept twice"));
-    std::map<pj::position, int> by_position;
-    const auto keyed = [&](const pj::dead_letter& l) {
-        by_position[l.event.at] = 1;
+    std::map<std::string, kit::kept_letter> by_key;
+    const auto all_by_key = [&] {
+        keeping all;
+        for (const auto& [key, l] : by_key) all.push_back(l);
+        return all;
+    };
+    const auto by_position = [&](const pj::dead_letter& l) {
+        by_key[std::to_string(l.event.at)] = {l.kind, l.code, l.attempts};
         return pj::status::ok;
     };
-    CHECK(says(kit::broken_promises(pj::dead_letter_sink{keyed},
-                                    [&] { return by_position.size(); }),
-               "mixed up"));
+    CHECK(says(kit::broken_promises(pj::dead_letter_sink{by_position}, all_by_key), "mixed up"));
+    const auto key_of = [](const pj::dead_letter& l) {
+        return kit::string_of(l.handler) + std::to_string(l.event.at) + "/" +
+               std::to_string(l.partition) + "/" + std::to_string(l.rebuild);
+    };
+    by_key.clear();
+    const auto first_one_stays = [&](const pj::dead_letter& l) {
+        by_key.insert({key_of(l), {l.kind, l.code, l.attempts}});
+        return pj::status::ok;
+    };
+    const kit::promises stays =
+        kit::broken_promises(pj::dead_letter_sink{first_one_stays}, all_by_key);
+    CHECK(stays.size() == 1);
+    CHECK(says(stays, "take the place"));
+    by_key.clear();
+    const auto without_attempts = [&](const pj::dead_letter& l) {
+        by_key[key_of(l)] = {l.kind, l.code, 1};
+        return pj::status::ok;
+    };
+    CHECK(says(kit::broken_promises(pj::dead_letter_sink{without_attempts}, all_by_key),
+               "attempts are not kept"));
+
     const auto nothing = [](const pj::dead_letter&) { return pj::status::ok; };
-    CHECK(says(kit::broken_promises(pj::dead_letter_sink{nothing}, [] { return size_t{0}; }),
+    CHECK(says(kit::broken_promises(pj::dead_letter_sink{nothing}, [] { return keeping{}; }),
                "is not kept"));
 }

@@ -663,39 +663,57 @@ inline promises broken_promises(const pj::lease_store& store,
     return broken;
 }
 
-/// `count` tells how many letters are kept.
+/// Of a letter that is kept.
+struct kept_letter {
+    pj::failure_kind kind;
+    uint32_t code, attempts;
+};
+
+/// `kept` tells all letters that are kept at this moment, in any order.
 inline promises broken_promises(const pj::dead_letter_sink& letters,
-                                const std::function<size_t()>& count,
+                                const std::function<std::vector<kept_letter>()>& kept,
                                 const patience& meanwhile = {}) {
     promises broken;
     const std::string payload = "payload", aggregate = "aggregate";
     pj::stored_event event;
-    event.at = 3;
     event.type = "Kit";
     event.payload = payload;
     event.aggregate_id = aggregate;
-    const size_t before = count();
+    const size_t before = kept().size();
     const auto put = [&](uint32_t partition, const char* handler, uint32_t rebuild,
-                         pj::position at) {
+                         pj::position at, const kept_letter& says) {
         event.at = at;
-        const pj::dead_letter letter{pj::failure_kind::permanent, 7, 1, false, partition, rebuild,
+        const pj::dead_letter letter{says.kind, says.code, says.attempts, false, partition, rebuild,
                                      "kit", handler, event};
         return detail::insist([&]() { return letters.put(letters.self, letter); }, meanwhile);
     };
-    if (put(0, "a", 0, 3) != pj::status::ok) broken.push_back("put() of a letter is not ok");
-    if (count() != before + 1) broken.push_back("a letter that was answered ok is not kept");
-    if (put(0, "a", 0, 3) != pj::status::ok)
+    const auto has = [&](const kept_letter& wanted) {
+        for (const kept_letter& one : kept()) {
+            if (one.kind == wanted.kind && one.code == wanted.code &&
+                one.attempts == wanted.attempts) return true;
+        }
+        return false;
+    };
+    const kept_letter untried{pj::failure_kind::transient, 0xFFFFFFFEu, 0},
+        tried{pj::failure_kind::permanent, 0xFFFFFFFDu, 3};
+    if (put(0, "a", 0, 3, untried) != pj::status::ok) broken.push_back("put() of a letter is not ok");
+    if (kept().size() != before + 1) broken.push_back("a letter that was answered ok is not kept");
+    else if (!has(untried)) broken.push_back("a letter's kind, code or attempts are not kept");
+    if (put(0, "a", 0, 3, untried) != pj::status::ok)
         broken.push_back("put() of a letter that is kept already is not ok; after a crash it comes "
                          "twice");
-    if (count() != before + 1) broken.push_back("a letter given twice is kept twice");
-    static_cast<void>(put(1, "a", 0, 3));
-    static_cast<void>(put(0, "b", 0, 3));
-    static_cast<void>(put(0, "a", 1, 3));
-    static_cast<void>(put(0, "a", 0, 4));
-    if (count() != before + 5)
+    if (kept().size() != before + 1) broken.push_back("a letter given twice is kept twice");
+    if (put(0, "a", 0, 3, tried) != pj::status::ok || has(untried) || !has(tried))
+        broken.push_back("a letter does not take the place of the one with the same key: after "
+                         "another failure it says another kind, code and number of attempts");
+    static_cast<void>(put(1, "a", 0, 3, tried));
+    static_cast<void>(put(0, "b", 0, 3, tried));
+    static_cast<void>(put(0, "a", 1, 3, tried));
+    static_cast<void>(put(0, "a", 0, 4, tried));
+    if (kept().size() != before + 5)
         broken.push_back("letters are mixed up: (projection, partition, handler, position, rebuild) "
                          "is the key, and five different ones make " +
-                         std::to_string(count() - before));
+                         std::to_string(kept().size() - before));
     return broken;
 }
 
