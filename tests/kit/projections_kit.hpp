@@ -683,8 +683,8 @@ inline promises broken_promises(const pj::dead_letter_sink& letters,
     const auto put = [&](uint32_t partition, const char* handler, uint32_t rebuild,
                          pj::position at, const kept_letter& says) {
         event.at = at;
-        const pj::dead_letter letter{says.kind, says.code, says.attempts, false, partition, rebuild,
-                                     "kit", handler, event};
+        const pj::dead_letter letter{says.kind, says.code, says.attempts, false, partition,
+                                     rebuild, "kit", handler, event};
         return detail::insist([&]() { return letters.put(letters.self, letter); }, meanwhile);
     };
     const auto has = [&](const kept_letter& wanted) {
@@ -696,7 +696,8 @@ inline promises broken_promises(const pj::dead_letter_sink& letters,
     };
     const kept_letter untried{pj::failure_kind::transient, 0xFFFFFFFEu, 0},
         tried{pj::failure_kind::permanent, 0xFFFFFFFDu, 3};
-    if (put(0, "a", 0, 3, untried) != pj::status::ok) broken.push_back("put() of a letter is not ok");
+    if (put(0, "a", 0, 3, untried) != pj::status::ok)
+        broken.push_back("put() of a letter is not ok");
     if (kept().size() != before + 1) broken.push_back("a letter that was answered ok is not kept");
     else if (!has(untried)) broken.push_back("a letter's kind, code or attempts are not kept");
     if (put(0, "a", 0, 3, untried) != pj::status::ok)
