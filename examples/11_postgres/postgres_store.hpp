@@ -329,9 +329,9 @@ public:
     // ---- letters
 
     pj::status put(const pj::dead_letter& l) {
-        query q{"INSERT INTO letters VALUES($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT(projection, "
-                "partition, handler, position, rebuild) DO UPDATE SET kind = EXCLUDED.kind, "
-                "code = EXCLUDED.code, attempts = EXCLUDED.attempts",
+        query q{"INSERT INTO letters VALUES($1, $2, $3, $4, $5, $6, $7, $8) "
+                "ON CONFLICT(projection, partition, handler, position, rebuild) DO UPDATE SET "
+                "kind = EXCLUDED.kind, code = EXCLUDED.code, attempts = EXCLUDED.attempts",
                 {copy(l.projection), std::to_string(l.partition), copy(l.handler),
                  std::to_string(l.event.at), std::to_string(l.rebuild),
                  std::to_string(static_cast<int>(l.kind)), std::to_string(l.code),
