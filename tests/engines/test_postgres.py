@@ -2,7 +2,8 @@
 """The order service of examples/11_postgres: many writers that commit out of order, worker processes that share the
 partitions, and SIGKILL for any of them and for the server.
 
-    test_postgres.py ORDERS_PG CONTRACT SCHEMA_FOLDER [SECONDS]     exit 0: all well; 77 without PostgreSQL
+    test_postgres.py ORDERS_PG CONTRACT SCHEMA_FOLDER [SECONDS]     exit 0: all well; 77 without PostgreSQL;
+                                                                SEED=n repeats the dice
 
 Whenever it is looked at, each partition's rows are a fold of its events up to its checkpoint; and at the end no event
 is missing.
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 
-from servers import Folder, Postgres, skip, until
+from processes import DICE, Postgres, child, kill, need, run, stop, until
 
 ORDERS = os.path.abspath(sys.argv[1])
 CONTRACT, SCHEMA = sys.argv[2:4]
@@ -28,11 +29,6 @@ UNCOMMITTED = 0x0FFFFFFD
 PLAIN = '{"customer": "c", "cents": 1, "currency": "EUR"}'
 RULES = {'OrderPlaced': ({None}, 'placed'), 'OrderPaid': ({'placed'}, 'paid'), 'OrderShipped': ({'paid'}, 'shipped'),
          'OrderCancelled': ({'placed', 'paid'}, 'cancelled')}
-
-
-def check(condition, words, *more):
-    if not condition:
-        sys.exit(f'FAILED: {words} {" ".join(map(repr, more))}')
 
 
 def partition(aggregate):
@@ -62,8 +58,8 @@ class State:
         for e in self.tables['events']:
             aggregate, kind, at = e['aggregate'], e['type'], e['position']
             before, after = status.get(aggregate, (0, None))
-            check(e['sequence'] == before + 1, 'an aggregate\'s events are in the order of their positions', e, before)
-            check(after in RULES[kind][0], 'two commands were decided on one state', e, after)
+            need(e['sequence'] == before + 1, 'an aggregate\'s events are in the order of their positions', e, before)
+            need(after in RULES[kind][0], 'two commands were decided on one state', e, after)
             status[aggregate] = (e['sequence'], RULES[kind][1])
             index = partition(aggregate)
             if at > self.checkpoint(index):
@@ -76,13 +72,13 @@ class State:
             self.fold(e, event, index, orders, revenue, letters)
         rows = {r['id']: [r[k] for k in ('customer', 'cents', 'currency', 'status', 'parcel')]
                 for r in self.tables['order_summary']}
-        check(rows == orders, 'order_summary is a fold of the events',
-              [(k, rows.get(k), orders.get(k)) for k in rows.keys() | orders.keys() if rows.get(k) != orders.get(k)][:9])
+        need(rows == orders, 'order_summary is a fold of the events',
+             [(k, rows.get(k), orders.get(k)) for k in rows.keys() | orders.keys() if rows.get(k) != orders.get(k)][:9])
         rows = {(r['day'], r['currency'], r['partition']): [r['payments'], r['cents']] for r in self.tables['revenue']}
-        check(rows == revenue, 'revenue is a fold of the events', rows, revenue)
+        need(rows == revenue, 'revenue is a fold of the events', rows, revenue)
         rows = {tuple(r[k] for k in ('partition', 'position', 'handler', 'kind', 'code'))
                 for r in self.tables['letters']}
-        check(rows == letters, 'one letter for each failure', rows ^ letters)
+        need(rows == letters, 'one letter for each failure', rows ^ letters)
         self.letters, self.status = letters, status
 
     @staticmethod
@@ -110,9 +106,9 @@ class State:
 
 class Writer:
     """Keeps one process of customers running, whatever happens to it, and what it has told."""
-    def __init__(self, folder, server, seed, delay_ms):
-        self.folder, self.server, self.delay_ms = folder, server, delay_ms
-        self.random, self.told, self.ends = random.Random(seed), [], False
+    def __init__(self, server, delay_ms):
+        self.server, self.delay_ms = server, delay_ms
+        self.random, self.told, self.ends = random.Random(DICE.random()), [], False
         self.process = None
         self.thread = threading.Thread(target=self.live)
         self.thread.start()
@@ -140,23 +136,22 @@ class Writer:
 
 
 class Workers:
-    def __init__(self, folder, server):
-        self.folder, self.server = folder, server
+    def __init__(self, server):
+        self.server = server
         self.all = [self.begin() for _ in range(PROCESSES)]
 
     def begin(self, most=MOST, lease_ms=LEASE_MS):
-        return self.folder.start([ORDERS, self.server.connection(), 'work', str(PARTITIONS), str(most), str(lease_ms)],
-                                 stderr=subprocess.DEVNULL)
+        return child(ORDERS, self.server.connection(), 'work', PARTITIONS, most, lease_ms, stderr=subprocess.DEVNULL)
 
     def stop(self):
         for process in self.all:
             process.terminate()
-        check([process.wait(10) for process in self.all] == [0] * len(self.all), 'workers stop when they are told to')
+        need([process.wait(10) for process in self.all] == [0] * len(self.all), 'workers stop when they are told to')
         for process in self.all:
-            self.folder.kill(process)
+            kill(process)
 
     def replace(self, which):
-        self.folder.kill(self.all[which])
+        kill(self.all[which])
         self.all[which] = self.begin()
 
 
@@ -168,23 +163,23 @@ def odd_events(server, i):
                f"SELECT append_event('bad-{i}', 0, 'OrderPlaced', 2, '{{', {now});", check=False)
 
 
-def storm(folder, server, dice):
+def storm(server):
     """Worker processes, writers and the server are killed while the load goes on."""
-    workers = Workers(folder, server)
+    workers = Workers(server)
     delays = [0, 0, 0, 20, 100, 300]
-    writers = [Writer(folder, server, i, delay) for i, delay in enumerate(delays)]
+    writers = [Writer(server, delay) for delay in delays]
     kills = {'workers': 0, 'writers': 0, 'server': 0}
     looks = 0
     try:
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            time.sleep(0.3 * dice.random())
-            chance = dice.random()
+            time.sleep(0.3 * DICE.random())
+            chance = DICE.random()
             if chance < 0.5:
-                workers.replace(dice.randrange(PROCESSES))
+                workers.replace(DICE.randrange(PROCESSES))
                 kills['workers'] += 1
             elif chance < 0.75:
-                dice.choice(writers).kill()
+                DICE.choice(writers).kill()
                 kills['writers'] += 1
             elif chance < 0.8:
                 server.kill()
@@ -194,21 +189,21 @@ def storm(folder, server, dice):
                 odd_events(server, looks)
                 State(server).check(server)
                 looks += 1
-            check(all(w.poll() is None for w in workers.all), 'a worker has ended by itself')
+            need(all(w.poll() is None for w in workers.all), 'a worker has ended by itself')
     finally:
         for writer in writers:
             writer.end()
-    check(until(lambda: State(server).is_done(), 30), 'the workers catch up', State(server).through)
+    need(until(lambda: State(server).is_done(), 30), 'the workers catch up', State(server).through)
     state = State(server)
     state.check(server)
-    check(state.is_done(), 'nothing is left over')
+    need(state.is_done(), 'nothing is left over')
 
     names = {'p': 'OrderPlaced', 'y': 'OrderPaid', 's': 'OrderShipped', 'c': 'OrderCancelled'}
     events = {(e['aggregate'], e['type']) for e in state.tables['events']}
     told = [(order, names[kind]) for writer in writers for order, kind in writer.told]
-    check(len(told) == len(set(told)) and set(told) <= events, 'what was told is there', set(told) - events)
-    check({r['id']: json.loads(r['state'])['status'] for r in state.tables['aggregates']}.items() <=
-          {k: v[1] for k, v in state.status.items()}.items(), 'aggregates are a fold of the events')
+    need(len(told) == len(set(told)) and set(told) <= events, 'what was told is there', set(told) - events)
+    need({r['id']: json.loads(r['state'])['status'] for r in state.tables['aggregates']}.items() <=
+         {k: v[1] for k, v in state.status.items()}.items(), 'aggregates are a fold of the events')
     print(f'{kills["workers"]} worker processes, {kills["writers"]} writers and {kills["server"]} times the server '
           f'killed; {len(events)} events of {len(delays)} writers, {len(state.letters)} letters, {looks} looks, '
           f'{state.tokens} leases')
@@ -219,11 +214,11 @@ def taken_over(workers, server):
     """One process after the other is gone: the others take over its partitions, before it is replaced."""
     took = []
     for round in range(PROCESSES):
-        workers.folder.kill(workers.all.pop(0))
+        kill(workers.all.pop(0))
         server.run(f"SELECT append_event('last-{round}-' || i, 0, 'OrderPlaced', 2, '{PLAIN}', 0) "
                    "FROM generate_series(1, 40) i;")
         began = time.monotonic()
-        check(until(lambda: State(server).is_done(), 20), 'a dead process is replaced', State(server).through)
+        need(until(lambda: State(server).is_done(), 20), 'a dead process is replaced', State(server).through)
         took.append(time.monotonic() - began)
         State(server).check(server)
         workers.all.append(workers.begin())
@@ -235,17 +230,17 @@ def wakes(workers, server):
     be woken by the answers to their renewal, too.) Stopped workers give their leases back, or nobody could follow."""
     workers.stop()
     workers.all = [workers.begin(PARTITIONS, 30000)]
-    check(until(lambda: all(row['token'] and row['lease_until'] > '2' for row in State(server).tables['checkpoints']
-                            if row['key'] != 'orders_partitions'), 10), 'one process takes all partitions')
+    need(until(lambda: all(row['token'] and row['lease_until'] > '2' for row in State(server).tables['checkpoints']
+                           if row['key'] != 'orders_partitions'), 10), 'one process takes all partitions')
     took = []
     for i in range(10):
         time.sleep(0.25)
         server.run(f"SELECT append_event('wake-{i}', 0, 'OrderPlaced', 2, '{PLAIN}', 0);")
         began = time.monotonic()
-        check(until(lambda: State(server).is_done(), 5), 'it is handled')
+        need(until(lambda: State(server).is_done(), 5), 'it is handled')
         took.append(time.monotonic() - began)
     took.sort()
-    check(took[5] < 0.35, 'NOTIFY wakes the workers', took)
+    need(took[5] < 0.35, 'NOTIFY wakes the workers', took)
     print(f'median from append to seen: {1000 * took[5]:.0f} ms, of which much is psql')
     workers.stop()
     workers.all = [workers.begin() for _ in range(PROCESSES)]
@@ -254,45 +249,39 @@ def wakes(workers, server):
 def halted(workers, server):
     """A partition whose record nobody can read says so once, and the others go on without it."""
     for process in workers.all:
-        workers.folder.kill(process)
+        kill(process)
     server.run("CREATE TABLE whole AS SELECT record FROM checkpoints WHERE key = 'orders_p3';"
                "UPDATE checkpoints SET record = '00' WHERE key = 'orders_p3';")
-    process = workers.folder.start([ORDERS, server.connection(), 'work', str(PARTITIONS), str(PARTITIONS),
-                                    str(LEASE_MS)], stderr=subprocess.PIPE, text=True)
+    process = child(ORDERS, server.connection(), 'work', PARTITIONS, PARTITIONS, LEASE_MS, stderr=subprocess.PIPE,
+                    text=True)
     server.run(f"SELECT append_event('halt-' || i, 0, 'OrderPlaced', 2, '{PLAIN}', 0) FROM generate_series(1, 40) i;")
-    check(until(lambda: State(server).is_done(but=3), 10), 'the others go on', State(server).through)
+    need(until(lambda: State(server).is_done(but=3), 10), 'the others go on', State(server).through)
     for i in range(20):     # passes of the loop
         server.run(f"SELECT append_event('pass-{i}', 0, 'OrderPlaced', 2, '{PLAIN}', 0);")
-    process.terminate()
-    check(process.wait(10) == 0, 'it stops when it is told to')
+    need(stop(process) == 0, 'it stops when it is told to')
     said = process.stderr.read()
-    check(said == 'partition 3: checkpoint_corrupt\n', 'it says once why a partition has halted', said[:300])
+    need(said == 'partition 3: checkpoint_corrupt\n', 'it says once why a partition has halted', said[:300])
     server.run("UPDATE checkpoints SET record = (SELECT record FROM whole) WHERE key = 'orders_p3'; DROP TABLE whole")
     workers.all = [workers.begin() for _ in range(PROCESSES)]
-    check(until(lambda: State(server).is_done(), 10), 'with its record again it goes on', State(server).through)
+    need(until(lambda: State(server).is_done(), 10), 'with its record again it goes on', State(server).through)
     State(server).check(server)
 
 
-def main():
-    began = time.monotonic()
-    with Folder() as folder:
-        server = Postgres(folder)
-        if not server.is_installed():
-            skip('PostgreSQL is not installed')
-        server.create()
-        server.start()
-        for name in ('schema.sql', 'orders_models.sql'):
-            with open(os.path.join(SCHEMA, name), encoding='utf-8') as file:
-                server.run(file.read())
-        done = subprocess.run([CONTRACT, server.connection()], capture_output=True, text=True, timeout=60, check=False)
-        check(done.returncode == 0, 'the adapter keeps its promises', done.stdout)
-        server.run('TRUNCATE events, checkpoints, letters')
-        workers = storm(folder, server, random.Random(5))
-        wakes(workers, server)
-        taken_over(workers, server)
-        halted(workers, server)
-    print(f'{time.monotonic() - began:.0f} s')
+def test(folder):
+    server = Postgres(folder)
+    server.create()
+    server.start()
+    for name in ('schema.sql', 'orders_models.sql'):
+        with open(os.path.join(SCHEMA, name), encoding='utf-8') as file:
+            server.run(file.read())
+    done = subprocess.run([CONTRACT, server.connection()], capture_output=True, text=True, timeout=60, check=False)
+    need(done.returncode == 0, 'the adapter keeps its promises', done.stdout)
+    server.run('TRUNCATE events, checkpoints, letters')
+    workers = storm(server)
+    wakes(workers, server)
+    taken_over(workers, server)
+    halted(workers, server)
+    server.stop()
 
 
-if __name__ == '__main__':
-    main()
+run(test)
