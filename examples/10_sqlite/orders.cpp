@@ -16,13 +16,16 @@
 //   - Several workers: one works, the others stand by (a lease with a fencing token).
 //   - A schema change: version 1 of OrderPlaced is upcast while version 2 is written (orders.hpp).
 //   - Two read sources: a query is answered from Redis where that runs, else from SQLite.
-//   - Letters: a payment in a currency without a rate waits until `rate` and `requeue`.
+//   - Letters in order: a payment in a currency without a rate becomes a letter, and what comes
+//     after it in the same order waits behind it, until `rate` and `requeue`. Other orders go on.
 #include "read_models.hpp"
 #ifdef ORDERS_WITH_REDIS
 #  include "redis_read_model.hpp"
 #endif
 #include <chrono>
+#include <functional>
 #include <random>
+#include <set>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +143,7 @@ struct order_projection {
     revenue_per_day revenue{file};
     pj::registry<order_summary, revenue_per_day> models{summary, revenue};
     pj::lease lease{db};
+    pj::letter_sequences<4096> waiting;         // more orders in trouble than that: all wait
     pj::projection what{"orders", db, models, db};
 
     order_projection(sqlite::connection& connection, uint32_t ttl_ms) : file(connection) {
@@ -149,8 +153,72 @@ struct order_projection {
         what.clock = now_ms;
         what.transaction = db;
         what.dead_letters = db;
+        what.sequences = waiting;
         what.on_error = pj::error_policy::retry_then_dead_letter(3);
     }
+};
+
+/// Gives the letters' events to their handlers again. Only the worker that has the lease may, since
+/// it keeps in mind what waits: so `requeue` leaves a note in the file, and that worker, whoever it
+/// is by then, does one letter after each tick until the note is worked off.
+class requeuing {
+public:
+    requeuing(sqlite::connection& file, order_projection& of) : db_(file), of_(of) {}
+
+    /// When to call again, after a tick; never: nobody has asked for anything.
+    uint32_t step(pj::worker& worker) {
+        if (!worker.loaded()) note_ = 0;        // whoever has the lease now begins anew
+        if (!worker.loaded() || (note_ == 0 && !begin())) return pj::never;
+        if (next_ == all_.size()) {
+            if (forget_.run(note_) == SQLITE_OK) note_ = 0;
+            return 1;
+        }
+        const sequence& one = all_[next_];
+        // What no handler has seen is for all of them, so also for one that is stuck further front.
+        const bool is_behind = one.handler.empty() && stuck_.count(one.order) != 0;
+        switch (is_behind ? pj::status::ok
+                          : of_.waiting.redeliver(worker, one.handler, one.order)) {
+        case pj::status::more: return 0;
+        case pj::status::ok: ++next_; return 0;
+        case pj::status::handler_failed:
+        case pj::status::decode_failed:
+        case pj::status::unknown_type:
+            stuck_.insert(one.order);
+            ++next_;
+            return 0;
+        default: return 1;          // somebody else writes, or has the lease by now
+        }
+    }
+
+private:
+    struct sequence { std::string handler, order; };
+
+    bool begin() {
+        if (asked_.start() == SQLITE_ROW) note_ = asked_.number(0);
+        asked_.done();
+        if (note_ == 0) return false;
+        all_.clear();
+        stuck_.clear();
+        next_ = 0;
+        int code = list_.start();
+        for (; code == SQLITE_ROW; code = list_.step())
+            all_.push_back({copy(list_.text(0)), copy(list_.text(1))});
+        list_.done();
+        if (code != SQLITE_DONE) note_ = 0;
+        return note_ != 0;
+    }
+
+    sqlite::connection& db_;
+    order_projection& of_;
+    sqlite::statement asked_{db_, "SELECT max(id) FROM requeues"};
+    sqlite::statement list_{db_, "SELECT handler, aggregate, min(position) FROM letters JOIN events "
+                                 "USING(position) WHERE projection = 'orders' GROUP BY 1, 2 "
+                                 "ORDER BY 3"};
+    sqlite::statement forget_{db_, "DELETE FROM requeues WHERE id <= ?"};
+    int64_t note_ = 0;
+    std::vector<sequence> all_;
+    std::set<std::string> stuck_;
+    size_t next_ = 0;
 };
 
 volatile sig_atomic_t is_ending = 0;
@@ -179,7 +247,9 @@ uint64_t log_id_of(sqlite::connection& file) {
     return id;
 }
 
-/// The cache has an engine of its own: whatever is wrong with Redis stops nothing else.
+/// The cache has an engine of its own: whatever is wrong with Redis stops nothing else. It has no
+/// letters: what it cannot handle it leaves out, nothing waits behind that, and `requeue` does not
+/// come by. Where that matters, empty it afterwards, and it fills again.
 struct cache_projection {
     sqlite::connection file;
     sqlite::store db{file};
@@ -205,8 +275,12 @@ struct cache_projection {
 };
 #endif
 
+bool is_idle(const pj::worker& w) { return w.caught_up() && w.checkpointed() == w.scanned(); }
+
 /// Ticks the worker, and the cache's beside it, until they have come to their end.
-int run(pj::worker& worker, pj::worker* cache, sqlite::store& db, bool until_idle) {
+int run(order_projection& orders, pj::worker& worker, pj::worker* cache,
+        const std::function<bool()>& is_over) {
+    requeuing letters{orders.file, orders};
     while (worker.running() || (cache != nullptr && cache->running())) {
         if (is_ending != 0) {
             worker.stop();
@@ -215,12 +289,12 @@ int run(pj::worker& worker, pj::worker* cache, sqlite::store& db, bool until_idl
         uint32_t wait_ms = worker.running() ? worker.tick(now_ms()).wait_ms : pj::never;
         if (cache != nullptr && cache->running())
             wait_ms = pj::sooner(wait_ms, cache->tick(now_ms()).wait_ms);
-        const auto is_idle = [](const pj::worker& w) {
-            return w.caught_up() && w.checkpointed() == w.scanned();
-        };
-        if (until_idle && is_idle(worker) && (cache == nullptr || is_idle(*cache))) is_ending = 1;
+        const uint32_t letters_ms = is_ending == 0 ? letters.step(worker) : pj::never;
+        wait_ms = pj::sooner(wait_ms, letters_ms);
+        if (letters_ms == pj::never && is_over() && (cache == nullptr || is_idle(*cache)))
+            is_ending = 1;
         if (wait_ms != 0 && is_ending == 0) {
-            rest(wait_ms, db, worker);
+            rest(wait_ms, orders.db, worker);
             if (worker.woken() && cache != nullptr) cache->wake();
         }
     }
@@ -229,10 +303,12 @@ int run(pj::worker& worker, pj::worker* cache, sqlite::store& db, bool until_idl
     return worker.reason() == pj::status::ok ? 0 : 1;
 }
 
-int work(const char* path, const work_options& options) {
+int work(const char* path, const work_options& options,
+         const std::function<bool(const pj::worker&)>& is_over) {
     sqlite::connection file{path};
     order_projection orders{file, options.ttl_ms};
     pj::worker worker{orders.what};
+    const auto ends = [&] { return is_over(worker); };
     if (const pj::status s = worker.start(); s != pj::status::ok) {
         fprintf(stderr, "%s\n", pj::to_string(s));
         return 1;
@@ -242,10 +318,10 @@ int work(const char* path, const work_options& options) {
         cache_projection cached{path, options};
         pj::worker cache{cached.what};
         if (cache.start() != pj::status::ok) return 1;
-        return run(worker, &cache, orders.db, options.until_idle);
+        return run(orders, worker, &cache, ends);
     }
 #endif
-    return run(worker, nullptr, orders.db, options.until_idle);
+    return run(orders, worker, nullptr, ends);
 }
 
 /// Waits until no worker holds the lease, then empties the models and handles all events again.
@@ -267,58 +343,58 @@ int rebuild(sqlite::connection& file, const work_options& options) {
 
 // -------------------------------------------------------------------------- letters and queries
 
-int letters(sqlite::connection& file) {
-    sqlite::statement all{file, "SELECT position, handler, kind, code, attempts FROM letters "
-                                "WHERE projection = 'orders' ORDER BY position"};
+struct letter {
+    pj::position at;
+    std::string handler, order;
+    int64_t kind, code, attempts;
+};
+std::vector<letter> all_letters(sqlite::connection& file) {
+    sqlite::statement all{file, "SELECT position, handler, aggregate, kind, code, attempts FROM "
+                                "letters JOIN events USING(position) WHERE projection = 'orders' "
+                                "ORDER BY position, handler"};
+    std::vector<letter> found;
     for (int code = all.start(); code == SQLITE_ROW; code = all.step())
-        printf("%lld\t%s\tkind %lld\tcode %lld\t%lld attempts\n",
-               static_cast<long long>(all.number(0)), copy(all.text(1)).c_str(),
-               static_cast<long long>(all.number(2)), static_cast<long long>(all.number(3)),
-               static_cast<long long>(all.number(4)));
+        found.push_back({all.number(0), copy(all.text(1)), copy(all.text(2)), all.number(3),
+                         all.number(4), all.number(5)});
+    return found;
+}
+
+int letters(sqlite::connection& file) {
+    for (const letter& l : all_letters(file))
+        printf("%lld\t%s\t%s\tkind %lld\tcode %lld\t%lld attempts\n",
+               static_cast<long long>(l.at), l.handler.c_str(), l.order.c_str(),
+               static_cast<long long>(l.kind), static_cast<long long>(l.code),
+               static_cast<long long>(l.attempts));
     return 0;
 }
 
-/// Gives each letter's event to the handler that had failed (to all, where it could not even be
-/// decoded), and removes the letter, both in one transaction. In the order of the events, but later
-/// events of the same order have been handled meanwhile; what depends on them wants sequenced
-/// letters, which hold those back.
-int requeue(sqlite::connection& file) {
-    order_projection orders{file, 10000};
-    sqlite::statement next{
-        file, "SELECT l.position, l.handler, l.rebuild, e.type, e.version, e.payload, e.aggregate, "
-              "e.occurred_at FROM letters l JOIN events e USING(position) "
-              "WHERE projection = 'orders' AND (l.position, l.handler) > (?, ?) "
-              "ORDER BY l.position, l.handler LIMIT 1"};
-    sqlite::statement evict{file, "DELETE FROM letters WHERE projection = 'orders' AND "
-                                  "position = ? AND handler = ?"};
-    pj::position at = pj::before_first;
-    std::string handler;
-    int done = 0, left = 0;
-    for (;;) {
-        if (orders.db.begin() != pj::status::ok) return told(result::trouble);
-        if (next.start(at, handler) != SQLITE_ROW) break;
-        pj::stored_event event;
-        event.at = at = next.number(0);
-        handler = copy(next.text(1));
-        event.type = next.text(3);
-        event.version = static_cast<uint32_t>(next.number(4));
-        event.payload = next.blob(5);
-        event.aggregate_id = next.text(6);
-        event.occurred_at = next.number(7);
-        pj::routes to = orders.models;
-        if (handler == "orders::order_summary") to = orders.summary;
-        if (handler == "orders::revenue_per_day") to = orders.revenue;
-        const bool is_done = pj::deliver(to, event) == pj::handled &&
-                             evict.run(at, handler) == SQLITE_OK;
-        next.done();
-        const pj::status s = is_done ? orders.db.commit() : orders.db.rollback();
-        if (s != pj::status::ok) return told(result::trouble);
-        ++(is_done ? done : left);
+/// Has a worker redeliver the letters, and is one meanwhile, if there is no other. In each order
+/// from the first letter to the first that fails; then tells what has become of each.
+int requeue(sqlite::connection& file, const char* path, work_options options) {
+    const std::vector<letter> before = all_letters(file);
+    if (file.run("INSERT INTO requeues DEFAULT VALUES") != SQLITE_OK)
+        return told(result::trouble);
+    const int64_t note = sqlite3_last_insert_rowid(file);
+    sqlite::statement is_left{file, "SELECT 1 FROM requeues WHERE id = ?"};
+    options.redis = nullptr;
+    const int ended = work(path, options, [&](const pj::worker&) {
+        const int code = is_left.start(note);
+        is_left.done();
+        return code == SQLITE_DONE;
+    });
+    const std::vector<letter> after = all_letters(file);
+    size_t left = 0;
+    for (const letter& was : before) {
+        const auto is = std::find_if(after.begin(), after.end(), [&](const letter& l) {
+            return l.at == was.at && l.handler == was.handler;
+        });
+        if (is != after.end()) ++left;
+        printf("%lld\t%s\t%s\t%s\n", static_cast<long long>(was.at), was.handler.c_str(),
+               was.order.c_str(), is == after.end() ? "done"
+                                : is->attempts != was.attempts ? "has failed again" : "waits");
     }
-    next.done();
-    static_cast<void>(orders.db.rollback());
-    printf("%d done, %d left\n", done, left);
-    return 0;
+    printf("%zu done, %zu left\n", before.size() - left, left);
+    return ended;
 }
 
 int lag(sqlite::connection& file) {
@@ -404,9 +480,12 @@ int run_command(const char* path, const std::vector<std::string>& a, const work_
         return query(file, what, "", options);
     if (what == "lag") return lag(file);
     if (what == "letters") return letters(file);
-    if (what == "requeue") return requeue(file);
+    if (what == "requeue") return requeue(file, path, options);
     if (what == "rebuild") return rebuild(file, options);
-    if (what == "work") return work(path, options);     // its connections wait for nobody
+    if (what == "work")         // its connections wait for nobody
+        return work(path, options, [&](const pj::worker& worker) {
+            return options.until_idle && is_idle(worker);
+        });
     return usage();
 }
 

@@ -23,6 +23,7 @@ inline int create_read_models(sqlite::connection& file) {
         " cents INTEGER NOT NULL) WITHOUT ROWID;"
         "CREATE TABLE IF NOT EXISTS rates(currency TEXT PRIMARY KEY, percent INTEGER NOT NULL)"
         " WITHOUT ROWID;"
+        "CREATE TABLE IF NOT EXISTS requeues(id INTEGER PRIMARY KEY AUTOINCREMENT);"
         "INSERT OR IGNORE INTO rates VALUES('EUR', 100), ('USD', 92);");
 }
 /// What a rebuild begins with. Letters of before it are of events that come again.
@@ -68,7 +69,7 @@ public:
 private:
     pj::verdict become(pj::text status, pj::text parcel, const pj::context& ctx) {
         const int code = become_.run(ctx.event.aggregate_id, status, parcel);
-        // Its OrderPlaced was given up on: to try again does not help.
+        // Where its OrderPlaced was given up on, this one waits behind it; so it was never there.
         if (code == SQLITE_OK && sqlite3_changes(db_) == 0) return pj::reject(no_such_order);
         return sqlite::outcome(code);
     }

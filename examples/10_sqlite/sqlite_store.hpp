@@ -146,16 +146,7 @@ public:
 
     pj::status read(pj::position after, pj::visitor& visit) {
         int code = read_.start(after, int64_t{visit.wanted()});
-        for (; code == SQLITE_ROW; code = read_.step()) {
-            pj::stored_event event;
-            event.at = read_.number(0);
-            event.type = read_.text(1);
-            event.version = static_cast<uint32_t>(read_.number(2));
-            event.payload = read_.blob(3);
-            event.aggregate_id = read_.text(4);
-            event.occurred_at = read_.number(5);
-            if (!visit(event)) break;
-        }
+        while (code == SQLITE_ROW && visit(event_of(read_))) code = read_.step();
         read_.done();
         return answer(code);
     }
@@ -218,12 +209,31 @@ public:
         return answer(release_.run(resource, static_cast<int64_t>(token)));
     }
 
-    // ---- dead letters
+    // ---- dead letters; the last three are for letter_sequences
 
     pj::status put(const pj::dead_letter& l) {
         return answer(put_.run(l.projection, int64_t{l.partition}, l.handler, l.event.at,
                                int64_t{l.rebuild}, static_cast<int64_t>(l.kind),
                                int64_t{l.code}, int64_t{l.attempts}));
+    }
+    /// The event as it was is in the log: what a letter is about must not be deleted there.
+    pj::status first(const pj::letter_sequence& of, pj::letter_visitor& show) {
+        const int code = first_.start(of.projection, int64_t{of.partition}, int64_t{of.rebuild},
+                                      of.handler, of.aggregate_id);
+        if (code == SQLITE_ROW) show(event_of(first_), static_cast<uint32_t>(first_.number(6)));
+        first_.done();
+        return answer(code);
+    }
+    pj::status evict(const pj::letter_sequence& of, pj::position at) {
+        return answer(evict_.run(of.projection, int64_t{of.partition}, int64_t{of.rebuild},
+                                 of.handler, at));
+    }
+    pj::status sequences(const pj::letter_sequence& of, pj::sequence_visitor& show) {
+        int code = sequences_.start(of.projection, int64_t{of.partition}, int64_t{of.rebuild});
+        while (code == SQLITE_ROW && show(sequences_.text(0), sequences_.text(1)))
+            code = sequences_.step();
+        sequences_.done();
+        return answer(code);
     }
 
     // ---- units of work
@@ -265,6 +275,17 @@ public:
     }
 
 private:
+    static pj::stored_event event_of(const statement& row) {
+        pj::stored_event event;
+        event.at = row.number(0);
+        event.type = row.text(1);
+        event.version = static_cast<uint32_t>(row.number(2));
+        event.payload = row.blob(3);
+        event.aggregate_id = row.text(4);
+        event.occurred_at = row.number(5);
+        return event;
+    }
+
     connection& db_;
     int64_t data_version_ = 0;
     statement read_{db_, "SELECT position, type, version, payload, aggregate, occurred_at FROM "
@@ -287,6 +308,15 @@ private:
     statement release_{db_, "UPDATE leases SET ends_at = 0 WHERE resource = ? AND token = ?"};
     statement put_{db_, "INSERT OR REPLACE INTO letters(projection, partition, handler, position, "
                         "rebuild, kind, code, attempts) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"};
+    statement first_{
+        db_, "SELECT position, type, version, payload, aggregate, occurred_at, attempts "
+             "FROM letters JOIN events USING(position) WHERE projection = ? AND partition = ? "
+             "AND rebuild = ? AND handler = ? AND aggregate = ? ORDER BY position LIMIT 1"};
+    statement evict_{db_, "DELETE FROM letters WHERE projection = ? AND partition = ? AND "
+                          "rebuild = ? AND handler = ? AND position = ?"};
+    statement sequences_{
+        db_, "SELECT DISTINCT handler, aggregate FROM letters JOIN events USING(position) "
+             "WHERE projection = ? AND partition = ? AND rebuild = ?"};
     statement append_{db_, "INSERT INTO events(aggregate, sequence, type, version, payload, "
                            "occurred_at) VALUES(?, ?, ?, ?, ?, ?)"};
     statement keep_{db_, "INSERT INTO aggregates(id, sequence, state) VALUES(?1, ?2, ?3) "

@@ -21,7 +21,7 @@ ORDERS = os.path.abspath(sys.argv[1])
 REDIS = server_or_skip('redis-server')
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 300
 TTL_MS = 60
-NO_RATE, NO_ORDER = 422, 404
+NO_RATE, SEQUENCED = 422, 0x0FFFFFFC
 TRANSIENT, PERMANENT, UNDECODABLE = 0, 1, 2
 
 
@@ -58,6 +58,16 @@ class Fold:
         self.at = 0
         self.orders, self.revenue, self.letters = {}, {}, set()
         self.aggregates = {}
+        self.waiting = set()            # (handler, aggregate) that have a letter
+
+    def is_lettered(self, position, handler, aggregate, failure):
+        """Whether the event is given up on by the handler ('': by all): it fails, or an earlier one of its order has."""
+        if (handler, aggregate) in self.waiting:
+            failure = TRANSIENT, SEQUENCED
+        if failure:
+            self.waiting.add((handler, aggregate))
+            self.letters.add((position, handler, *failure))
+        return failure
 
     def decide(self, position, aggregate, sequence, kind):
         before, after = self.aggregates.get(aggregate, (0, None))
@@ -73,32 +83,34 @@ class Fold:
         try:
             event = json.loads(payload)
         except ValueError:
-            self.letters.add((position, '', UNDECODABLE, 0))
+            event = None
+        if self.is_lettered(position, '', aggregate, None if event else (UNDECODABLE, 0)):
             return
+        if not self.is_lettered(position, 'orders::order_summary', aggregate, None):
+            self.summarize(aggregate, kind, version, event)
+        if kind in ('OrderPaid', 'OrderCancelled'):
+            has_rate = not event['cents'] or event['currency'] in self.rates
+            if not self.is_lettered(position, 'orders::revenue_per_day', aggregate,
+                                    None if has_rate else (PERMANENT, NO_RATE)) and event['cents']:
+                self.add(occurred_at, event, +1 if kind == 'OrderPaid' else -1)
+
+    def summarize(self, aggregate, kind, version, event):
         if kind == 'OrderPlaced':
             if version == 1:
                 event.update(cents=round(float(event['total']) * 100), currency='EUR')
             self.orders[aggregate] = [event['customer'], event['cents'], event['currency'], 'placed', '']
-        elif aggregate not in self.orders:
-            self.letters.add((position, 'orders::order_summary', PERMANENT, NO_ORDER))
         else:
             self.orders[aggregate][3:] = [self.rules[kind][1], event.get('parcel', '')]
-        if kind == 'OrderPaid':
-            self.add(position, occurred_at, event, +1)
-        if kind == 'OrderCancelled' and event['cents']:
-            self.add(position, occurred_at, event, -1)
 
-    def add(self, position, occurred_at, event, sign):
-        if event['currency'] not in self.rates:
-            self.letters.add((position, 'orders::revenue_per_day', PERMANENT, NO_RATE))
-            return
+    def add(self, occurred_at, event, sign):
         day = self.revenue.setdefault(time.strftime('%Y-%m-%d', time.gmtime(occurred_at / 1000)), [0, 0])
         day[0] += sign > 0
         day[1] += sign * (event['cents'] * self.rates[event['currency']] // 100)
 
     def catch_up(self, db):
         """To the checkpoint, and compares all that is there, as of one moment."""
-        db.execute('BEGIN')
+        if not db.in_transaction:
+            db.execute('BEGIN')
         through = db.execute("SELECT position FROM checkpoints WHERE key = 'orders'").fetchone()
         through = max(through[0], 0) if through else 0
         need(through >= self.at, 'the checkpoint went back', through, self.at)
@@ -119,9 +131,36 @@ class Fold:
         letters = set(db.execute("SELECT position, handler, kind, code FROM letters WHERE projection = 'orders'"))
         need(letters == self.letters, 'one letter for each failure', through, letters ^ self.letters)
 
+    @classmethod
+    def look(cls, db, rates):
+        """All up to the checkpoint, whatever was redelivered by now: how many letters are left."""
+        fold = cls()
+        fold.rates = rates
+        fold.catch_up(db)
+        return len(fold.letters)
+
     def as_listed(self):
         lines = ['\t'.join(map(str, [k, *self.orders[k]])) + '\n' for k in sorted(self.orders)]
         return ''.join(lines)
+
+
+class Repaired(Fold):
+    """While the letters, whose causes are gone, are redelivered: an event has had its effect on a model, or has its
+    letter, and then all later ones of its order have theirs, too."""
+    def catch_up(self, db):
+        db.execute('BEGIN')         # as of one moment
+        self.kept = {row[:2]: row for row in db.execute("SELECT position, handler, kind, code FROM letters "
+                                                        "WHERE projection = 'orders'")}
+        super().catch_up(db)
+
+    def is_lettered(self, position, handler, aggregate, failure):
+        kept = self.kept.get((position, handler))
+        need(not failure and (kept or (handler, aggregate) not in self.waiting), 'what comes later waits', position,
+             handler, aggregate, failure)
+        if kept:
+            self.waiting.add((handler, aggregate))
+            self.letters.add(kept)
+        return kept
 
 
 OLD = ('INSERT INTO events(aggregate, sequence, type, version, payload, occurred_at) '
@@ -140,29 +179,57 @@ def walk_through(shop, redis):
     for words, code in [(('place', 'o-2', 'Bob', 1000, 'XTS'), 0), (('pay', 'o-2'), 0), (('ship', 'o-1', 'P1'), 1),
                         (('pay', 'o-1'), 0), (('ship', 'o-1', 'P1'), 0), (('cancel', 'o-1'), 1),
                         (('place', 'o-2', 'Bob', 1000), 1), (('place', 'o-3', 'Cay', 500, 'USD'), 0),
-                        (('cancel', 'o-3'), 0), (('ship', 'o-2', 'P2'), 0)]:
+                        (('cancel', 'o-3'), 0), (('cancel', 'o-2'), 0), (('place', 'o-7', 'Dee', 200, 'XTS'), 0),
+                        (('pay', 'o-7'), 0)]:
         done = shop(*words)
         need(done[0] == code and done[2] == ('refused\n' if code else ''), 'commands', words, done)
-    need(shop('lag')[1] == '0 of 9, 9 behind\n', 'lag', shop('lag'))
+    db.execute(OLD.replace("1, 'OrderPlaced'", "2, 'OrderShipped'"), ('o-9', '{"parcel": "P9"}', 1709210000000))
+    need(shop('lag')[1] == '0 of 12, 12 behind\n', 'lag', shop('lag'))
     need(shop('work', '--until-idle', redis=True)[0] == 0, 'work')
-    need(shop('lag')[1] == '9 of 9, 0 behind\n', 'lag', shop('lag'))
+    need(shop('lag')[1] == '12 of 12, 0 behind\n', 'lag', shop('lag'))
 
-    listed = ('o-1\tAnn\t4990\tEUR\tshipped\tP1\n' 'o-2\tBob\t1000\tXTS\tshipped\tP2\n'
-              'o-3\tCay\t500\tUSD\tcancelled\t\n')
+    listed = ('o-1\tAnn\t4990\tEUR\tshipped\tP1\n' 'o-2\tBob\t1000\tXTS\tcancelled\t\n'
+              'o-3\tCay\t500\tUSD\tcancelled\t\n' 'o-7\tDee\t200\tXTS\tpaid\t\n')
     need(shop('list') == (0, listed, 'answered by sqlite\n'), 'list', shop('list'))
     need(shop('show', 'o-1')[1] == listed.split('\n')[0] + '\n', 'show')
     today = db.execute("SELECT date('now')").fetchone()[0]
     need(shop('revenue')[1] == f'{today}\t1\t4990\n', 'revenue', shop('revenue'))
-    letters = [line.split('\t') for line in shop('letters')[1].splitlines()]
-    need([(line[0], line[1]) for line in letters] == [('2', ''), ('4', 'orders::revenue_per_day')], 'letters', letters)
-    need(shop('requeue')[1] == '0 done, 2 left\n', 'requeue before there is a rate', shop('requeue'))
-    need(shop('rate', 'XTS', 50)[0] == 0 and shop('requeue')[1] == '1 done, 1 left\n', 'requeue', shop('requeue'))
-    need(shop('revenue')[1] == f'{today}\t2\t5490\n', 'what was requeued counts', shop('revenue'))
+    requeued_by_hand(shop, db, today)
     need(shop('list')[1] == listed, 'a requeued event does not reach the other handler', shop('list'))
-    need(shop('rebuild')[1] == 'ok, 9 events\n', 'rebuild')
-    need(shop('list')[1] == listed and shop('revenue')[1] == f'{today}\t2\t5490\n', 'rebuilt')
-    need(len(shop('letters')[1].splitlines()) == 1, 'a rebuild writes the letters anew', shop('letters'))
+    need(shop('rebuild')[1] == 'ok, 12 events\n', 'rebuild')
+    need(shop('list')[1] == listed and shop('revenue')[1] == f'{today}\t3\t5090\n', 'rebuilt')
+    need(len(shop('letters')[1].splitlines()) == 2, 'a rebuild writes the letters anew', shop('letters'))
     return listed, redis
+
+
+def requeued_by_hand(shop, db, today):
+    """A payment without a rate, what comes after it, and what nobody can read, with a later event of the same order."""
+    def requeue(done, *words):
+        """Each letter, and what it came to."""
+        handler = {2: '', 12: ''}
+        order = {2: 'o-9', 4: 'o-2', 9: 'o-2', 11: 'o-7', 12: 'o-9'}
+        want = ''.join(f'{n}\t{handler.get(n, "orders::revenue_per_day")}\t{order[n]}\t{came_to}\n'
+                       for n, came_to in words) + f'{done} done, {len(words) - done} left\n'
+        have = shop('requeue')
+        need(have == (0, want, ''), 'requeue', have, want)
+
+    def letters():
+        """(position, code, attempts)"""
+        return db.execute('SELECT position, code, attempts FROM letters ORDER BY position').fetchall()
+
+    first = [(2, 0, 1), (4, NO_RATE, 1), (9, SEQUENCED, 0), (11, NO_RATE, 1), (12, SEQUENCED, 0)]
+    need(letters() == first, 'letters', letters())
+    need([tuple(line.split('\t')[:3]) for line in shop('letters')[1].splitlines()][1] ==
+         ('4', 'orders::revenue_per_day', 'o-2'), 'letters', shop('letters'))
+    again = 'has failed again'
+    requeue(0, (2, again), (4, again), (9, 'waits'), (11, again), (12, 'waits'))
+    need(letters() == [(n, code, attempts + (attempts > 0)) for n, code, attempts in first], 'letters', letters())
+    need(shop('rate', 'XTS', 50)[0] == 0, 'rate')
+    with_worker = shop.start('work')    # who does it, then, if he was not too late
+    requeue(3, (2, again), (4, 'done'), (9, 'done'), (11, 'done'), (12, 'waits'))
+    kill(with_worker)
+    need(letters() == [(2, 0, 3), (12, SEQUENCED, 0)], 'letters', letters())
+    need(shop('revenue')[1] == f'{today}\t3\t5090\n', 'what was requeued counts', shop('revenue'))
 
 
 def two_sources(shop, listed, redis):
@@ -279,6 +346,56 @@ def rebuilds_killed(shop, db, fold, rounds):
     db.execute('COMMIT')
 
 
+def add_order(db, name, currency, placed='{"customer": "Cay", "cents": 300, "currency": "XTS"}'):
+    """Placed, paid and cancelled, at once."""
+    money = json.dumps({'cents': 300, 'currency': currency})
+    db.executemany('INSERT INTO events(aggregate, sequence, type, version, payload, occurred_at) VALUES(?, ?, ?, ?, ?, ?)',
+                   [(name, n + 1, kind, 2, payload, 1709210000000 + DICE.randrange(5) * 86400000) for n, (kind, payload)
+                    in enumerate([('OrderPlaced', placed), ('OrderPaid', money), ('OrderCancelled', money)])])
+
+
+def requeued(shop, db, rounds):
+    """Letters are redelivered, and he who does it is killed, until none is left; then the same with new ones."""
+    rates = dict(Fold.rates, XTS=50)
+    halfway = kills = fills = 0
+    while halfway < rounds:
+        db.execute('BEGIN IMMEDIATE')
+        db.execute("DELETE FROM rates WHERE currency = 'XTS'")
+        for i in range(100):
+            add_order(db, f'more-{fills}-{i}', 'XTS')
+            if i % 10 == 0:
+                add_order(db, f'bad-{fills}-{i}', 'EUR', '{"customer"')
+        db.execute('COMMIT')
+        fills += 1
+        need(shop('work', '--until-idle')[0] == 0, 'work')
+        need(shop('rate', 'XTS', 50)[0] == 0, 'rate')
+        # As if the program could read it by now.
+        db.execute("UPDATE events SET version = 2, payload = ? WHERE aggregate LIKE 'bad-%' AND type = 'OrderPlaced'",
+                   ('{"customer": "Bea", "cents": 300, "currency": "EUR"}',))
+        before = left = Repaired.look(db, rates)
+        need(left >= 200, 'letters', left)
+        while left:
+            workers = [shop.start('work') for _ in range(DICE.randrange(2))]
+            requeue = shop.start('requeue', stdout=subprocess.DEVNULL)
+            if DICE.random() < 0.3:
+                time.sleep(0.15 * DICE.random())
+            else:           # in the middle of it
+                few = DICE.randrange(left)
+                until(lambda: db.execute('SELECT count(*) FROM letters').fetchone()[0] <= few, 0.5)
+            for process in [requeue, *workers]:
+                kill(process)
+            left, was = Repaired.look(db, rates), left
+            kills += 1
+            halfway += was > left > 0
+            need(kills < 10 * rounds, 'letters that are never redelivered', left)
+    need(shop('requeue')[1] == '0 done, 0 left\n', 'nothing is left')
+    fold = Fold()
+    fold.rates = rates
+    fold.catch_up(db)
+    need(not fold.letters, 'no letters')
+    print(f'{kills} kills while {before} letters and more were redelivered, {halfway} of them in the middle of it')
+
+
 def cached(shop, fold):
     """What the killed workers have left in Redis is the same, once it has caught up."""
     need(shop('work', '--until-idle', redis=True)[0] == 0, 'work')
@@ -307,6 +424,8 @@ def test(folder):
         kill(worker)
     rebuilds_killed(shop, db, fold, ROUNDS // 20)
     cached(shop, fold)
+    shop.redis = {}
+    requeued(shop, db, ROUNDS // 20)
     first = Shop(folder, 'shop.db', redis[1])
     two_sources(first, *walk_through(first, redis))
 
