@@ -82,14 +82,13 @@ private:
         return j.dump(-1, ' ', false, json::error_handler_t::replace);
     }
     std::optional<order> find(const std::string& id, int64_t& sequence) {
-        const int code = state_.start(id);
         std::optional<order> found = order{};
-        if (code == SQLITE_ROW) {
+        const int code = state_.each([&] {
             sequence = state_.number(0);
             found = order::from(copy(state_.text(1)));
-        }
-        state_.done();
-        return code == SQLITE_ROW || code == SQLITE_DONE ? found : std::nullopt;
+            return true;
+        }, id);
+        return code == SQLITE_OK ? found : std::nullopt;
     }
     sqlite::store log_;
     sqlite::statement state_;
@@ -174,7 +173,7 @@ public:
             return 1;
         }
         const sequence& one = all_[next_];
-        // What no handler has seen is for all of them, so also for one that is stuck further front.
+        // What no handler has seen is for all of them, and so for one that is stuck before it.
         const bool is_behind = one.handler.empty() && stuck_.count(one.order) != 0;
         switch (is_behind ? pj::status::ok
                           : of_.waiting.redeliver(worker, one.handler, one.order)) {
@@ -194,17 +193,16 @@ private:
     struct sequence { std::string handler, order; };
 
     bool begin() {
-        if (asked_.start() == SQLITE_ROW) note_ = asked_.number(0);
-        asked_.done();
+        asked_.each([&] { note_ = asked_.number(0); return true; });
         if (note_ == 0) return false;
         all_.clear();
         stuck_.clear();
         next_ = 0;
-        int code = list_.start();
-        for (; code == SQLITE_ROW; code = list_.step())
+        const int code = list_.each([&] {
             all_.push_back({copy(list_.text(0)), copy(list_.text(1))});
-        list_.done();
-        if (code != SQLITE_DONE) note_ = 0;
+            return true;
+        });
+        if (code != SQLITE_OK) note_ = 0;
         return note_ != 0;
     }
 
@@ -353,9 +351,11 @@ std::vector<letter> all_letters(sqlite::connection& file) {
                                 "letters JOIN events USING(position) WHERE projection = 'orders' "
                                 "ORDER BY position, handler"};
     std::vector<letter> found;
-    for (int code = all.start(); code == SQLITE_ROW; code = all.step())
+    all.each([&] {
         found.push_back({all.number(0), copy(all.text(1)), copy(all.text(2)), all.number(3),
                          all.number(4), all.number(5)});
+        return true;
+    });
     return found;
 }
 
@@ -378,9 +378,9 @@ int requeue(sqlite::connection& file, const char* path, work_options options) {
     sqlite::statement is_left{file, "SELECT 1 FROM requeues WHERE id = ?"};
     options.redis = nullptr;
     const int ended = work(path, options, [&](const pj::worker&) {
-        const int code = is_left.start(note);
-        is_left.done();
-        return code == SQLITE_DONE;
+        bool is_over = true;
+        const int code = is_left.each([&] { return is_over = false; }, note);
+        return code == SQLITE_OK && is_over;
     });
     const std::vector<letter> after = all_letters(file);
     size_t left = 0;
@@ -400,11 +400,12 @@ int requeue(sqlite::connection& file, const char* path, work_options options) {
 int lag(sqlite::connection& file) {
     sqlite::statement both{file, "SELECT coalesce((SELECT position FROM checkpoints WHERE key = "
                                  "'orders'), 0), coalesce(max(position), 0) FROM events"};
-    if (both.start() != SQLITE_ROW) return told(result::trouble);
-    printf("%lld of %lld, %lld behind\n", static_cast<long long>(both.number(0)),
-           static_cast<long long>(both.number(1)),
-           static_cast<long long>(both.number(1) - both.number(0)));
-    return 0;
+    const int code = both.each([&] {
+        const long long at = both.number(0), newest = both.number(1);
+        printf("%lld of %lld, %lld behind\n", at, newest, newest - at);
+        return true;
+    });
+    return code == SQLITE_OK ? 0 : told(result::trouble);
 }
 
 int query(sqlite::connection& file, const std::string& what, const std::string& id,

@@ -40,10 +40,13 @@ public:
     explicit rates(sqlite3* db) : find_(db, "SELECT percent FROM rates WHERE currency = ?") {}
     /// handled, with `euro_cents` filled in; rejected where there is no rate.
     pj::verdict convert(pj::text currency, int64_t cents, int64_t& euro_cents) {
-        const int code = find_.start(currency);
-        if (code == SQLITE_ROW) euro_cents = cents * find_.number(0) / 100;
-        find_.done();
-        return code == SQLITE_DONE ? pj::reject(no_rate) : sqlite::outcome(code);
+        pj::verdict found = pj::reject(no_rate);
+        const int code = find_.each([&] {
+            euro_cents = cents * find_.number(0) / 100;
+            found = pj::handled;
+            return true;
+        }, currency);
+        return code == SQLITE_OK ? found : sqlite::outcome(code);
     }
 
 private:
@@ -128,28 +131,23 @@ public:
     int priority() const override { return 0; }
 
     pj::position through() {
-        const pj::position at = through_.start() == SQLITE_ROW ? through_.number(0)
-                                                               : pj::before_first;
-        through_.done();
+        pj::position at = pj::before_first;
+        through_.each([&] { at = through_.number(0); return true; });
         return at;
     }
     bool list(pj::position, std::vector<order_row>& out) override {
-        int code = list_.start();
-        for (; code == SQLITE_ROW; code = list_.step()) {
+        return list_.each([&] {
             const auto column = [&](int i) { return copy(list_.text(i)); };
             out.push_back({column(0), column(1), column(2), column(3), column(4), column(5)});
-        }
-        list_.done();
-        return code == SQLITE_DONE;
+            return true;
+        }) == SQLITE_OK;
     }
     bool revenue(pj::position, std::vector<revenue_row>& out) override {
-        int code = revenue_.start();
-        for (; code == SQLITE_ROW; code = revenue_.step()) {
+        return revenue_.each([&] {
             const auto column = [&](int i) { return copy(revenue_.text(i)); };
             out.push_back({column(0), column(1), column(2)});
-        }
-        revenue_.done();
-        return code == SQLITE_DONE;
+            return true;
+        }) == SQLITE_OK;
     }
 
 private:

@@ -16,6 +16,7 @@
 #include "projections.hpp"
 #include <sqlite3.h>
 #include <stdint.h>
+#include <type_traits>
 
 namespace sqlite {
 namespace pj = projections;
@@ -68,23 +69,21 @@ public:
     statement(const statement&) = delete;
     statement& operator=(const statement&) = delete;
 
-    /// Binds all values and takes the first step: SQLITE_ROW, SQLITE_DONE or what is wrong. Bound
-    /// texts must live until done().
-    template<class... V> int start(const V&... values) {
+    /// Binds the values and shows row after row, until `row` answers false. SQLITE_OK, or what is
+    /// wrong, which may show only at the end: it is the reset that commits.
+    template<class Row, class... V> int each(Row&& row, const V&... values) {
         int i = 0;
         (set(++i, values), ...);
-        return step();
+        int code = sqlite3_step(it_);
+        while (code == SQLITE_ROW && row()) code = sqlite3_step(it_);
+        const int after = sqlite3_reset(it_);
+        return code == SQLITE_ROW || code == SQLITE_DONE ? after : code;
     }
-    int step() { return sqlite3_step(it_); }
-    /// To its end; the rows are of no interest. Only the last step and the reset commit.
     template<class... V> int run(const V&... values) {
-        int code = start(values...);
-        while (code == SQLITE_ROW) code = step();
-        const int after = done();
-        return code == SQLITE_DONE ? after : code;
+        return each([] { return true; }, values...);
     }
-    int done() { return sqlite3_reset(it_); }
 
+    // Of the row that is shown.
     int64_t number(int column) const { return sqlite3_column_int64(it_, column); }
     pj::text text(int column) const { return blob(column).text(); }
     pj::bytes blob(int column) const {
@@ -93,14 +92,17 @@ public:
     }
 
 private:
-    void set(int i, int64_t v) { sqlite3_bind_int64(it_, i, v); }
     void set(int i, pj::bytes v) {
         sqlite3_bind_blob(it_, i, v.data(), static_cast<int>(v.size()), SQLITE_STATIC);
     }
-    template<class T> void set(int i, const T& anything_that_is_text) {
-        const pj::text v = anything_that_is_text;
-        sqlite3_bind_text(it_, i, v.empty() ? "" : v.data(), static_cast<int>(v.size()),
-                          SQLITE_STATIC);
+    template<class T> void set(int i, const T& number_or_text) {
+        if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+            sqlite3_bind_int64(it_, i, static_cast<int64_t>(number_or_text));
+        } else {
+            const pj::text v = number_or_text;
+            sqlite3_bind_text(it_, i, v.empty() ? "" : v.data(), static_cast<int>(v.size()),
+                              SQLITE_STATIC);
+        }
     }
     sqlite3_stmt* it_ = nullptr;
 };
@@ -145,95 +147,77 @@ public:
     // ---- the log
 
     pj::status read(pj::position after, pj::visitor& visit) {
-        int code = read_.start(after, int64_t{visit.wanted()});
-        while (code == SQLITE_ROW && visit(event_of(read_))) code = read_.step();
-        read_.done();
-        return answer(code);
+        return answer(read_.each([&] { return visit(event_of(read_)); }, after, visit.wanted()));
     }
     /// Positions are 1, 2, ...: a rolled back transaction gives its numbers back.
     pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
-        const int code = bounds_.start();
-        if (code == SQLITE_ROW && bounds_.number(1) > 0) {
-            newest = bounds_.number(1);
-            if (bounds_.number(0) > 1) trimmed = bounds_.number(0) - 1;
-        }
-        if (code == SQLITE_ROW) log_id = static_cast<uint64_t>(bounds_.number(2));
-        bounds_.done();
-        return answer(code);
+        return answer(bounds_.each([&] {
+            if (bounds_.number(1) > 0) newest = bounds_.number(1);
+            if (bounds_.number(1) > 0 && bounds_.number(0) > 1) trimmed = bounds_.number(0) - 1;
+            log_id = static_cast<uint64_t>(bounds_.number(2));
+            return true;
+        }));
     }
     /// Another connection has written since the last call: a poll that costs microseconds.
     bool has_changed() {
         const int64_t before = data_version_;
-        if (version_.start() == SQLITE_ROW) data_version_ = version_.number(0);
-        version_.done();
+        version_.each([&] { data_version_ = version_.number(0); return true; });
         return data_version_ != before;
     }
 
     // ---- checkpoints: the whole record, with what is compared beside it
 
     pj::status load(pj::text key, pj::checkpoint& out) {
-        const int code = load_.start(key);
-        const bool is_readable = code != SQLITE_ROW || pj::decode(load_.blob(0), out);
-        load_.done();
+        bool is_readable = true;
+        const int code = load_.each([&] { return is_readable = pj::decode(load_.blob(0), out); },
+                                    key);
         return is_readable ? answer(code) : pj::status::checkpoint_corrupt;
     }
     pj::status save(pj::text key, const pj::checkpoint& next) {
         unsigned char record[pj::checkpoint_bytes];
         pj::encode(next, record);
-        const int code = save_.run(key, next.at, int64_t{next.revision},
-                                   static_cast<int64_t>(next.fencing_token),
-                                   pj::bytes{record, sizeof record});
-        return code == SQLITE_OK && sqlite3_changes(db_) == 0 ? pj::status::conflict
-                                                              : answer(code);
+        return changed(save_.run(key, next.at, next.revision, next.fencing_token,
+                                 pj::bytes{record, sizeof record}));
     }
 
     // ---- leases
 
     pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
-        int code = acquire_.start(resource, int64_t{ttl_ms});
-        const bool is_taken = code == SQLITE_ROW;
-        if (is_taken) token = static_cast<uint64_t>(acquire_.number(0));
-        while (code == SQLITE_ROW) code = acquire_.step();
-        const int after = acquire_.done();
-        if (code != SQLITE_DONE || after != SQLITE_OK) return answer(code);
-        return is_taken ? pj::status::ok : pj::status::conflict;
+        bool is_taken = false;
+        const int code = acquire_.each([&] {
+            token = static_cast<uint64_t>(acquire_.number(0));
+            return is_taken = true;
+        }, resource, ttl_ms);
+        return code == SQLITE_OK && !is_taken ? pj::status::conflict : answer(code);
     }
     /// Not inside a unit of work: its rollback would take the time back that the engine relies on.
     pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
-        if (db_.is_in_transaction()) return pj::status::pending;
-        const int code = extend_.run(resource, int64_t{ttl_ms}, static_cast<int64_t>(token));
-        return code == SQLITE_OK && sqlite3_changes(db_) == 0 ? pj::status::conflict
-                                                              : answer(code);
+        return db_.is_in_transaction() ? pj::status::pending
+                                       : changed(extend_.run(resource, ttl_ms, token));
     }
     pj::status release(pj::text resource, uint64_t token) {
-        return answer(release_.run(resource, static_cast<int64_t>(token)));
+        return answer(release_.run(resource, token));
     }
 
     // ---- dead letters; the last three are for letter_sequences
 
     pj::status put(const pj::dead_letter& l) {
-        return answer(put_.run(l.projection, int64_t{l.partition}, l.handler, l.event.at,
-                               int64_t{l.rebuild}, static_cast<int64_t>(l.kind),
-                               int64_t{l.code}, int64_t{l.attempts}));
+        return answer(put_.run(l.projection, l.partition, l.handler, l.event.at, l.rebuild, l.kind,
+                               l.code, l.attempts));
     }
     /// The event as it was is in the log: what a letter is about must not be deleted there.
     pj::status first(const pj::letter_sequence& of, pj::letter_visitor& show) {
-        const int code = first_.start(of.projection, int64_t{of.partition}, int64_t{of.rebuild},
-                                      of.handler, of.aggregate_id);
-        if (code == SQLITE_ROW) show(event_of(first_), static_cast<uint32_t>(first_.number(6)));
-        first_.done();
-        return answer(code);
+        return answer(first_.each([&] {
+            show(event_of(first_), static_cast<uint32_t>(first_.number(6)));
+            return false;
+        }, of.projection, of.partition, of.rebuild, of.handler, of.aggregate_id));
     }
     pj::status evict(const pj::letter_sequence& of, pj::position at) {
-        return answer(evict_.run(of.projection, int64_t{of.partition}, int64_t{of.rebuild},
-                                 of.handler, at));
+        return answer(evict_.run(of.projection, of.partition, of.rebuild, of.handler, at));
     }
     pj::status sequences(const pj::letter_sequence& of, pj::sequence_visitor& show) {
-        int code = sequences_.start(of.projection, int64_t{of.partition}, int64_t{of.rebuild});
-        while (code == SQLITE_ROW && show(sequences_.text(0), sequences_.text(1)))
-            code = sequences_.step();
-        sequences_.done();
-        return answer(code);
+        return answer(sequences_.each([&] { return show(sequences_.text(0), sequences_.text(1)); },
+                                      of.projection, of.partition, of.rebuild));
     }
 
     // ---- units of work
@@ -263,12 +247,10 @@ public:
         int code = SQLITE_OK;
         for (size_t i = 0; i < count && code == SQLITE_OK; ++i) {
             const new_event& e = events[i];
-            code = append_.run(aggregate, expected + static_cast<int64_t>(i) + 1, e.type,
-                               int64_t{e.version}, e.payload, e.occurred_at);
+            code = append_.run(aggregate, ++expected, e.type, e.version, e.payload, e.occurred_at);
         }
         const bool is_late = code == SQLITE_CONSTRAINT_UNIQUE;
-        const int64_t sequence = expected + static_cast<int64_t>(count);
-        if (code == SQLITE_OK) code = keep_.run(aggregate, sequence, state);
+        if (code == SQLITE_OK) code = keep_.run(aggregate, expected, state);
         if (code == SQLITE_OK && commit() == pj::status::ok) return pj::status::ok;
         static_cast<void>(rollback());
         return is_late ? pj::status::conflict : pj::status::failed;
@@ -284,6 +266,10 @@ private:
         event.aggregate_id = row.text(4);
         event.occurred_at = row.number(5);
         return event;
+    }
+    /// Nothing was changed: the row was somebody else's by now.
+    pj::status changed(int code) const {
+        return code == SQLITE_OK && sqlite3_changes(db_) == 0 ? pj::status::conflict : answer(code);
     }
 
     connection& db_;

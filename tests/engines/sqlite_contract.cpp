@@ -39,10 +39,12 @@ pj::status append(sqlite::store& db, const std::string& to, int64_t expected, si
 std::vector<kit::kept_letter> letters(sqlite::connection& file) {
     sqlite::statement all{file, "SELECT kind, code, attempts FROM letters"};
     std::vector<kit::kept_letter> found;
-    for (int code = all.start(); code == SQLITE_ROW; code = all.step())
+    all.each([&] {
         found.push_back({static_cast<pj::failure_kind>(all.number(0)),
                          static_cast<uint32_t>(all.number(1)),
                          static_cast<uint32_t>(all.number(2))});
+        return true;
+    });
     return found;
 }
 

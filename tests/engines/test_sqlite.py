@@ -61,7 +61,7 @@ class Fold:
         self.waiting = set()            # (handler, aggregate) that have a letter
 
     def is_lettered(self, position, handler, aggregate, failure):
-        """Whether the event is given up on by the handler ('': by all): it fails, or an earlier one of its order has."""
+        """Whether the handler ('': all of them) gives the event up: it fails, or an earlier one of its order has."""
         if (handler, aggregate) in self.waiting:
             failure = TRANSIENT, SEQUENCED
         if failure:
@@ -349,9 +349,10 @@ def rebuilds_killed(shop, db, fold, rounds):
 def add_order(db, name, currency, placed='{"customer": "Cay", "cents": 300, "currency": "XTS"}'):
     """Placed, paid and cancelled, at once."""
     money = json.dumps({'cents': 300, 'currency': currency})
-    db.executemany('INSERT INTO events(aggregate, sequence, type, version, payload, occurred_at) VALUES(?, ?, ?, ?, ?, ?)',
-                   [(name, n + 1, kind, 2, payload, 1709210000000 + DICE.randrange(5) * 86400000) for n, (kind, payload)
-                    in enumerate([('OrderPlaced', placed), ('OrderPaid', money), ('OrderCancelled', money)])])
+    for n, (kind, payload) in enumerate([('OrderPlaced', placed), ('OrderPaid', money), ('OrderCancelled', money)]):
+        db.execute('INSERT INTO events(aggregate, sequence, type, version, payload, occurred_at) '
+                   'VALUES(?, ?, ?, 2, ?, ?)',
+                   (name, n + 1, kind, payload, 1709210000000 + DICE.randrange(5) * 86400000))
 
 
 def requeued(shop, db, rounds):
