@@ -48,17 +48,16 @@ public:
     explicit order_summary(postgres::store& db) : db_(db) {}
     void on(const order_placed& e, const pj::context& ctx) {
         db_.queue("INSERT INTO order_summary VALUES($1, $2, $3, $4, 'placed', '')",
-                  {id(ctx), e.customer, std::to_string(e.cents), e.currency});
+                  ctx.event.aggregate_id, e.customer, e.cents, e.currency);
     }
     void on(const order_paid&, const pj::context& ctx) { become("paid", "", ctx); }
     void on(const order_shipped& e, const pj::context& ctx) { become("shipped", e.parcel, ctx); }
     void on(const order_cancelled&, const pj::context& ctx) { become("cancelled", "", ctx); }
 
 private:
-    static std::string id(const pj::context& ctx) { return postgres::copy(ctx.event.aggregate_id); }
     void become(const char* status, const std::string& parcel, const pj::context& ctx) {
         db_.queue("UPDATE order_summary SET status = $2, parcel = $3 WHERE id = $1",
-                  {id(ctx), status, parcel});
+                  ctx.event.aggregate_id, status, parcel);
     }
     postgres::store& db_;
 };
@@ -78,8 +77,7 @@ private:
                   "'UTC', 'YYYY-MM-DD'), $2, $3, $4, $5) ON CONFLICT(day, currency, partition) DO "
                   "UPDATE SET payments = revenue.payments + EXCLUDED.payments, "
                   "cents = revenue.cents + EXCLUDED.cents",
-                  {std::to_string(ctx.event.occurred_at), currency, std::to_string(ctx.partition),
-                   std::to_string(payments), std::to_string(cents)});
+                  ctx.event.occurred_at, currency, ctx.partition, payments, cents);
     }
     postgres::store& db_;
 };

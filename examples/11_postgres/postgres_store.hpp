@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -35,10 +36,21 @@ namespace pj = projections;
 
 inline std::string copy(pj::text t) { return std::string(t.begin(), t.end()); }
 
+/// A statement and what stands for its $1, $2, ...: numbers and texts. `sql` must outlive it.
 struct query {
+    template<class... V> explicit query(const char* statement, const V&... of)
+        : sql(statement), values{spelled(of)...} {}
+    bool operator==(const query& o) const { return sql == o.sql && values == o.values; }
+
     const char* sql;
     std::vector<std::string> values;
-    bool operator==(const query& o) const { return sql == o.sql && values == o.values; }
+
+private:
+    template<class V> static std::string spelled(const V& number_or_text) {
+        if constexpr (std::is_arithmetic_v<V> || std::is_enum_v<V>)
+            return std::to_string(static_cast<int64_t>(number_or_text));
+        else return copy(number_or_text);
+    }
 };
 
 struct clear_result {
@@ -48,9 +60,8 @@ using result = std::unique_ptr<PGresult, clear_result>;
 
 /// Statements that were sent together: one transaction. `rows` are those of the last of them.
 struct group {
-    enum class stage { sent, done, failed } now = stage::sent;
+    pj::status answer = pj::status::pending;
     result rows;
-    std::string error;                  // SQLSTATE; empty where the connection was lost
     std::shared_ptr<bool> bell;         // set when it is answered
 };
 
@@ -131,7 +142,7 @@ private:
         ++notices_;                     // what was missed meanwhile
         if (!channel_.empty()) {
             const std::string listen = "LISTEN " + channel_;
-            send({{listen.c_str(), {}}}, std::make_shared<bool>());
+            send({query(listen.c_str())}, std::make_shared<bool>());
         }
         return is_ready_ ? pj::status::ok : pj::status::failed;
     }
@@ -139,7 +150,7 @@ private:
         group& first = *waiting_.front();
         const ExecStatusType kind = PQresultStatus(r.get());
         if (kind == PGRES_PIPELINE_SYNC) {
-            if (first.now == group::stage::sent) first.now = group::stage::done;
+            if (first.answer == pj::status::pending) first.answer = pj::status::ok;
             *first.bell = true;
             waiting_.pop_front();
             return;
@@ -148,14 +159,13 @@ private:
             first.rows = std::move(r);
         } else if (kind != PGRES_PIPELINE_ABORTED) {
             const char* code = PQresultErrorField(r.get(), PG_DIAG_SQLSTATE);
-            first.now = group::stage::failed;
-            first.error = code != nullptr ? code : "";
+            const bool is_conflict = code != nullptr && strcmp(code, "PJ409") == 0;
+            first.answer = is_conflict ? pj::status::conflict : pj::status::failed;
         }
     }
     void lose() {
         for (const auto& each : waiting_) {
-            each->now = group::stage::failed;
-            each->error.clear();
+            each->answer = pj::status::failed;
             *each->bell = true;
         }
         waiting_.clear();
@@ -175,28 +185,29 @@ private:
 /// One port's call over several ticks.
 class call {
 public:
-    explicit call(const std::shared_ptr<bool>& bell) : bell_(bell) {}
+    call(connection& server, const std::shared_ptr<bool>& bell) : server_(server), bell_(bell) {}
     /// Sends, or looks after what was sent. An answer to other statements is not waited for: what
     /// comes after them in the pipeline sees what they did.
-    pj::status ask(connection& server, std::vector<query> all) {
+    pj::status ask(const std::vector<query>& all) {
         if (sent_ == nullptr || !(asked_ == all)) {
             sent_ = nullptr;
-            const pj::status s = server.ready();
-            if (s != pj::status::ok) return s;
-            sent_ = server.send(all, bell_);
-            asked_ = std::move(all);
+            if (const pj::status s = server_.ready(); s != pj::status::ok) return s;
+            sent_ = server_.send(all, bell_);
+            asked_ = all;
         }
-        if (sent_->now == group::stage::sent) return pj::status::pending;
+        if (sent_->answer == pj::status::pending) return pj::status::pending;
         const std::shared_ptr<group> answered = std::move(sent_);
-        sent_ = nullptr;
         rows = std::move(answered->rows);
-        if (answered->now == group::stage::done) return pj::status::ok;
-        return answered->error == "PJ409" ? pj::status::conflict : pj::status::failed;
+        return answered->answer;
+    }
+    template<class... V> pj::status ask(const char* sql, const V&... values) {
+        return ask({query(sql, values...)});
     }
     void forget() { sent_ = nullptr; }
 
     int count() const { return PQntuples(rows.get()); }
-    bool is_null(int column) const { return PQgetisnull(rows.get(), 0, column) != 0; }
+    /// A row, and something in its first column.
+    bool has_value() const { return count() == 1 && PQgetisnull(rows.get(), 0, 0) == 0; }
     pj::text text(int row, int column) const {
         return {PQgetvalue(rows.get(), row, column),
                 static_cast<size_t>(PQgetlength(rows.get(), row, column))};
@@ -207,6 +218,7 @@ public:
     result rows;
 
 private:
+    connection& server_;
     std::shared_ptr<bool> bell_;
     std::shared_ptr<group> sent_;
     std::vector<query> asked_;
@@ -217,11 +229,7 @@ public:
     explicit store(connection& server) : server_(server) {}
 
     /// Something that a port waits for is here, since the last time.
-    bool was_answered() {
-        const bool is_so = *bell_;
-        *bell_ = false;
-        return is_so;
-    }
+    bool was_answered() { return std::exchange(*bell_, false); }
 
     // ---- the log
 
@@ -249,56 +257,47 @@ public:
         return is_end ? pj::status::ok : pj::status::more;
     }
     pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
-        const pj::status s = bounds_.ask(
-            server_, {{"SELECT trimmed, coalesce((SELECT max(position) FROM events), trimmed), id "
-                       "FROM log", {}}});
+        const pj::status s = bounds_.ask("SELECT id, trimmed, coalesce((SELECT max(position) "
+                                         "FROM events), trimmed) FROM log");
         if (s != pj::status::ok) return s;
-        if (bounds_.count() != 1) return pj::status::failed;
-        trimmed = bounds_.number(0, 0);
-        newest = bounds_.number(0, 1);
-        log_id = static_cast<uint64_t>(bounds_.number(0, 2));
+        if (!bounds_.has_value()) return pj::status::failed;
+        log_id = static_cast<uint64_t>(bounds_.number(0, 0));
+        trimmed = bounds_.number(0, 1);
+        newest = bounds_.number(0, 2);
         return s;
     }
 
     // ---- checkpoints
 
     pj::status load(pj::text key, pj::checkpoint& out) {
-        const pj::status s = load_.ask(
-            server_, {{"SELECT record FROM checkpoints WHERE key = $1", {copy(key)}}});
-        if (s != pj::status::ok || load_.count() == 0 || load_.is_null(0)) return s;
+        const pj::status s = load_.ask("SELECT record FROM checkpoints WHERE key = $1", key);
+        if (s != pj::status::ok || !load_.has_value()) return s;
         return from_hex(load_.text(0, 0), out) ? s : pj::status::checkpoint_corrupt;
     }
     pj::status save(pj::text key, const pj::checkpoint& next) {
-        const query q{"SELECT save_checkpoint($1, $2, $3, $4, $5)",
-                      {copy(key), std::to_string(next.at), std::to_string(next.revision),
-                       std::to_string(static_cast<int64_t>(next.fencing_token)), to_hex(next)}};
-        if (!is_open_) return save_.ask(server_, {q});
-        unit_.push_back(q);             // refused or not, that shows at the commit
-        return pj::status::ok;
+        return do_or_queue(save_, query("SELECT save_checkpoint($1, $2, $3, $4, $5)", key, next.at,
+                                        next.revision, next.fencing_token, to_hex(next)));
     }
 
     // ---- leases, on the checkpoint's row. The time that a call takes is part of the margin.
 
     pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
-        const pj::status s = acquire_.ask(
-            server_, {{"SELECT acquire_lease($1, $2)", {copy(resource), std::to_string(ttl_ms)}}});
+        const pj::status s = acquire_.ask("SELECT acquire_lease($1, $2)", resource, ttl_ms);
         if (s != pj::status::ok) return s;
-        if (acquire_.count() != 1 || acquire_.is_null(0)) return pj::status::conflict;
+        if (!acquire_.has_value()) return pj::status::conflict;
         token = static_cast<uint64_t>(acquire_.number(0, 0));
         return s;
     }
     pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
         const pj::status s = extend_.ask(
-            server_, {{"UPDATE checkpoints SET lease_until = clock_timestamp() + $2::bigint * "
-                       "interval '1 ms' WHERE key = $1 AND token = $3 AND lease_until > "
-                       "clock_timestamp() RETURNING token",
-                       {copy(resource), std::to_string(ttl_ms), std::to_string(token)}}});
+            "UPDATE checkpoints SET lease_until = clock_timestamp() + $2::bigint * interval '1 ms' "
+            "WHERE key = $1 AND token = $3 AND lease_until > clock_timestamp() RETURNING token",
+            resource, ttl_ms, token);
         return s == pj::status::ok && extend_.count() == 0 ? pj::status::conflict : s;
     }
     pj::status release(pj::text resource, uint64_t token) {
-        return release_.ask(server_, {{"UPDATE checkpoints SET lease_until = '-infinity' "
-                                       "WHERE key = $1 AND token = $2",
-                                       {copy(resource), std::to_string(token)}}});
+        return release_.ask("UPDATE checkpoints SET lease_until = '-infinity' "
+                            "WHERE key = $1 AND token = $2", resource, token);
     }
 
     // ---- units of work
@@ -310,11 +309,11 @@ public:
         return s;
     }
     /// For handlers: done together with the checkpoint, or not at all. `sql` must outlive the unit.
-    void queue(const char* sql, std::vector<std::string> values) {
-        unit_.push_back({sql, std::move(values)});
+    template<class... V> void queue(const char* sql, const V&... values) {
+        unit_.emplace_back(sql, values...);
     }
     pj::status commit() {
-        const pj::status s = commit_.ask(server_, unit_);
+        const pj::status s = commit_.ask(unit_);
         if (s == pj::status::ok) return rollback();     // of nothing: the unit is over
         return s == pj::status::pending ? s : pj::status::failed;
     }
@@ -329,30 +328,32 @@ public:
     // ---- letters
 
     pj::status put(const pj::dead_letter& l) {
-        query q{"INSERT INTO letters VALUES($1, $2, $3, $4, $5, $6, $7, $8) "
-                "ON CONFLICT(projection, partition, handler, position, rebuild) DO UPDATE SET "
-                "kind = EXCLUDED.kind, code = EXCLUDED.code, attempts = EXCLUDED.attempts",
-                {copy(l.projection), std::to_string(l.partition), copy(l.handler),
-                 std::to_string(l.event.at), std::to_string(l.rebuild),
-                 std::to_string(static_cast<int>(l.kind)), std::to_string(l.code),
-                 std::to_string(l.attempts)}};
-        if (!is_open_) return put_.ask(server_, {q});
-        unit_.push_back(std::move(q));
-        return pj::status::ok;
+        return do_or_queue(put_, query(
+            "INSERT INTO letters VALUES($1, $2, $3, $4, $5, $6, $7, $8) "
+            "ON CONFLICT(projection, partition, handler, position, rebuild) DO UPDATE SET "
+            "kind = EXCLUDED.kind, code = EXCLUDED.code, attempts = EXCLUDED.attempts",
+            l.projection, l.partition, l.handler, l.event.at, l.rebuild, l.kind, l.code,
+            l.attempts));
     }
 
 private:
     static constexpr int fetched_max = 100;
 
+    /// In a unit it goes with the commit; whether the server takes it, shows there.
+    pj::status do_or_queue(call& alone, query q) {
+        if (!is_open_) return alone.ask({q});
+        unit_.push_back(std::move(q));
+        return pj::status::ok;
+    }
     /// No transaction that still runs may put an event before this one.
     bool is_settled(int row) const { return row < read_.count() && read_.text(row, 6) == "t"; }
     pj::status fetch(pj::position after) {
         read_.rows = nullptr;           // else they would be taken for those after this position
         if (!is_fetching_) notices_ = server_.notices();
         const pj::status s = read_.ask(
-            server_, {{"SELECT position, type, version, payload, aggregate, occurred_at, "
-                       "position < (SELECT log_horizon()) FROM events WHERE position > $1 "
-                       "ORDER BY position LIMIT 100", {std::to_string(after)}}});
+            "SELECT position, type, version, payload, aggregate, occurred_at, "
+            "position < (SELECT log_horizon()) FROM events WHERE position > $1 "
+            "ORDER BY position LIMIT $2", after, fetched_max);
         is_fetching_ = s == pj::status::pending;
         fetched_after_ = after;
         return s;
@@ -378,8 +379,9 @@ private:
 
     connection& server_;
     std::shared_ptr<bool> bell_ = std::make_shared<bool>(false);
-    call read_{bell_}, bounds_{bell_}, load_{bell_}, save_{bell_}, acquire_{bell_}, extend_{bell_},
-        release_{bell_}, commit_{bell_}, put_{bell_};
+    call read_{server_, bell_}, bounds_{server_, bell_}, load_{server_, bell_},
+        save_{server_, bell_}, acquire_{server_, bell_}, extend_{server_, bell_},
+        release_{server_, bell_}, commit_{server_, bell_}, put_{server_, bell_};
     std::vector<query> unit_;
     bool is_open_ = false, is_fetching_ = false;
     pj::position fetched_after_ = pj::before_first;

@@ -155,7 +155,7 @@ void fencing(postgres::connection& server, session& one) {
         next.revision = revision;
         next.fencing_token = by;
         if (until_answered(server, [&] { return db.begin(); }) != pj::status::ok) return false;
-        db.queue("INSERT INTO aggregates VALUES($1, 0, '')", {std::to_string(revision)});
+        db.queue("INSERT INTO aggregates VALUES($1, 0, '')", revision);
         if (db.save("fenced", next) != pj::status::ok) return false;
         const pj::status s = until_answered(server, [&] { return db.commit(); });
         static_cast<void>(db.rollback());
