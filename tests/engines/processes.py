@@ -105,8 +105,9 @@ class Postgres:
         self.process = None
         programs = subprocess.run([server_or_skip("pg_config"), "--bindir"], capture_output=True, text=True,
                                   check=True).stdout.strip()
-        self.initdb, self.postgres, self.psql = [os.path.join(programs, name) for name in ("initdb", "postgres", "psql")]
-        if not all(os.access(path, os.X_OK) for path in (self.initdb, self.postgres, self.psql)):
+        paths = [os.path.join(programs, name) for name in ("initdb", "postgres", "psql")]
+        self.initdb, self.postgres, self.psql = paths
+        if not all(os.access(path, os.X_OK) for path in paths):
             skip("PostgreSQL is not installed")
 
     def connection(self):
