@@ -7,7 +7,7 @@
 //   {tag}:checkpoint:KEY  a hash: at, revision, token for people and scripts; record for load()
 //   {tag}:lease:KEY       the token of the lease, with the time to live that ends it
 //   {tag}:token:KEY       the last token given out
-//   {tag}:letters         a hash of letters, by their keys
+//   {tag}:letters         a hash of letters, by their keys: kind, code, attempts, payload
 //
 // The braces keep all of it in one slot of a cluster, as one script needs it.
 //
@@ -206,7 +206,10 @@ public:
         const std::string name = copy(letter.projection) + "/" + std::to_string(letter.partition) +
                                  "/" + copy(letter.handler) + "/" + id_of(letter.event.at) + "/" +
                                  std::to_string(letter.rebuild);
-        const command words{"HSET", key("letters"), name, copy(letter.event.payload.text())};
+        const std::string why = std::to_string(static_cast<int>(letter.kind)) + " " +
+                                std::to_string(letter.code) + " " + std::to_string(letter.attempts);
+        const command words{"HSET", key("letters"), name,
+                            why + " " + copy(letter.event.payload.text())};
         if (!is_open_) return ask(words) ? pj::status::ok : pj::status::failed;
         write(words);
         return pj::status::ok;

@@ -2,7 +2,7 @@
 """examples/12_redis on a real server: worker processes share four partitions while matches are appended; workers are
 killed, replaced and put to sleep beyond their leases, the server is killed and put to sleep, too.
 
-    test_redis.py BINARY        exit 0: all well; 77 without redis-server; SEED=n repeats the dice
+    test_redis.py BINARY CONTRACT       exit 0: all well; 77 without redis-server; SEED=n repeats the dice
 
 At every look, and not only at the end, ranking, profiles and letters must equal a fold, written here anew, of each
 partition's events up to its checkpoint.
@@ -18,9 +18,10 @@ import time
 
 from processes import DICE, child, eventually, kill, need, run, server_or_skip, stop
 
-BINARY = sys.argv[1]
+BINARY, CONTRACT = sys.argv[1:]
 SERVER = server_or_skip("redis-server")
 PARTITIONS = 4
+PERMANENT, UNDECODABLE = 1, 2
 PLAYERS = [f"player-{n}" for n in range(40)]
 TTL_S = 1.5                             # of a lease, as the example has it
 
@@ -124,10 +125,10 @@ def fold(events, checkpoints):
             continue
         won = event["type"] == "MatchWon"
         if won and not data.isdigit():
-            letters[f"leaderboard/{home}//{entry_id}"] = data
+            letters[f"leaderboard/{home}//{entry_id}"] = f"{UNDECODABLE} 0 1 {data}"
             continue
         if won and int(data) > 100:
-            letters[f"leaderboard/{home}/ranking/{entry_id}"] = data
+            letters[f"leaderboard/{home}/ranking/{entry_id}"] = f"{PERMANENT} {data} 1 {data}"      # the code is the points
         elif won:
             ranking[player] = ranking.get(player, 0) + int(data)
         profile = profiles.setdefault(player, {"matches": 0})
@@ -332,8 +333,14 @@ def test_trimmed(deployment):
     print("trimmed, emptied and replaced streams are told apart")
 
 
+def test_contract(deployment):
+    done = subprocess.run([CONTRACT, deployment.path], capture_output=True, text=True, timeout=30, check=False)
+    need(done.returncode == 0, "the adapter keeps its promises", done.stdout, done.stderr)
+
+
 def test(folder):
     deployment = Deployment(folder)
+    test_contract(deployment)
     models = test_load(deployment)
     test_rebuild(deployment, models)
     test_late_commit(deployment)

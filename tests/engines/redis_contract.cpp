@@ -1,0 +1,87 @@
+// What the library relies on, asked of the adapter of examples/12_redis by the kit's own check.
+//
+//     redis_contract SOCKET       a server without keys that begin with {kit}
+#include "../../examples/12_redis/redis_store.hpp"
+#include "kit/projections_kit.hpp"
+
+#include <chrono>
+#include <cstdio>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace kit = projections_kit;
+
+namespace {
+
+int faults = 0;
+
+void check(bool is_right, const char* words) {
+    if (is_right) return;
+    std::printf("%s\n", words);
+    ++faults;
+}
+void tell(const char* of, const kit::promises& broken) {
+    for (const std::string& words : broken) {
+        std::printf("%s: %s\n", of, words.c_str());
+        ++faults;
+    }
+}
+
+std::vector<kit::kept_letter> letters(redis_store& db) {
+    std::vector<kit::kept_letter> found;
+    const redis_store::reply all = db.ask({"HVALS", db.key("letters")});
+    for (size_t i = 0; all && i < all->elements; ++i) {
+        std::istringstream words{all->element[i]->str};
+        int kind = 0;
+        kit::kept_letter l{};
+        words >> kind >> l.code >> l.attempts;
+        l.kind = static_cast<pj::failure_kind>(kind);
+        found.push_back(l);
+    }
+    return found;
+}
+
+/// What a unit of work holds back, and what its end makes of it.
+void units(const std::string& socket) {
+    redis_store one{socket, "kit"}, other{socket, "kit"};
+    pj::checkpoint next, seen;
+    next.at = 5;
+    next.revision = 1;
+    check(one.begin() == pj::status::ok, "no unit");
+    check(one.begin() == pj::status::pending, "a second unit of one store is not pending");
+    one.write({"INCR", one.key("effect")});
+    check(one.save("unit", next) == pj::status::ok, "save() in the unit");
+    check(other.load("unit", seen) == pj::status::ok && seen.revision == 0,
+          "what is not committed is seen");
+    check(other.save("unit", next) == pj::status::ok, "somebody else saves");
+    check(one.commit() == pj::status::conflict, "a unit on an old record is committed");
+    check(one.rollback() == pj::status::ok, "rollback()");
+    check(one.ask({"EXISTS", one.key("effect")})->integer == 0, "an effect without its checkpoint");
+    next.revision = 2;
+    check(one.begin() == pj::status::ok && one.save("unit", next) == pj::status::ok, "a new unit");
+    one.write({"INCR", one.key("effect")});
+    check(one.commit() == pj::status::ok, "commit()");
+    check(other.load("unit", seen) == pj::status::ok && seen.revision == 2 &&
+              one.ask({"EXISTS", one.key("effect")})->integer == 1, "what is committed is lost");
+}
+
+} // namespace
+
+int main(int count, char** arguments) {
+    if (count != 2) return 2;
+    redis_store db{arguments[1], "kit"};
+    for (int i = 0; i < 5; ++i)
+        check(!db.append("Kit", "aggregate", std::to_string(i)).empty(), "nothing is appended");
+    const auto sleep = [](uint32_t ms) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+    };
+    tell("log", kit::broken_promises(pj::event_store{db}));
+    tell("checkpoints", kit::broken_promises(pj::checkpoint_store{db}));
+    tell("leases", kit::broken_promises(pj::lease_store{db}, sleep));
+    tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, [&] { return letters(db); }));
+    units(arguments[1]);
+    if (faults == 0) std::printf("the adapter keeps its promises\n");
+    return faults == 0 ? 0 : 1;
+}
