@@ -171,10 +171,12 @@ def storm(server):
     kills = {'workers': 0, 'writers': 0, 'server': 0}
     looks = 0
     try:
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
+        began = time.monotonic()
+        while (passed := (time.monotonic() - began) / SECONDS) < 1:
             time.sleep(0.3 * DICE.random())
             chance = DICE.random()
+            if kills['server'] < int(3 * passed):       # twice, whatever the dice say
+                chance = 0.75
             if chance < 0.5:
                 workers.replace(DICE.randrange(PROCESSES))
                 kills['workers'] += 1
