@@ -89,6 +89,70 @@ void units(const std::string& path) {
     check(!one.has_changed() || !one.has_changed(), "its own commits wake a connection for ever");
 }
 
+/// Two handlers, of which one or both give events up.
+struct taking {
+    using handles = pj::every_event;
+    std::string seen;                   // aggregates, in the order in which they came by
+    std::string refused;
+    pj::verdict on(const pj::stored_event& e) {
+        const std::string of(e.aggregate_id.begin(), e.aggregate_id.end());
+        if (refused.find(of) != std::string::npos) return pj::reject(7);
+        seen += of + std::to_string(e.at);
+        return pj::handled;
+    }
+};
+struct first_one : taking { static constexpr char handler_name[] = "first"; };
+struct second_one : taking { static constexpr char handler_name[] = "second"; };
+
+/// Everything that letter_sequences asks the letters for.
+void sequences(const std::string& path) {
+    sqlite::connection file{path.c_str()};
+    check(sqlite::create_tables(file) == SQLITE_OK, "the tables are not created");
+    sqlite::store db{file};
+    for (int i = 0; i < 2; ++i)         // a1 b2 c3 a4 b5 c6
+        for (const char* of : {"a", "b", "c"})
+            check(append(db, of, i, 1) == pj::status::ok, "an event is not appended");
+    first_one one;
+    second_one two;
+    one.refused = "ab";
+    two.refused = "a";
+    pj::registry<first_one, second_one> both{one, two};
+    const auto as_it_is_found = [&](auto&& ask) {       // by a worker that has just been started
+        pj::letter_sequences<4> waiting;
+        pj::projection what{"kit", db, both, db};
+        what.dead_letters = db;
+        what.sequences = waiting;
+        what.on_error = pj::error_policy::dead_letter();
+        pj::worker worker{what};
+        check(worker.start() == pj::status::ok, "start()");
+        for (uint32_t now = 0; !worker.caught_up() && now < 100; ++now)
+            static_cast<void>(worker.tick(now));
+        ask(waiting, worker);
+    };
+    as_it_is_found([&](const auto&, const auto&) {});
+    check(one.seen == "c3c6" && two.seen == "b2c3b5c6", "others wait, too, or these do not");
+    one.refused = two.refused = one.seen = two.seen = "";
+    as_it_is_found([&](auto& waiting, auto& worker) {
+        check(waiting.size() == 3 && waiting.is_blocked(worker, "first", "a") &&
+                  waiting.is_blocked(worker, "first", "b") &&
+                  waiting.is_blocked(worker, "second", "a"), "sequences() has not shown three");
+        const auto again = [&](const char* handler, const char* of) {
+            return waiting.redeliver(worker, handler, of);
+        };
+        check(again("first", "a") == pj::status::more && one.seen == "a1" && two.seen.empty(),
+              "first() does not show the oldest letter of its sequence");
+        check(again("first", "a") == pj::status::more && one.seen == "a1a4", "the next letter");
+        check(again("first", "a") == pj::status::ok, "a sequence is never at its end");
+        check(letters(file).size() == 4, "evict() has taken others, or too few");
+        check(again("first", "c") == pj::status::ok && again("third", "b") == pj::status::ok,
+              "letters of another sequence are shown");
+    });
+    as_it_is_found([&](auto& waiting, auto& worker) {
+        check(waiting.size() == 2 && !waiting.is_blocked(worker, "first", "a"),
+              "sequences() shows one that has no letters");
+    });
+}
+
 /// What was deleted is gone: that shows, also where nothing is left.
 void trimming(const std::string& path) {
     sqlite::connection file{path.c_str()};
@@ -117,6 +181,7 @@ int main() {
     promises(path);
     units(path);
     trimming(path);
+    sequences(std::string(folder) + "/sequences.db");
     std::filesystem::remove_all(folder);
     if (faults == 0) std::printf("the adapter keeps its promises\n");
     return faults == 0 ? 0 : 1;
