@@ -2,8 +2,8 @@
 // the rebuild by the library, the same rebuild by hand, and the check of what came out.
 //
 //   PROGRAM WHERE EVENTS make                       fills the store
-//   PROGRAM WHERE EVENTS library|by_hand MODEL BATCH
-//       rebuilds MODEL, compares it with what the events add up to, and prints what it took:
+//   PROGRAM WHERE EVENTS replay|worker|by_hand MODEL BATCH
+//       builds MODEL anew, compares it with what the events add up to, and prints what it took:
 //       seconds, seconds of this process's CPU, peak of its memory in KiB
 //
 // A store shows its events to the library by read(), and by each() to the loop that is written by
@@ -108,11 +108,21 @@ inline uint32_t now_ms() {
 }
 
 template<class Store, class Model>
-bool by_library(Store& store, Model& model, const pj::unit_of_work& unit, uint32_t batch) {
+pj::projection described(Store& store, Model& model, const pj::unit_of_work& unit, uint32_t batch) {
     pj::projection what{projection_name, store, model, store};
     what.transaction = unit;
     what.on_error = pj::error_policy::halt();
-    what.save.every_events = batch;             // a checkpoint per batch
+    what.batch = what.save.every_events = batch;        // a checkpoint per batch
+    return what;
+}
+inline bool told(pj::status s) {
+    if (s != pj::status::ok) fprintf(stderr, "the engine ends: %s\n", pj::to_string(s));
+    return s == pj::status::ok;
+}
+
+template<class Store, class Model>
+bool by_replay(Store& store, Model& model, const pj::unit_of_work& unit, uint32_t batch) {
+    const pj::projection what = described(store, model, unit, batch);
     const auto drop = [&] { return model.clear(); };
     pj::replay_options options;
     options.on_drop = drop;
@@ -121,8 +131,21 @@ bool by_library(Store& store, Model& model, const pj::unit_of_work& unit, uint32
     const auto no_sleep = [](uint32_t) {};
     pj::status s = replay.start();
     if (s == pj::status::ok) s = pj::run(replay, now_ms, no_sleep);
-    if (s != pj::status::ok) fprintf(stderr, "the replay ends: %s\n", pj::to_string(s));
-    return s == pj::status::ok && replay.finished();
+    return told(s) && replay.finished();
+}
+
+/// For comparison: as new events, up to the end of the log.
+template<class Store, class Model>
+bool by_worker(Store& store, Model& model, const pj::unit_of_work& unit, uint32_t batch) {
+    const pj::projection what = described(store, model, unit, batch);
+    pj::worker worker{what};
+    pj::status s = model.clear();
+    if (s == pj::status::ok) s = worker.start();
+    while (s == pj::status::ok && worker.running()) {
+        static_cast<void>(worker.tick(now_ms()));
+        if (worker.caught_up()) worker.stop();
+    }
+    return told(s == pj::status::ok ? worker.reason() : s);
 }
 
 // ---------------------------------------------------------------- by hand
@@ -173,7 +196,7 @@ struct arguments {
     uint32_t batch;
 
     arguments(int count, char** values) {
-        if (count != 4 && count != 6) fail("WHERE EVENTS make | library|by_hand MODEL BATCH");
+        if (count != 4 && count != 6) fail("WHERE EVENTS make | replay|worker|by_hand MODEL BATCH");
         where = values[1];
         events = strtoull(values[2], nullptr, 10);
         what = values[3];
@@ -199,11 +222,10 @@ inline long peak_kib() {
 
 template<class Store, class Model>
 void rebuild(const arguments& args, Store& store, Model& model, const pj::unit_of_work& unit = {}) {
-    const bool is_by_hand = args.what == "by_hand";
-    auto work = [&] {
-        return is_by_hand ? by_hand(store, model, unit, args.batch)
-                          : by_library(store, model, unit, args.batch);
-    };
+    const auto engine = args.what == "replay"   ? &by_replay<Store, Model>
+                        : args.what == "worker" ? &by_worker<Store, Model>
+                                                : &by_hand<Store, Model>;
+    auto work = [&] { return engine(store, model, unit, args.batch); };
     using work_type = decltype(work);
     const auto start = std::chrono::steady_clock::now();
     const std::clock_t cpu_start = std::clock();
