@@ -11,16 +11,14 @@ public:
 
     /// By hand, by the statement of sqlite::store::read().
     template<class Show> bool each(pj::position after, uint32_t limit, Show&& show) {
-        int code = read_.start(after, int64_t{limit});
-        for (; code == SQLITE_ROW; code = read_.step()) {
+        bool goes_on = true;
+        const int code = read_.each([&] {
             const pj::text type = read_.text(1);
             const pj::bytes payload = read_.blob(3);
-            if (!show(read_.number(0), std::string_view(type.data(), type.size()), payload.data(),
-                      payload.size()))
-                break;
-        }
-        read_.done();
-        return code == SQLITE_DONE;
+            return goes_on = show(read_.number(0), std::string_view(type.data(), type.size()),
+                                  payload.data(), payload.size());
+        }, after, int64_t{limit});
+        return code == SQLITE_OK && goes_on;
     }
     pj::position position_of(uint64_t number) const {
         return static_cast<pj::position>(number) + 1;
@@ -44,8 +42,10 @@ public:
     balances all() const {
         balances found(account_count);
         sqlite::statement every{file_, "SELECT account, cents FROM balances"};
-        for (int code = every.start(); code == SQLITE_ROW; code = every.step())
+        every.each([&] {
             found.at(static_cast<size_t>(every.number(0))) = every.number(1);
+            return true;
+        });
         return found;
     }
 
