@@ -203,3 +203,12 @@ TEST_CASE("G29 what is not said is as documented") {
     CHECK(r.batch == 500);
     CHECK(r.partitions == 0);
 }
+
+TEST_CASE("G29 a name of digits alone is a name as any other") {
+    setup s;
+    s.what.name = "2026";
+    CHECK(s.start() == status::ok);
+    s.log.append(1, "Alpha");
+    s.drain();
+    CHECK(s.store.at("2026").at == 0);
+}

@@ -294,3 +294,18 @@ TEST_CASE("G23 a rebuild's marker is not taken for a worker's own save whose ans
     CHECK(s.worker.state() == pj::run_state::halted);
     CHECK(s.worker.reason() == pj::status::checkpoint_conflict);
 }
+
+TEST_CASE("G14 failures in a row are counted no further than to 255, and the waits stay long") {
+    setup s;
+    s.what.delays = {10, 640, 2, 0, 1};
+    s.store.loads.then(status::failed, 600);
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 600; ++i) {
+        const uint32_t wait_ms = s.tick().wait_ms;
+        CHECK(wait_ms == (i < 6 ? 10u << i : 640u));
+        s.now_ms += wait_ms;
+    }
+    s.log.append(1, "Alpha");
+    s.drain();
+    CHECK(s.worker.scanned() == 0);
+}

@@ -292,3 +292,22 @@ TEST_CASE("G27 nobody who sleeps as he is told sleeps over the end of a run") {
         CHECK(s.tick().wait_ms == pj::never);
     }
 }
+
+TEST_CASE("G26 tick() without an argument, too, does nothing from inside a callback") {
+    setup s;
+    uint32_t asked = 0;
+    const auto clock = [&] { return 1000 + ++asked; };
+    s.what.clock = clock;
+    s.a.says.before = [&] {
+        const uint32_t before = asked;
+        const pj::tick_result r = s.worker.tick();
+        CHECK(r.reason == status::reentered);
+        CHECK(r.wait_ms == pj::never);
+        CHECK(r.scanned == 0);
+        CHECK(asked == before);
+    };
+    s.log.append(2, "Beta");
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.worker.tick().scanned == 2);
+    CHECK(s.w.called() == "a0 a1");
+}

@@ -64,3 +64,11 @@ TEST_CASE("callback: references are passed on, not copied") {
     change(a, 9);
     CHECK(a.sum == 9);
 }
+
+TEST_CASE("callback: a null function by hand is none, whatever object comes with it") {
+    int base = 3;
+    int (*missing)(void*, int) = nullptr;
+    const number none(missing, &base), some(&plus, &base);
+    CHECK_FALSE(static_cast<bool>(none));
+    CHECK(some(4) == 7);
+}

@@ -321,3 +321,95 @@ TEST_CASE("a worker finds each name in its registry's own table, and none that i
     CHECK(worker.counts().handled == 12);
     CHECK(worker.counts().unknown == 488);
 }
+
+namespace {
+
+pj::detail::row row_of(const pj::event_type& type) {
+    static const uint8_t hands[] = {7, 9};
+    pj::detail::row row{};
+    row.type = type;
+    row.handlers = hands;
+    row.handler_count = 2;
+    return row;
+}
+/// Where the table finds it, counted from 1; 0: nowhere.
+template<size_t N, size_t Handlers>
+size_t found_in(const pj::detail::built_routes<N, Handlers>& built, const pj::type_key& key) {
+    pj::detail::route_table table{};
+    table.routes = built.routes;
+    table.by_name = {built.by_name, built.name_multiplier, built.shift};
+    table.by_number = {built.by_number, built.number_multiplier, built.shift};
+    table.sample[0] = built.sample[0];
+    table.sample[1] = built.sample[1];
+    const pj::detail::route& found = pj::detail::find(table, key);
+    return &found == &table.unknown ? 0 : static_cast<size_t>(&found - table.routes) + 1;
+}
+
+} // namespace
+
+TEST_CASE("routing: types with a name, with a number and with both, in one table") {
+    const pj::detail::row rows[] = {row_of({"Named"}), row_of({pj::id{7}}),
+                                    row_of({"Both", pj::id{8}})};
+    const pj::detail::built_routes<3, 6> built(rows);
+    CHECK_FALSE(built.duplicates);
+    CHECK(found_in(built, "Named") == 1);
+    CHECK(found_in(built, pj::id{7}) == 2);
+    CHECK(found_in(built, "Both") == 3);
+    CHECK(found_in(built, pj::id{8}) == 3);
+    CHECK(found_in(built, "Neither") == 0);
+    CHECK(found_in(built, pj::id{9}) == 0);
+    CHECK(built.routes[2].first == 4);
+    CHECK(built.handlers[built.routes[2].first] == 7);
+    CHECK(built.handlers[built.routes[2].first + 1] == 9);
+}
+
+TEST_CASE("routing: what is wrong with a list of types is found, wherever it stands") {
+    const std::string longer(254, 'x');
+    const pj::detail::row good = row_of({"Good"}), other = row_of({"Other"}), none = row_of({}),
+                          too_long = row_of({pj::text(longer)}), same = row_of({"Good", pj::id{5}}),
+                          same_number = row_of({"More", pj::id{other.type.number()}});
+    using table = pj::detail::built_routes<3, 6>;
+    const auto build = [](const pj::detail::row& a, const pj::detail::row& b,
+                          const pj::detail::row& c) {
+        const pj::detail::row rows[] = {a, b, c};
+        return table(rows);
+    };
+    for (const table& t : {build(none, good, other), build(good, none, other),
+                           build(good, other, none)}) {
+        CHECK(t.nameless);
+        CHECK_FALSE(t.too_long);
+    }
+    for (const table& t : {build(too_long, good, other), build(good, too_long, other),
+                           build(good, other, too_long)}) {
+        CHECK(t.too_long);
+        CHECK_FALSE(t.nameless);
+    }
+    for (const table& t : {build(same, good, other), build(good, same, other),
+                           build(other, good, same_number), build(same_number, good, other)}) {
+        CHECK(t.duplicates);
+        CHECK_FALSE(t.nameless);
+    }
+}
+
+TEST_CASE("routing: names that no two words of theirs tell apart are told by the whole name") {
+    // Of one length. Some differ at the beginning, the others each at a place of its own.
+    constexpr size_t count = 40;
+    size_t by_whole_name = 0;
+    for (size_t at_places = 0; at_places <= count; ++at_places) {
+        std::vector<std::string> names;
+        std::vector<pj::detail::row> rows;
+        for (size_t i = 0; i < count; ++i) {
+            names.emplace_back(200, '.');
+            if (i < at_places) names.back()[5 * i] = '!';
+            else names.back()[0] = static_cast<char>('A' + i);
+        }
+        for (const std::string& name : names) rows.push_back(row_of({pj::text(name)}));
+        const pj::detail::built_routes<count, 2 * count> built(rows.data());
+        by_whole_name += built.sample[0] == pj::detail::whole_name ? 1u : 0u;
+        for (size_t i = 0; i < count; ++i) CHECK(found_in(built, pj::text(names[i])) == i + 1);
+        CHECK(found_in(built, pj::text(std::string(200, '.'))) == 0);
+        if (at_places == count) CHECK(built.sample[0] == pj::detail::whole_name);
+    }
+    CHECK(by_whole_name > 10);
+    CHECK(by_whole_name < count);
+}

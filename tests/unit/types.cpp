@@ -153,3 +153,10 @@ TEST_CASE("event_type: the version is 1 where none is said, whatever else is") {
     CHECK(pj::event_type(pj::id{3}).version() == 1);
     CHECK(pj::event_type(pj::id{3}, pj::raw).version() == 1);
 }
+
+TEST_CASE("event_type: a name whose hash is 0 has the number 1: 0 means that there is none") {
+    const std::string name = "Orderberxjz";
+    REQUIRE(pj::detail::fnv1a(name.data(), name.size()) == 0);
+    CHECK(pj::event_type(pj::text(name)).number() == 1);
+    CHECK(pj::event_type().number() == 0);
+}
