@@ -271,3 +271,69 @@ TEST_CASE("G32 after a crash so many events are named as may have been in work, 
         CHECK(named.size() == (most < 20 ? most : 20));
     }
 }
+
+TEST_CASE("G32 G31 a reset to before the event that was named forgets that it was") {
+    guarded d(1);
+    d.append(10);
+    d.poison = 17;
+    REQUIRE(d.crashes(pj::start_cause::clean));
+    REQUIRE(d.crashes(pj::start_cause::crash));
+    REQUIRE(d.record().suspect == 17);
+    d.boot();
+    d.poison = pj::before_first;
+    d.answers[17] = {pj::pending, pj::pending};
+    pj::worker worker{d.what};
+    REQUIRE(worker.start() == pj::status::ok);
+    static_cast<void>(worker.tick(d.now_ms));
+    REQUIRE(worker.loaded());
+    REQUIRE(worker.reset() == pj::status::ok);
+    static_cast<void>(worker.tick(d.now_ms));
+    CHECK(d.record().at == pj::before_first);
+    CHECK(d.record().suspect == pj::before_first);
+}
+
+TEST_CASE("G32 crashes are counted no further than to 65535") {
+    guarded d(0xFFFF);
+    d.append(3);
+    pj::checkpoint& kept = d.records["p"];
+    kept.at = 2;
+    kept.revision = 1;
+    kept.suspect = d.poison = 5;
+    kept.crashes = 0xFFFE;
+    d.what.checkpoints = d;
+    d.halts = true;
+    for (int i = 0; i < 3; ++i) {
+        CHECK_FALSE(d.crashes(pj::start_cause::crash));
+        CHECK(d.record().crashes == 0xFFFF);
+        REQUIRE(d.given_up.size() == 1);
+        CHECK(d.given_up[0].first == 5);
+        CHECK(d.record().at == 2);
+    }
+}
+
+TEST_CASE("G32 a clean restart in the middle of naming events goes on naming them") {
+    guarded d(5);
+    d.append(10);
+    d.poison = 5;
+    REQUIRE(d.crashes(pj::start_cause::clean));
+    d.boot();
+    d.poison = pj::before_first;
+    d.answers[8] = {pj::pending, pj::pending, pj::pending};
+    {
+        pj::worker worker{d.what};
+        REQUIRE(worker.start(pj::start_cause::crash) == pj::status::ok);
+        d.run(worker, [&] { return d.record().suspect == 8; });
+        worker.stop();
+        CHECK(d.run(worker) == pj::status::ok);
+    }
+    REQUIRE(d.record().suspect == 8);           // named, and not done
+    REQUIRE(d.record().crashes == 0);
+    d.boot();
+    d.answers.clear();
+    const size_t before = d.saved.size();
+    REQUIRE(d.live() == pj::status::ok);
+    bool is_next_named = false;
+    for (size_t i = before; i < d.saved.size(); ++i)
+        is_next_named = is_next_named || (d.saved[i].suspect == 11 && d.saved[i].at == 8);
+    CHECK(is_next_named);
+}

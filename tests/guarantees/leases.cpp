@@ -1097,3 +1097,224 @@ TEST_CASE("G5 G21 with a lease, too, a first start at the end begins there, what
         }
     }
 }
+
+TEST_CASE("G21 a claim whose answer is lost is not taken for the claim of a former owner") {
+    cluster all;
+    all.append(5);
+    uint64_t former = 0;
+    REQUIRE(all.leases.acquire("p", 10, former) == pj::status::ok);
+    all.clock.advance(20);
+    host h(all, 2);
+    pj::worker w{h.what};
+    all.store.saves.then(pj::status::failed);
+    REQUIRE(w.start() == pj::status::ok);
+    static_cast<void>(w.tick(all.clock()));
+    // The claim of the former owner comes late: where this one is, and one revision more.
+    pj::checkpoint& kept = all.store.records["p"];
+    kept.revision = 1;
+    kept.fencing_token = former;
+    run_for(all, 1000, w);
+    CHECK(w.has_lease());
+    CHECK(w.fencing_token() == former + 1);
+    CHECK(token_of(all) == former + 1);
+    for (const auto& [key, saved] : all.store.history) CHECK(saved.fencing_token == former + 1);
+    CHECK(w.checkpointed() == 4);
+    for (pj::position at = 0; at < 5; ++at) CHECK(all.times(at) == 2);
+}
+
+TEST_CASE("G21 G28 stopped while a save stands refused: nothing is saved over it, and it is told") {
+    cluster all;
+    all.append(2);
+    host h(all, 1);
+    pj::worker w{h.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    all.append(2);
+    all.store.records["p"].at = 7;              // somebody else's
+    all.store.records["p"].revision += 3;
+    all.clock.advance(1000);
+    static_cast<void>(w.tick(all.clock()));
+    w.stop();
+    drain(all, w);
+    CHECK(w.state() == pj::run_state::halted);
+    CHECK(w.reason() == pj::status::checkpoint_conflict);
+    CHECK(all.store.at("p").at == 7);
+    CHECK(all.leases.released == 1);
+}
+
+TEST_CASE("G21 another who goes on writing positions is found out, though partial records are known") {
+    for (const bool is_known : {true, false}) {
+        cluster all;
+        all.append(10);
+        all.store.positions_only = true;
+        host h(all, 1);
+        h.what.accept_partial_records = is_known;
+        pj::worker w{h.what};
+        REQUIRE(w.start() == pj::status::ok);
+        static_cast<void>(w.tick(all.clock()));
+        all.store.records["p"].at = 7;
+        drain(all, w);
+        CHECK(w.state() == pj::run_state::halted);
+        CHECK(w.reason() == pj::status::partial_record);
+        CHECK(all.effects.empty());
+    }
+}
+
+TEST_CASE("G27 the longest backoff of a lease store that answers late does not wrap to a short one") {
+    cluster all;
+    host h(all, 1);
+    h.what.delays = {pj::never - 15, pj::never, 1, 0, 1};
+    all.leases.acquires.decide = [&](bool& works) {
+        works = false;
+        all.clock.advance(1000);
+        return pj::status::failed;
+    };
+    pj::worker w{h.what};
+    REQUIRE(w.start() == pj::status::ok);
+    const pj::tick_result r = w.tick(all.clock());
+    CHECK(r.reason == pj::status::lease_failed);
+    CHECK(r.wait_ms == pj::never - 1 - 1000);
+}
+
+TEST_CASE("G20 a context that was kept for later extends no lease that was given back") {
+    cluster all;
+    all.append(1);
+    host h(all, 1);
+    std::vector<pj::context> kept;
+    h.does = [&](const pj::context& c, bool) {
+        kept.push_back(c);
+        return pj::handled;
+    };
+    pj::worker w{h.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    REQUIRE(kept.size() == 2);
+    w.stop();
+    drain(all, w);
+    CHECK(kept[0].extend_lease() == pj::status::lease_lost);
+    CHECK(all.leases.extended == 0);
+}
+
+TEST_CASE("G21 a store that answers conflict though nobody has saved: read again, and nothing is lost") {
+    for (int before = 0; before < 5; ++before) {
+        CAPTURE(before);
+        cluster all;
+        all.append(5);
+        host h(all, 1);
+        h.what.batch = 2;
+        h.what.save.every_events = 2;
+        all.store.saves.pass(before).then(pj::status::conflict);
+        pj::worker w{h.what};
+        REQUIRE(w.start() == pj::status::ok);
+        run_for(all, 5000, w);
+        CHECK(w.running());
+        CHECK(w.checkpointed() == 4);
+        CHECK(token_of(all) == w.fencing_token());
+        for (pj::position at = 0; at < 5; ++at) CHECK(all.times(at) >= 2);
+        for (pj::position at = 0; at < 5; ++at) CHECK(all.times(at) <= 4);
+    }
+}
+
+namespace {
+
+/// Does not tell the token it keeps, as long as it is told not to.
+struct secretive {
+    kit::memory_checkpoints& all;
+    bool is_telling = false;
+    pj::status load(pj::text key, pj::checkpoint& out) {
+        const pj::status s = all.load(key, out);
+        if (!is_telling) out.fencing_token = 0;
+        return s;
+    }
+    pj::status save(pj::text key, const pj::checkpoint& next) { return all.save(key, next); }
+};
+
+} // namespace
+
+TEST_CASE("G7 G21 halted before it was asked what waits, an engine asks when it goes on") {
+    cluster all;
+    all.append(8);                              // 0 and 7 are of one aggregate
+    host h(all, 1);
+    secretive store{all.store};
+    pj::letter_sequences<2> waiting;
+    h.what.checkpoints = store;
+    h.what.dead_letters = all.letters;
+    h.what.sequences = waiting;
+    all.letters.kept[{"p", 0, "first", 0, 0}] = {pj::failure_kind::permanent, 5, 1, "Tick",
+                                                 std::string(4, '\0'), "order-0", 0, 1};
+    pj::worker w{h.what};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    REQUIRE(w.reason() == pj::status::partial_record);
+    store.is_telling = true;
+    REQUIRE(w.retry_failed() == pj::status::ok);
+    drain(all, w);
+    CHECK(w.checkpointed() == 7);
+    for (const effect& e : all.effects) CHECK((e.handler == "second" || (e.at != 0 && e.at != 7)));
+    CHECK(all.letters.kept.size() == 2);
+    CHECK(all.effects.size() == 14);
+}
+
+TEST_CASE("G21 G23 a rebuild whose save is refused without cause goes on and is finished") {
+    for (int before = 0; before < 5; ++before) {
+        CAPTURE(before);
+        cluster all;
+        all.append(6);
+        host h(all, 1);
+        pj::worker w{h.what};
+        REQUIRE(w.start() == pj::status::ok);
+        drain(all, w);
+        w.stop();
+        drain(all, w);
+        all.effects.clear();
+        pj::replay_options options;
+        options.batch = 2;
+        h.what.save.every_events = 2;
+        pj::replay_engine r{h.what, options};
+        all.store.saves.pass(before).then(pj::status::conflict);
+        REQUIRE(r.start() == pj::status::ok);
+        run_for(all, 5000, r);
+        CHECK(r.finished());
+        CHECK(r.reason() == pj::status::ok);
+        CHECK(all.store.at("p").replay_stage == 0);
+        CHECK(all.store.at("p").rebuild == 1);
+        CHECK(all.store.at("p").at == 5);
+        for (pj::position at = 0; at < 6; ++at) CHECK(all.times(at) >= 2);
+    }
+}
+
+TEST_CASE("G27 G28 a sink that loses its lease while it unsubscribes waits, and ends in stop_ms") {
+    cluster all;
+    host h(all, 1);
+    h.what.log = {};
+    h.what.stop_ms = 8000;
+    struct client {
+        uint32_t asked = 0;
+        pj::status subscribe(pj::text, pj::text) { return pj::status::ok; }
+        pj::status unsubscribe(pj::text, pj::text) {
+            ++asked;
+            return pj::status::pending;
+        }
+    } broker;
+    pj::sink_options with;
+    with.client = broker;
+    pj::event_sink sink{h.what, with};
+    REQUIRE(sink.start() == pj::status::ok);
+    for (int i = 0; i < 5; ++i) static_cast<void>(sink.tick(all.clock()));
+    REQUIRE(sink.has_lease());
+    all.leases.extends.then(pj::status::failed, false, 10000);
+    sink.stop();
+    const uint64_t began_ms = all.clock.full();
+    uint32_t ticks = 0;
+    for (; sink.running() && ticks < 5000; ++ticks) {
+        const pj::tick_result r = sink.tick(all.clock());
+        if (!sink.running()) break;
+        CHECK(r.wait_ms <= 10);
+        all.clock.advance(r.wait_ms);
+    }
+    CHECK_FALSE(sink.running());
+    CHECK(h.count(pj::notice_kind::lease_lost) == 1);
+    CHECK(all.clock.full() - began_ms <= 8000);
+    CHECK(all.clock.full() - began_ms >= 7900);
+    CHECK(ticks <= 1700);
+}

@@ -769,3 +769,176 @@ TEST_CASE("G22 repartition asks for the leases by the names that they have") {
     all.clock.advance(3000);
     CHECK(pj::repartition(a.what, 2, 4) == pj::status::ok);
 }
+
+TEST_CASE("G22 G29 an index of ten digits needs more room than the record of the count") {
+    cluster all;
+    host h(all, 1);
+    const std::string longest(51, 'n'), longer(52, 'n');        // 63 characters with _p1000000000
+    const pj::partition huge{1000000000u, 2000000000u}, small{1, 2000000000u};
+    h.what.name = longest;
+    CHECK(pj::partitioned_worker(h.what, huge).start() == pj::status::ok);
+    h.what.name = longer;
+    CHECK(pj::partitioned_worker(h.what, huge).start() == pj::status::bad_key);
+    CHECK(pj::partitioned_worker(h.what, small).start() == pj::status::ok);
+    CHECK(pj::repartition(h.what, 1000000000u, 1) == pj::status::bad_key);
+    CHECK(pj::repartition(h.what, 1, 1000000000u) == pj::status::bad_key);
+    CHECK(all.store.history.empty());
+}
+
+TEST_CASE("G22 repartition without a lease") {
+    cluster all;
+    all.append(40);
+    run_through(all, 1, 2);
+    host h(all, 9);
+    h.what.lease = nullptr;
+    CHECK(pj::repartition(h.what, 2, 4) == pj::status::ok);
+    for (int i = 0; i < 4; ++i) CHECK(all.store.at("p_p" + std::to_string(i)).at == 39);
+    run_through(all, 2, 4);
+    for (pj::position at = 0; at < 40; ++at) CHECK(all.times(at) == 2);
+}
+
+TEST_CASE("G22 repartition goes on only from the count that it was begun with") {
+    cluster all;
+    all.append(40);
+    run_through(all, 1, 2);
+    host h(all, 9);
+    h.what.lease = nullptr;
+    all.store.saves.pass(2).then(pj::status::failed);           // the count, p3; not p2
+    REQUIRE(pj::repartition(h.what, 2, 4) == pj::status::failed);
+    CHECK(pj::repartition(h.what, 1, 4) == pj::status::partition_count_changed);
+    CHECK(pj::repartition(h.what, 2, 4) == pj::status::ok);
+    CHECK(all.store.at("p_partitions").partition_count == 4);
+}
+
+TEST_CASE("G22 repartition: a store that keeps the count and not the marker is found out, nothing is moved") {
+    cluster all;
+    all.append(40);
+    run_through(all, 1, 2);
+    struct forgetful {
+        kit::memory_checkpoints& all;
+        pj::status load(pj::text key, pj::checkpoint& out) {
+            const pj::status s = all.load(key, out);
+            out.replay_stage = 0;
+            out.partition_count = 2;
+            return s;
+        }
+        pj::status save(pj::text key, const pj::checkpoint& next) { return all.save(key, next); }
+    } store{all.store};
+    host h(all, 9);
+    h.what.checkpoints = store;
+    CHECK(pj::repartition(h.what, 2, 4) == pj::status::partial_record);
+    CHECK(all.store.records.count("p_p2") == 0);
+    CHECK(all.store.records.count("p_p3") == 0);
+}
+
+TEST_CASE("G22 repartition: a lease store that fails or pends is told as it is, nothing is moved") {
+    for (const pj::status answer : {pj::status::failed, pj::status::pending}) {
+        cluster all;
+        all.append(40);
+        run_through(all, 1, 2);
+        host h(all, 9);
+        all.leases.acquires.then(answer);
+        CHECK(pj::repartition(h.what, 2, 4) == answer);
+        CHECK(all.store.records.count("p_p2") == 0);
+        CHECK(pj::repartition(h.what, 2, 4) == pj::status::ok);
+    }
+}
+
+namespace {
+
+/// Partitions that are to be rebuilt; what becomes of each call of the store is asked first.
+struct rebuilt_parts {
+    cluster all;
+    std::unique_ptr<host> h;
+    std::function<pj::status(const std::string& key, bool is_save)> hook;
+    pj::replay_options options;
+
+    rebuilt_parts() {
+        all.append(20);
+        run_through(all, 1, 2);
+        h.reset(new host(all, 9));
+        h->what.checkpoints = *this;
+        options.partitions = 2;
+    }
+    pj::status load(pj::text key, pj::checkpoint& out) {
+        const pj::status s = hook ? hook(kit::string_of(key), false) : pj::status::ok;
+        return s == pj::status::ok ? all.store.load(key, out) : s;
+    }
+    pj::status save(pj::text key, const pj::checkpoint& next) {
+        const pj::status s = hook ? hook(kit::string_of(key), true) : pj::status::ok;
+        return s == pj::status::ok ? all.store.save(key, next) : s;
+    }
+};
+
+} // namespace
+
+TEST_CASE("G20 a rebuild whose lease ends while it reads its marker back marks no other partition") {
+    rebuilt_parts s;
+    bool was_slow = false;
+    s.hook = [&](const std::string& key, bool is_save) {
+        if (!is_save && key == "p_p0" && s.all.store.at("p_p0").replay_stage == 1 && !was_slow) {
+            was_slow = true;
+            s.all.clock.advance(2700);
+        }
+        return pj::status::ok;
+    };
+    pj::replay_engine replay{s.h->what, s.options};
+    REQUIRE(replay.start() == pj::status::ok);
+    for (int i = 0; i < 100 && !was_slow; ++i) static_cast<void>(replay.tick(s.all.clock()));
+    REQUIRE(was_slow);
+    CHECK(s.all.store.at("p_p1").replay_stage == 0);
+    uint64_t token = 0;                         // nor has it taken the other's lease
+    CHECK(s.all.leases.acquire("p_p1", 1, token) == pj::status::ok);
+    run_for(s.all, 20000, replay);
+    CHECK(replay.finished());
+    CHECK(s.all.store.at("p_p1").replayed_through == 19);
+}
+
+TEST_CASE("G14 G24 a partition's record that cannot be saved is tried again under the lease it has") {
+    uint32_t acquired[2] = {};
+    for (const bool is_failing : {false, true}) {
+        rebuilt_parts s;
+        int failures = is_failing ? 3 : 0;
+        s.hook = [&](const std::string& key, bool is_save) {
+            return is_save && key == "p_p1" && failures-- > 0 ? pj::status::failed : pj::status::ok;
+        };
+        const uint32_t before = s.all.leases.acquired;
+        pj::replay_engine replay{s.h->what, s.options};
+        REQUIRE(replay.start() == pj::status::ok);
+        run_for(s.all, 2000, replay);
+        CHECK(replay.finished());
+        CHECK(s.all.store.at("p_p1").replayed_through == 19);
+        CHECK(s.all.store.at("p_p1").at == pj::before_first);
+        acquired[is_failing ? 1 : 0] = s.all.leases.acquired - before;
+    }
+    CHECK(acquired[0] == acquired[1]);
+}
+
+TEST_CASE("G21 G24 a rebuild takes a token of 0 for no lease of another partition, either") {
+    rebuilt_parts s;
+    struct tokenless {
+        kit::memory_leases& all;
+        bool is_cured = false;
+        pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
+            if (resource == pj::text("p_p1") && !is_cured) return pj::status::ok;
+            return all.acquire(resource, ttl_ms, token);
+        }
+        pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
+            return all.extend(resource, ttl_ms, token);
+        }
+        pj::status release(pj::text resource, uint64_t token) {
+            return all.release(resource, token);
+        }
+    } leases{s.all.leases};
+    s.h->lease.store = leases;
+    pj::replay_engine replay{s.h->what, s.options};
+    REQUIRE(replay.start() == pj::status::ok);
+    run_for(s.all, 3000, replay);
+    CHECK(replay.reason() == pj::status::checkpoint_failed);
+    CHECK(s.all.store.at("p_p1").replay_stage == 0);
+    CHECK(s.all.store.at("p_p1").at == 19);
+    leases.is_cured = true;
+    run_for(s.all, 60000, replay);
+    CHECK(replay.finished());
+    CHECK(s.all.store.at("p_p1").at == pj::before_first);
+}

@@ -525,3 +525,47 @@ TEST_CASE("a rebuild of a log with large positions tells how far it is") {
     CHECK(d.replay() == pj::status::ok);
     CHECK(told == std::vector<int>{0, 25, 50, 75, 100});
 }
+
+TEST_CASE("G23 a store that keeps the marker of a rebuild but not all of it is found out, nothing is dropped") {
+    struct forgetful {
+        rebuilding& all;
+        bool is_rebuild;
+        pj::status load(pj::text key, pj::checkpoint& out) {
+            const pj::status s = all.load(key, out);
+            if (is_rebuild) out.rebuild = 0;
+            else out.replayed_through = pj::before_first;
+            return s;
+        }
+        pj::status save(pj::text key, const pj::checkpoint& next) { return all.save(key, next); }
+    };
+    for (const bool is_rebuild : {true, false}) {
+        rebuilding d;
+        d.append(6);
+        REQUIRE(d.live() == pj::status::ok);
+        const std::map<pj::position, uint32_t> before = d.model;
+        forgetful store{d, is_rebuild};
+        d.what.checkpoints = store;
+        bool finished = true;
+        CHECK(d.replay(&finished) == pj::status::partial_record);
+        CHECK_FALSE(finished);
+        CHECK(d.drops == 0);
+        CHECK(d.model == before);
+    }
+}
+
+TEST_CASE("G23 how far a rebuild is stays 0 as long as its end is not known, and is 100 then") {
+    rebuilding d;
+    d.what.log.bounds = nullptr;
+    d.append(8);
+    pj::replay_engine engine{d.what, d.options};
+    REQUIRE(engine.start() == pj::status::ok);
+    uint32_t looks = 0;
+    d.run(engine, [&] {
+        ++looks;
+        CHECK(engine.how_far().percent == (engine.finished() ? 100 : 0));
+        return d.record().replay_stage == 2 && d.model.size() == 8;
+    });
+    CHECK(looks > 3);
+    CHECK(d.run(engine) == pj::status::ok);
+    CHECK(engine.how_far().percent == 100);
+}

@@ -807,3 +807,235 @@ TEST_CASE("a redelivery waits for a save, a lease and a rollback, and leaves a r
     CHECK(u.waiting.redeliver(u.worker, "a", "x") == status::more);
     CHECK_FALSE(u.is_open);
 }
+
+TEST_CASE("G29 letters that can be asked for again are whole, or start() says so") {
+    shop s;
+    const pj::dead_letter_sink whole = s.what.dead_letters;
+    s.what.dead_letters.put = nullptr;
+    CHECK(s.worker.start() == status::no_dead_letter_sink);
+    s.what.dead_letters = whole;
+    s.what.dead_letters.evict = nullptr;
+    CHECK(s.worker.start() == status::no_dead_letter_sink);
+    s.what.dead_letters = whole;
+    s.what.dead_letters.sequences = nullptr;
+    CHECK(s.worker.start() == status::no_dead_letter_sink);
+    s.what.dead_letters = whole;
+    CHECK(s.worker.start() == status::ok);
+}
+
+TEST_CASE("G12 two handlers have letters to come: while one is not taken the other is not offered") {
+    shop s;
+    s.append("xx");
+    s.a.says = s.b.says = [](const pj::context&) { return pj::reject(5); };
+    s.letters.puts.pass(2).then(status::failed);
+    REQUIRE(s.worker.start() == status::ok);
+    const pj::tick_result first = s.worker.tick(0);
+    CHECK(s.kept() == "a0 b0");
+    CHECK(first.wait_ms == 100);
+    s.run_for(2000);
+    CHECK(s.kept() == "a0 b0 a1 b1");
+    CHECK(s.a.called.size() == 1);
+    CHECK(s.b.called.size() == 1);
+    CHECK(s.worker.checkpointed() == 1);
+}
+
+namespace {
+
+/// One letter, a@0, and an engine that has a lease until 3000 ms, less 300.
+template<class Shop> struct leased : Shop {
+    kit::manual_clock clock{1000};
+    kit::memory_leases leases{clock};
+    pj::lease lease{leases};
+    leased() {
+        lease.ttl_ms = 3000;
+        lease.margin_ms = 300;
+        this->what.clock = clock;
+        this->what.lease = &lease;
+        this->append("x");
+        this->fail_at(this->a, 0);
+        REQUIRE(this->worker.start() == status::ok);
+        for (int i = 0; i < 20; ++i) static_cast<void>(this->worker.tick(clock()));
+        REQUIRE(this->worker.has_lease());
+        REQUIRE(this->kept() == "a0");
+        this->a.called.clear();
+        this->a.says = nullptr;
+    }
+    void check_nothing_done() {
+        CHECK(this->kept() == "a0");
+        CHECK(this->code_of("a", 0) == 5);
+        CHECK(this->waiting.is_blocked(this->worker, "a", "x"));
+    }
+};
+
+} // namespace
+
+TEST_CASE("G20 a redelivery does nothing without a lease, nor after its end") {
+    leased<shop> stopped;
+    stopped.worker.stop();
+    static_cast<void>(stopped.worker.tick(stopped.clock()));
+    REQUIRE_FALSE(stopped.worker.running());
+    CHECK(stopped.waiting.redeliver(stopped.worker, "a", "x") == status::lease_held);
+    CHECK(stopped.a.called.empty());
+    stopped.check_nothing_done();
+
+    leased<shop> late;
+    late.clock.advance(2700);
+    CHECK(late.waiting.redeliver(late.worker, "a", "x") == status::lease_held);
+    CHECK(late.a.called.empty());
+    late.check_nothing_done();
+}
+
+TEST_CASE("G20 a redelivery whose handler outlasts the lease evicts no letter and changes none") {
+    for (const pj::verdict v : {pj::handled, pj::fail(9)}) {
+        leased<shop> s;
+        s.a.says = [&](const pj::context&) {
+            s.clock.advance(2700);
+            return v;
+        };
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::lease_held);
+        CHECK(s.a.called.size() == 1);
+        s.check_nothing_done();
+    }
+}
+
+TEST_CASE("G17 G20 a redelivery that outlasts the lease is rolled back, its eviction, too") {
+    leased<unit_shop> s;
+    s.effects.clear();
+    s.letters.evicts.decide = [&](bool& works) {
+        works = true;
+        s.clock.advance(2700);
+        return status::ok;
+    };
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::lease_held);
+    CHECK(s.a.called.size() == 1);
+    CHECK(s.effects.empty());
+    CHECK_FALSE(s.is_open);
+    s.check_nothing_done();
+}
+
+TEST_CASE("a redelivery waits while the record is to tell who has saved") {
+    shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    s.store.saves.then(status::conflict);
+    REQUIRE(s.worker.start() == status::ok);
+    static_cast<void>(s.worker.tick(0));
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    CHECK(s.a.called.size() == 1);
+    CHECK(s.kept() == "a0");
+}
+
+TEST_CASE("G25 a replayed letter of a live_only handler is done without calling it") {
+    mails live;
+    shop s;
+    s.append("x");
+    pj::registry both{s.a, live};
+    s.what.handlers = both;
+    s.what.replayed_through = 5;
+    pj::worker one{s.what};
+    REQUIRE(one.start() == status::ok);
+    s.run_for(one, 100);
+    const step_done event{0};
+    const pj::stored_event stored = pj::raw_event(0, event, "x");
+    REQUIRE(s.letters.put({pj::failure_kind::permanent, 0, 1, true, 0, 0, "p",
+                           both.find(step_done::type)[1], stored}) == status::ok);
+    CHECK(s.waiting.redeliver(one, both.find(step_done::type)[1], "x") == status::more);
+    CHECK(live.sent == 0);
+    CHECK(s.letters.kept.empty());
+}
+
+TEST_CASE("G15 G17 a redelivery that is pending in a unit begins anew, as its effects do") {
+    unit_shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(2000);
+    REQUIRE(s.kept() == "a0");
+    std::vector<bool> resumed;
+    s.a.says = [&](const pj::context& c) {
+        resumed.push_back(c.resumed);
+        return resumed.size() < 3 ? pj::pending : pj::handled;
+    };
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::pending);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(resumed == std::vector<bool>{false, false, false});
+    CHECK(s.times("a", 0) == 1);
+    CHECK(s.letters.kept.empty());
+}
+
+TEST_CASE("a redelivery that fails again: what the letters' store answers then, and what the letter says") {
+    struct { status first, put; bool shows; status expected; bool is_kept; } const cases[] = {
+        {status::ok, status::ok, true, status::handler_failed, true},
+        {status::ok, status::ok, false, status::handler_failed, false},         // it is gone by now
+        {status::pending, status::ok, false, status::pending, false},
+        {status::failed, status::ok, false, status::dead_letter_failed, false},
+        {status::ok, status::pending, true, status::pending, false},
+        {status::ok, status::failed, true, status::dead_letter_failed, false},
+    };
+    for (const auto& one : cases) {
+        shop s;
+        s.append("x");
+        s.fail_at(s.a, 0);
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(2000);
+        s.a.says = [](const pj::context&) { return pj::reject(); };
+        s.letters.firsts.pass().then(one.first, one.shows);
+        s.letters.puts.then(one.put, one.put == status::ok);
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == one.expected);
+        CHECK(s.code_of("a", 0) == (one.is_kept ? 0 : 5));
+        CHECK(s.letters.kept.begin()->second.kind == pj::failure_kind::permanent);
+        CHECK(s.letters.kept.begin()->second.attempts == (one.is_kept ? 2 : 1));
+        CHECK(s.waiting.is_blocked(s.worker, "a", "x"));
+    }
+}
+
+namespace {
+
+/// Shows all letters of a sequence where one is asked for, and all sequences, whatever it is told.
+struct talkative {
+    kit::memory_letters& all;
+    status put(const pj::dead_letter& l) { return all.put(l); }
+    status first(const pj::letter_sequence& of, pj::letter_visitor& show) {
+        const status s = all.first(of, show);
+        const step_done e{1};
+        show(pj::raw_event(1, e, of.aggregate_id), 1);
+        return s;
+    }
+    status evict(const pj::letter_sequence& of, position at) { return all.evict(of, at); }
+    status sequences(const pj::letter_sequence&, pj::sequence_visitor& show) {
+        for (const char* aggregate : {"x", "y", "z", "w"}) static_cast<void>(show("a", aggregate));
+        return status::ok;
+    }
+};
+
+} // namespace
+
+TEST_CASE("of the letters of a sequence that a store shows, the first counts") {
+    shop s;
+    s.append("xx");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(2000);
+    REQUIRE(s.kept() == "a0 a1");
+    talkative store{s.letters};
+    s.what.dead_letters = store;
+    s.a.says = nullptr;
+    s.a.called.clear();
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.a.called == std::vector<position>{0});
+    CHECK(s.kept() == "a1");
+}
+
+TEST_CASE("a store that shows sequences after it was told to stop: there is no room, all the same") {
+    shop s;
+    s.append("x");
+    talkative store{s.letters};
+    s.what.dead_letters = store;
+    REQUIRE(s.worker.start() == status::ok);
+    const pj::tick_result r = s.worker.tick(0);
+    CHECK(r.reason == status::sequences_full);
+    CHECK(s.a.called.empty());
+    CHECK(s.waiting.size() == 2);
+    CHECK_FALSE(s.waiting.is_blocked(s.worker, "a", "z"));
+}

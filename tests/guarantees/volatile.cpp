@@ -126,3 +126,21 @@ TEST_CASE("G31 reset during a volatile replay is saved and goes on from there") 
     CHECK(d.model == d.folded(d.newest()));
     CHECK(d.record().at == d.newest());
 }
+
+TEST_CASE("G23 a rebuild of a model in RAM reads up to the checkpoint, and leaves it where it was") {
+    in_memory d;
+    d.append(7);
+    REQUIRE(d.live() == pj::status::ok);
+    const std::map<pj::position, uint32_t> mails = d.mails;
+    const pj::position end = d.record().at;
+    d.append(3);
+    d.power_cycle();
+    pj::replay_engine replay{d.what};
+    REQUIRE(replay.start() == pj::status::ok);
+    CHECK(d.run(replay) == pj::status::ok);
+    CHECK(replay.finished());
+    CHECK(d.model == d.folded(end));
+    CHECK(d.mails == mails);
+    CHECK(d.record().at == end);
+    CHECK(d.record().replay_stage == 0);
+}
