@@ -776,3 +776,57 @@ TEST_CASE("G27 messages that keep coming do not put off the save") {
     }
     CHECK(f.stored().at == 2);
 }
+
+TEST_CASE("G5 a log with bounds but without an identity does not say that an old offset is a duplicate") {
+    for (const uint64_t log_id : {uint64_t{0}, uint64_t{77}}) {
+        fed s(false);
+        s.log.append(10, "Alpha");
+        s.log.log_id = log_id;
+        s.what.log = s.log;
+        s.store.put("p", 5);
+        s.open();
+        static_cast<void>(s.sink_tick());
+        CHECK(s.offer(3) == (log_id == 0 ? receipt::hold : receipt::ack));
+        CHECK(s.last_answer.reason == (log_id == 0 ? pj::status::log_replaced : pj::status::ok));
+        CHECK(s.w.calls.empty());
+    }
+}
+
+TEST_CASE("G14 a message that comes while a save stands refused is held, and then it is told why") {
+    fed s(false);
+    s.what.save = {100, 1000, false};
+    s.open();
+    CHECK(s.offer(0) == receipt::later);
+    s.store.put("p", 7, 5);                     // somebody else
+    s.now_ms += 1000;
+    CHECK(s.offer(1) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::pending);
+    CHECK(s.offer(1) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::checkpoint_conflict);
+    CHECK(s.w.called() == "a0 b0 c0");
+    CHECK(s.stored().at == 7);
+}
+
+TEST_CASE("G12 after a rejected message an older one that comes again is a duplicate, not rejected") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.a.says.always(5, pj::reject());
+    s.open();
+    CHECK(s.offer(4) == receipt::ack);
+    CHECK(s.offer(5) == receipt::reject);
+    CHECK(s.offer(4, "Alpha", true) == receipt::ack);
+    CHECK(s.offer(5, "Alpha", true) == receipt::reject);
+    CHECK(s.w.called() == "a4 b4 c4 a5 b5 c5");
+}
+
+TEST_CASE("G15 a message that is opened and has no offset: while it is held no other is tried") {
+    fed s(false);
+    const auto open = [](pj::stored_event&) { return true; };
+    s.options.open = open;
+    s.open();
+    s.a.says.at(0, pj::pending);
+    CHECK(s.offer(pj::before_first) == receipt::hold);
+    s.now_ms += s.what.pending_ms;
+    CHECK(s.offer(pj::before_first, "Beta") == receipt::hold);
+    CHECK(s.w.called() == "a0 b0 c0");
+}

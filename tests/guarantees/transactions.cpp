@@ -1209,4 +1209,334 @@ TEST_CASE("G24 a rebuild in units of work ends, though its end is no event's pos
     CHECK(s.db.record().at == 2);
     CHECK(s.db.applied("a", 1) == 1);
     CHECK(s.db.applied("a", 4) == 0);
+TEST_CASE("G11 G17 an event that vanishes while it is pending in a unit: the unit is rolled back first") {
+    for (const bool is_passed : {true, false}) {
+        CAPTURE(is_passed);
+        shop s;
+        struct filtering {
+            database& db;
+            position passed = pj::before_first;
+            status read(position after, pj::visitor& visit) {
+                const status s = db.read(after, visit);
+                if (passed > after) visit.scanned_to(passed);
+                return s;
+            }
+        } log{s.db};
+        s.what.log = log;
+        s.db.append(4, "Alpha");
+        s.c.says = [](const pj::context& c) { return c.event.at == 3 ? pj::pending : pj::handled; };
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(50);
+        REQUIRE(s.db.is_open());
+        s.db.events.erase(3);
+        if (is_passed) log.passed = 3;
+        s.run_for(3000);
+        CHECK(s.db.record().at == (is_passed ? 3 : 2));
+        s.db.events[4] = {"Alpha", "x"};
+        s.run_for(3000);
+        CHECK(s.db.record().at == 4);
+        for (const char* h : {"a", "b", "c"}) {
+            for (const position at : {0, 1, 2, 4}) CHECK(s.db.applied(h, at) == 1);
+            CHECK(s.db.applied(h, 3) == 0);
+        }
+        if (!is_passed) CHECK(s.worker.counts().vanished == 1);
+        if (!is_passed) CHECK(s.worker.counts().handled == 4);
+        CHECK_FALSE(s.db.is_open());
+    }
+}
+
+namespace {
+
+/// Five handlers of one event, all of which may want a letter.
+struct five : shop {
+    std::vector<std::unique_ptr<row_writer>> writers;
+    pj::handler_map<5> map;
+    static pj::verdict call(void* self, const pj::stored_event&, const pj::context& c) {
+        return static_cast<row_writer*>(self)->run(c);
+    }
+    explicit five(size_t failing) {
+        for (const char* name : {"h0", "h1", "h2", "h3", "h4"}) {
+            writers.emplace_back(new row_writer(db, name));
+            if (writers.size() <= failing)
+                writers.back()->says = [](const pj::context&) { return pj::reject(); };
+            map.add(alpha::type, &call, writers.back().get(), name);
+        }
+        what.handlers = map;
+        what.on_error = pj::error_policy::dead_letter();
+        db.append("Alpha");
+        REQUIRE(worker.start() == status::ok);
+        run_for(3000);
+    }
+};
+
+} // namespace
+
+TEST_CASE("G12 G17 in units there is room for four letters of an event; a fifth halts, nothing is lost") {
+    const five four_fail(4);
+    CHECK(four_fail.worker.running());
+    CHECK(four_fail.db.letter_keys() == "h0@0 h1@0 h2@0 h3@0");
+    CHECK(four_fail.db.applied("h4", 0) == 1);
+    CHECK(four_fail.db.record().at == 0);
+
+    const five all_fail(5);
+    CHECK(all_fail.worker.state() == pj::run_state::halted);
+    CHECK(all_fail.worker.reason() == status::handler_failed);
+    CHECK(all_fail.db.letter_keys().empty());
+    CHECK(all_fail.db.record().at == pj::before_first);
+    CHECK_FALSE(all_fail.db.is_open());
+}
+
+namespace {
+
+/// Tells no more than the position, as a Python deployment's store.
+struct positions {
+    database& db;
+    status load(pj::text key, pj::checkpoint& out) {
+        pj::checkpoint kept;
+        const status s = db.load(key, kept);
+        out = {};
+        out.at = kept.at;
+        return s;
+    }
+    status save(pj::text key, const pj::checkpoint& next) {
+        pj::checkpoint anew = next;
+        anew.revision = db.now().records["p"].revision + 1;
+        return db.save(key, anew);
+    }
+};
+
+} // namespace
+
+TEST_CASE("G14 G17 positions alone tell what became of a commit, whichever call fails or is not answered") {
+    for (const bool is_after_crash : {false, true}) {
+        for (const trouble::kind kind : {trouble::kind::lost_answer, trouble::kind::failed}) {
+            for (uint32_t call = 1; call < 80; ++call) {
+                CAPTURE(is_after_crash);
+                CAPTURE(call);
+                shop s;
+                positions store{s.db};
+                pj::crash_guard guard;
+                s.what.checkpoints = store;
+                s.what.accept_partial_records = true;
+                s.what.crashes = &guard;
+                s.what.on_error = pj::error_policy::retry(3);
+                s.what.batch = 3;
+                s.db.append(7, "Alpha");
+                s.db.troubles = {{call, kind}};
+                REQUIRE(s.worker.start(is_after_crash ? pj::start_cause::crash
+                                                      : pj::start_cause::clean) == status::ok);
+                s.run_for(5000);
+                s.check_end();
+                CHECK(s.worker.counts().handled == 7);
+                CHECK(s.worker.running());
+            }
+        }
+    }
+}
+
+namespace {
+
+/// One of several owners; leases do not end by themselves.
+struct owned : shop {
+    pj::lease lease{db};
+    owned() {
+        what.lease = &lease;
+        what.clock = {[](void* me) { return static_cast<owned*>(me)->now_ms; }, this};
+        lease.ttl_ms = 3000;
+        lease.margin_ms = 300;
+    }
+};
+
+} // namespace
+
+TEST_CASE("G21 a commit that failed is not taken for done because the next owner stands where it would") {
+    owned s;
+    s.db.append(4, "Alpha");
+    struct intruded {
+        owned& of;
+        bool was_there = false;
+        status begin() { return of.db.begin(); }
+        status commit() {
+            if (was_there) return of.db.commit();
+            was_there = true;
+            pj::checkpoint& kept = of.db.durable.records["p"];
+            kept.at = 3;
+            ++kept.revision;
+            ++kept.fencing_token;
+            return status::failed;
+        }
+        status rollback() { return of.db.rollback(); }
+    } units{s};
+    s.what.transaction = units;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(10000);
+    REQUIRE(units.was_there);
+    CHECK(s.db.durable.applied.empty());
+    CHECK(s.worker.counts().scanned == 0);
+    CHECK(s.count(pj::notice_kind::lease_lost) >= 1);
+    CHECK(s.db.record().at == 3);
+}
+
+TEST_CASE("G15 G28 pause and stop right after a read that is pending in a unit end the unit") {
+    for (const bool is_stop : {false, true}) {
+        shop s;
+        slow_log slow{s.db};
+        s.what.log = slow;
+        s.db.append(10, "Alpha");
+        REQUIRE(s.worker.start() == status::ok);
+        while (s.db.begun == 0) {
+            s.tick();
+            s.now_ms += s.last.wait_ms;
+        }
+        slow.is_stuck = true;
+        for (int i = 0; i < 20 && !(s.db.is_open() && s.last.reason == status::pending); ++i) {
+            s.tick();
+            if (!s.db.is_open() || s.last.reason != status::pending) s.now_ms += s.last.wait_ms;
+        }
+        REQUIRE(s.db.is_open());
+        if (is_stop) s.worker.stop();
+        else s.worker.pause();
+        s.tick();                               // no time has passed
+        CHECK_FALSE(s.db.is_open());
+        CHECK(s.worker.running() == !is_stop);
+        CHECK(s.worker.state() == (is_stop ? pj::run_state::stopped : pj::run_state::paused));
+        slow.is_stuck = false;
+        if (is_stop) REQUIRE(s.worker.start() == status::ok);
+        else s.worker.resume();
+        s.run_for(5000);
+        s.check_end();
+    }
+}
+
+TEST_CASE("G28 stop ends a unit in which the first event is pending") {
+    shop s;
+    s.db.append(1, "Alpha");
+    s.b.says = [](const pj::context&) { return pj::pending; };
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    REQUIRE(s.db.is_open());
+    s.worker.stop();
+    s.tick();
+    CHECK_FALSE(s.worker.running());
+    CHECK(s.worker.reason() == status::ok);
+    CHECK_FALSE(s.db.is_open());
+    s.b.says = nullptr;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(1000);
+    s.check_end();
+}
+
+namespace {
+
+/// Commits that are never answered.
+struct silent {
+    database& db;
+    status begin() { return db.begin(); }
+    status commit() { return status::pending; }
+    status rollback() { return db.rollback(); }
+};
+
+} // namespace
+
+TEST_CASE("G20 G28 the lease is lost while a run ends with its commit pending: rolled back, and told") {
+    owned s;
+    s.db.append(6, "Alpha");
+    silent units{s.db};
+    s.what.transaction = units;
+    s.what.stop_ms = 60000;
+    REQUIRE(s.worker.start() == status::ok);
+    for (int i = 0; i < 10 && !s.db.is_open(); ++i) s.tick();
+    REQUIRE(s.db.is_open());
+    s.worker.stop();
+    s.tick();
+    REQUIRE(s.worker.running());
+    s.now_ms += 2700;
+    s.tick();
+    CHECK_FALSE(s.db.is_open());
+    CHECK_FALSE(s.worker.running());
+    CHECK(s.worker.reason() == status::checkpoint_failed);
+    CHECK(s.db.durable.applied.empty());
+}
+
+TEST_CASE("G28 G32 a run that ends while the commit of an event's name is pending tells that it is not saved") {
+    shop s;
+    s.db.append(2, "Alpha");
+    silent units{s.db};
+    pj::crash_guard guard;
+    s.what.transaction = units;
+    s.what.crashes = &guard;
+    s.what.stop_ms = 200;
+    s.db.durable.records["p"].crashes = 1;
+    s.db.durable.records["p"].revision = 1;
+    REQUIRE(s.worker.start() == status::ok);
+    for (int i = 0; i < 10 && !s.db.is_open(); ++i) s.tick();
+    REQUIRE(s.db.is_open());
+    s.worker.stop();
+    s.run_for(500);
+    CHECK_FALSE(s.worker.running());
+    CHECK(s.worker.reason() == status::checkpoint_failed);
+    CHECK_FALSE(s.db.is_open());
+    CHECK(s.db.record().at == pj::before_first);
+    CHECK(s.db.record().suspect == 0);          // event 1 was to be named in the unit of event 0
+    CHECK(s.db.durable.applied.empty());
+}
+
+TEST_CASE("G9 G18 a retry after a save that failed waits as long as the retry is to wait") {
+    shop s;
+    struct failing_once {
+        database& db;
+        int failures = 1;
+        status load(pj::text key, pj::checkpoint& out) { return db.load(key, out); }
+        status save(pj::text key, const pj::checkpoint& next) {
+            return failures-- > 0 ? status::failed : db.save(key, next);
+        }
+    } store{s.db};
+    s.what.checkpoints = store;
+    s.what.unit_ms_max = 10;
+    s.what.on_error = pj::error_policy::retry(3);
+    s.db.append(1, "Alpha");
+    s.a.says = [&](const pj::context&) { return s.now_ms == 100 ? pj::fail() : pj::handled; };
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.last.reason == status::checkpoint_failed);
+    CHECK(s.last.wait_ms == 100);
+    s.now_ms = 100;
+    s.tick();
+    CHECK(s.last.reason == status::handler_failed);
+    CHECK(s.last.wait_ms == 100);
+    s.now_ms = 200;
+    s.run_for(1000);
+    s.check_end();
+}
+
+TEST_CASE("a handler that fails with the code of a commit has failed all the same, not the unit") {
+    shop s;
+    s.what.on_error = pj::error_policy::retry(1);
+    s.db.append(1, "Alpha");
+    s.b.says = [](const pj::context&) { return pj::fail(pj::code_uncommitted); };
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    CHECK(s.last.reason == status::handler_failed);
+    s.run_for(1000);
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.worker.reason() == status::handler_failed);
+}
+
+TEST_CASE("G18 a unit that was narrowed takes at least one event, whatever the batch is by now") {
+    shop s;
+    s.db.append(30, "Alpha");
+    s.what.on_error = pj::error_policy::retry(100);
+    bool refuses = true;
+    s.db.refuses_commit = [&](const database::tables&, const database::tables&) { return refuses; };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    s.worker.stop();
+    s.run_for(10000);
+    REQUIRE_FALSE(s.worker.running());
+    s.what.batch = 1;
+    refuses = false;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(10000);
+    s.check_end();
+    CHECK(s.worker.counts().handled == 30);
 }
