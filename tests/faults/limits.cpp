@@ -349,3 +349,54 @@ TEST_CASE("a port that never gets well is asked now and then, never in a busy lo
         }
     }
 }
+
+namespace {
+
+/// A unit of work over a record; its commit may fail.
+struct units {
+    shared_record& of;
+    bool fails = false;
+    pj::checkpoint before{};
+    pj::status begin() {
+        before = of.record;
+        return pj::status::ok;
+    }
+    pj::status commit() { return fails ? pj::status::failed : pj::status::ok; }
+    pj::status rollback() {
+        of.record = before;
+        return pj::status::ok;
+    }
+};
+
+} // namespace
+
+TEST_CASE("an event that fails 70,000 times: attempts are counted no further than to 65535") {
+    for (const char* where : {"alone", "in a unit", "at the commit"}) {
+        CAPTURE(std::string(where));
+        shared b;
+        units u{b.checkpoints};
+        u.fails = where[0] == 'a' && where[1] == 't';
+        if (where[1] != 'l') b.what.transaction = u;
+        b.what.on_error = pj::error_policy::custom(
+            [](const pj::failure&) { return pj::decision::retry_after(0); });
+        b.what.delays = {0, 0, 1, 0, 1};
+        b.handler.failures = u.fails ? 0 : 70000;
+        b.append(1).start();
+        uint32_t before = 0;
+        for (int i = 0; i < 300000 && b.worker.counts().failed_calls < 70000; ++i) {
+            static_cast<void>(b.worker.tick(b.now));
+            const uint32_t attempts = b.worker.last_failure().attempts;
+            if (attempts < before) {
+                CHECK(attempts >= before);
+                break;
+            }
+            before = attempts;
+        }
+        CHECK(b.worker.counts().failed_calls == 70000);
+        CHECK(b.worker.last_failure().attempts == 0xFFFF);
+        u.fails = false;
+        for (int i = 0; i < 10; ++i) static_cast<void>(b.worker.tick(b.now));
+        CHECK(b.worker.scanned() == 0);
+        CHECK(b.handler.done >= 1);
+    }
+}
