@@ -1318,3 +1318,19 @@ TEST_CASE("G27 G28 a sink that loses its lease while it unsubscribes waits, and 
     CHECK(all.clock.full() - began_ms >= 7900);
     CHECK(ticks <= 1700);
 }
+
+TEST_CASE("G21 a message that comes when a later owner's record was found is held: not loaded") {
+    cluster all;
+    host h(all, 1);
+    h.what.log = {};
+    all.store.records["p"].fencing_token = 9;
+    all.store.records["p"].revision = 1;
+    pj::event_sink sink{h.what};
+    REQUIRE(sink.start() == pj::status::ok);
+    const tick_event e{1};
+    const pj::receive_result r = sink.receive(pj::raw_event(0, e), all.clock());
+    CHECK(r.answer == pj::receipt::hold);
+    CHECK(r.reason == pj::status::not_loaded);
+    CHECK(all.effects.empty());
+    CHECK(all.store.history.empty());
+}

@@ -812,6 +812,7 @@ TEST_CASE("G29 letters that can be asked for again are whole, or start() says so
     shop s;
     const pj::dead_letter_sink whole = s.what.dead_letters;
     s.what.dead_letters.put = nullptr;
+    s.what.on_error = pj::error_policy::retry(1);       // it wants no letter of its own
     CHECK(s.worker.start() == status::no_dead_letter_sink);
     s.what.dead_letters = whole;
     s.what.dead_letters.evict = nullptr;

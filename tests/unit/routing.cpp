@@ -393,14 +393,14 @@ TEST_CASE("routing: what is wrong with a list of types is found, wherever it sta
 
 TEST_CASE("routing: names that no two words of theirs tell apart are told by the whole name") {
     // Of one length. Some differ at the beginning, the others each at a place of its own.
-    constexpr size_t count = 40;
+    constexpr size_t count = 64;
     size_t by_whole_name = 0;
     for (size_t at_places = 0; at_places <= count; ++at_places) {
         std::vector<std::string> names;
         std::vector<pj::detail::row> rows;
         for (size_t i = 0; i < count; ++i) {
             names.emplace_back(200, '.');
-            if (i < at_places) names.back()[5 * i] = '!';
+            if (i < at_places) names.back()[3 * i] = '!';
             else names.back()[0] = static_cast<char>('A' + i);
         }
         for (const std::string& name : names) rows.push_back(row_of({pj::text(name)}));
