@@ -1322,13 +1322,20 @@ TEST_CASE("G14 G17 positions alone tell what became of a commit, whichever call 
                 s.what.on_error = pj::error_policy::retry(3);
                 s.what.batch = call % 2 != 0 ? 3 : 1;       // 1: an event's name is committed alone
                 s.db.append(7, "Alpha");
+                s.what.replayed_through = 2;
                 s.db.troubles = {{(call + 1) / 2, kind}};
+                s.a.says = [&](const pj::context& c) {
+                    const pj::checkpoint& kept = s.db.durable.records["p"];
+                    if (is_after_crash) CHECK(kept.suspect >= c.event.at);
+                    return pj::handled;
+                };
                 REQUIRE(s.worker.start(is_after_crash ? pj::start_cause::crash
                                                       : pj::start_cause::clean) == status::ok);
                 s.run_for(5000);
                 s.check_end();
                 CHECK(s.worker.counts().handled == 7);
                 CHECK(s.worker.running());
+                CHECK(s.db.record().replayed_through == 2);
             }
         }
     }
