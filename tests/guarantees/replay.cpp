@@ -570,3 +570,25 @@ TEST_CASE("G23 how far a rebuild is stays 0 as long as its end is not known, and
     CHECK(d.run(engine) == pj::status::ok);
     CHECK(engine.how_far().percent == 100);
 }
+
+TEST_CASE("G23 how far a rebuild is that had gone on beyond its end, and is asked to begin there") {
+    rebuilding d;
+    d.append(8);
+    pj::checkpoint& kept = d.records["p"];
+    kept.at = 8;                                // a filtering store had looked so far
+    kept.revision = 5;
+    kept.replay_stage = 2;
+    kept.rebuild = 1;
+    kept.replayed_through = 6;
+    d.options.from = 6;
+    pj::replay_engine engine{d.what, d.options};
+    REQUIRE(engine.start() == pj::status::ok);
+    engine.pause();
+    static_cast<void>(engine.tick(d.now_ms));
+    REQUIRE(engine.loaded());
+    CHECK(engine.how_far().percent == 0);
+    engine.resume();
+    CHECK(d.run(engine) == pj::status::ok);
+    CHECK(engine.how_far().percent == 100);
+    CHECK(d.record().at == 8);
+}
