@@ -799,7 +799,7 @@ public:
 /// Several handlers behind one projection: every event reaches all that handle its type, in the
 /// order given here; each type is decoded once. Costs one pointer per handler; the routes are built
 /// by the compiler. The handlers must outlive it. Two event types with one name or number do not
-/// compile, nor do more than 32 handlers for one type.
+/// compile, nor do more than 32 handlers for one type or 31 for every event.
 ///
 /// A handler's name, in letters and failures, is its class's as the compiler spells it, or its
 /// `static constexpr char handler_name[]`. State one where letters are kept: a class that was
@@ -3347,6 +3347,8 @@ template<bool Alone, class... P> struct compiled_routes {
     template<class E> static constexpr row row_of(const event_type& type) {
         static_assert(crew_for<E>.count <= 32,
                       "projections: at most 32 handlers for one event type");
+        static_assert(everyone.count <= 31,
+                      "projections: at most 31 handlers for every event");
         if constexpr (crew_for<E>.count == 0) return {type, nullptr, nullptr, 0, 0};
         else return {type, &call<E>, crew_for<E>.at, crew_for<E>.live_only, crew_for<E>.count};
     }
@@ -4356,7 +4358,7 @@ inline void engine::end() {
         (!is_leased || lease_ == detail::leasing::ours)) {
         if (is_refused()) return;
         if (is_dirty() && (saving_ == detail::saving::none || save_in_ == 0)) save();
-        if (is_dirty() && may_save()) return;
+        if (is_dirty()) return;
     }
     if (is_leased && !keeper().give_back(*this)) return;
     const bool is_halt = end_reason_ != status::ok;
@@ -4509,7 +4511,7 @@ inline bool engine::look_at_bounds() {
 inline bool engine::compare_bounds() {
     position trimmed = before_first;
     // Those after an empty read were pending: to read once more for them would never be idle.
-    const bool only_bounds = caught_up_ && why_ == status::pending && !role_->is_rebuilding;
+    const bool only_bounds = caught_up_ && why_ == status::pending;
     if (!ask_bounds(trimmed)) return false;
     const bool is_first = asking_ == detail::asking::first;
     asking_ = detail::asking::none;
@@ -4909,7 +4911,7 @@ inline void engine::forget_held() {
 /// The held event is no longer there. False: what was done of it is to be rolled back first.
 inline bool engine::has_vanished() {
     if (is_in_unit()) unit_ = detail::unit::over;
-    else give_up_held(detail::outcome::vanished);
+    else if (unit_ == detail::unit::none) give_up_held(detail::outcome::vanished);
     return unit_ == detail::unit::none;
 }
 
@@ -5138,7 +5140,7 @@ inline void crash_guard::loaded(engine& e) {
 inline bool crash_guard::allows(engine& e, detail::delivery& d) {
     checkpoint& r = e.record_;
     const position at = d.event->at;
-    if (at > r.suspect) {
+    if (at > r.suspect || (e.has_units() && at < r.suspect)) {     // below: done again
         if (r.suspect != before_first) r.crashes = 0;
         // What a volatile model reads again comes before anything that may have been in work.
         if (!e.what_->volatile_model || at > r.replayed_through) --e.careful_;
@@ -5252,7 +5254,7 @@ struct unit_hooks {
         if (e.is_in_unit()) return true;
         if (e.uncommitted_ != 0) {      // its unit could not be committed: now the policy speaks
             e.uncommitted_ = 0;
-            if (e.attempt_ != 0xFFFF) ++e.attempt_;
+            ++e.attempt_;               // forget() has taken one off
             e.failed(d, all_bits, no_handler, failure_kind::transient, code_uncommitted);
             wait_for_held(e);
         }
@@ -5287,7 +5289,7 @@ struct unit_hooks {
     /// The handlers of the held event that are to be called now; its letters come first.
     static uint32_t next_pass(engine& e, delivery& d) {
         d.replaying = d.event->at <= e.record_.replayed_through;
-        while (e.put_ != e.owed_ && e.letter_in_ == 0 && put(e, d, e.put_))
+        while (e.put_ != e.owed_ && put(e, d, e.put_))
             e.put_ = (e.put_ + 1u) & 7u;
         if (e.put_ != e.owed_) {
             if (e.letter_failures_ != 0) e.unit_ = unit::over;      // not merely pending
@@ -5532,6 +5534,7 @@ struct unit_hooks {
     static void take_back(engine& e) {
         forget(e);
         e.unit_ = unit::over;
+        e.save_in_ = 0;                 // it was the unit's time, not a save's
         static_cast<void>(is_gone(e));
     }
 
@@ -5991,7 +5994,8 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
     if (options_.open && is_same) print_ = 0;   // opened anew, perhaps with another result
     if (has_offset || is_same)
         result = handle(event, d, has_offset, has_offset ? 0 : detail::print_of(message));
-    if (options_.open && held_at_ != before_first) print_ = detail::print_of(message);
+    if (options_.open && (has_offset || is_same) && held_at_ != before_first)
+        print_ = detail::print_of(message);
     ticking_ = false;
     return result;
 }
@@ -6007,7 +6011,7 @@ inline receive_result event_sink::handle(const stored_event& event, detail::deli
                                          bool has_offset, uint32_t offered_print) {
     constexpr receive_result acknowledged{receipt::ack, 0, status::ok};
     const uint32_t print = has_offset || !has_units() ? 0 : offered_print | 1u;
-    const bool was_committed = print != 0 && print == unanswered_ && committed_ && !is_holding();
+    const bool was_committed = print != 0 && print == unanswered_ && committed_;
     unanswered_ = 0;
     if (was_committed) return rejected_ ? rejected() : acknowledged;
     if (!is_holding()) rejected_ = false;
@@ -6069,8 +6073,9 @@ struct replay_hooks {
         r.told_ = before_first - 1;
         if (r.options_.batch == 0) return status::bad_batch;
         if (r.options_.partitions == 0) return status::ok;
-        const bool has_room = !r.key_of(r.options_.partitions).empty();
-        return has_room && !r.key_of(0).empty() ? status::ok : status::bad_key;
+        if (r.key_of(r.options_.partitions).empty()) return status::bad_key;
+        r.key_of(0);
+        return status::ok;
     }
     static text key(const engine& e) {
         const replay_engine& r = static_cast<const replay_engine&>(e);
@@ -6143,7 +6148,7 @@ inline bool replay_engine::drop() {
 /// True: there is more to read.
 inline bool replay_engine::go_through() {
     if (options_.partitions != 0) return visit_partitions(0) && finish();
-    const bool is_through = at_ >= record_.replayed_through || (caught_up_ && !is_holding());
+    const bool is_through = at_ >= record_.replayed_through || caught_up_;
     if (is_through) finish();
     if (told_ != at_ && options_.on_progress) {
         PROJECTIONS_TRY_ { options_.on_progress(how_far()); }
@@ -6366,7 +6371,7 @@ struct lease_hooks {
 
     static bool claim(engine& e, checkpoint& found) {
         const uint64_t token = e.record_.fencing_token;
-        if (e.lease_ != leasing::ours || found.fencing_token >= token) {
+        if (found.fencing_token >= token) {
             // A later owner; or the lease store has forgotten what it had given out.
             leave(e, e.key(), token);
             e.lease_ = leasing::over;
@@ -6917,7 +6922,7 @@ inline bool memory_log_core::make_room(const storage& in, uint32_t size) {
         const bool is_wrapped = !is_empty && end_ <= begin;
         if (next_ - first_ < in.slot_count) {
             if (!is_wrapped && in.byte_count - end_ >= size) return true;
-            if (!is_wrapped && begin >= size && !is_empty) { end_ = 0; return true; }
+            if (!is_wrapped && begin >= size) { end_ = 0; return true; }
             if (is_wrapped && begin - end_ >= size) return true;
         }
         if (reading_) return false;

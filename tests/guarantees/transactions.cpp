@@ -1578,3 +1578,70 @@ TEST_CASE("G12 G28 stopped before the broker was told of its letter: the checkpo
     static_cast<void>(s.insist(1, answer));
     CHECK(answer == pj::receipt::reject);
 }
+
+TEST_CASE("G16 G17 an event that is passed by while it is pending in a unit: the counters are right") {
+    shop s;
+    struct filtering {
+        database& db;
+        position passed = pj::before_first;
+        status read(position after, pj::visitor& visit) {
+            const status s = db.read(after, visit);
+            if (passed > after) visit.scanned_to(passed);
+            return s;
+        }
+    } log{s.db};
+    s.what.log = log;
+    s.db.append(4, "Alpha");
+    s.c.says = [](const pj::context& c) { return c.event.at == 3 ? pj::pending : pj::handled; };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(50);
+    s.db.events.erase(3);
+    log.passed = 3;
+    s.run_for(3000);
+    CHECK(s.worker.counts().handled == 3);
+    CHECK(s.worker.scanned() == 3);
+}
+
+TEST_CASE("G9 G27 a retry after a save that failed does not wait as long as a unit may last") {
+    shop s;
+    struct failing_once {
+        database& db;
+        int failures = 1;
+        status load(pj::text key, pj::checkpoint& out) { return db.load(key, out); }
+        status save(pj::text key, const pj::checkpoint& next) {
+            return failures-- > 0 ? status::failed : db.save(key, next);
+        }
+    } store{s.db};
+    s.what.checkpoints = store;
+    s.what.on_error = pj::error_policy::retry(3);
+    s.db.append(1, "Alpha");
+    s.a.says = [&](const pj::context&) { return s.now_ms == 100 ? pj::fail() : pj::handled; };
+    REQUIRE(s.worker.start() == status::ok);
+    s.tick();
+    s.now_ms = 100;
+    s.tick();
+    CHECK(s.last.reason == status::handler_failed);
+    CHECK(s.last.wait_ms == 100);
+}
+
+TEST_CASE("G32 G18 the checkpoint names the event that is begun, also after a unit was rolled back") {
+    shop s;
+    pj::crash_guard guard;
+    s.what.crashes = &guard;
+    s.what.batch = 3;
+    s.db.append(4, "Alpha");
+    s.what.on_error = pj::error_policy::retry(3);
+    bool refuses = true;
+    s.db.refuses_commit = [&](const database::tables& next, const database::tables&) {
+        const bool now = refuses && next.applied.count({"a", 0}) != 0;
+        refuses = refuses && !now;
+        return now;
+    };
+    s.a.says = [&](const pj::context& c) {
+        CHECK(s.db.record().suspect == c.event.at);
+        return pj::handled;
+    };
+    REQUIRE(s.worker.start(pj::start_cause::crash) == status::ok);
+    s.run_for(5000);
+    s.check_end();
+}
