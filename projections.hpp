@@ -252,19 +252,19 @@
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_INLINE_ inline
 #  define PROJECTIONS_APART_
-#  define PROJECTIONS_ONCE_ __attribute__((always_inline)) inline
+#  define PROJECTIONS_LIKELY_(condition) (condition)
 #  define PROJECTIONS_SMALL_ 1
 #elif defined(__GNUC__) || defined(__clang__)
 #  define PROJECTIONS_COLD_ __attribute__((cold))
 #  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
 #  define PROJECTIONS_APART_ __attribute__((noinline))
-#  define PROJECTIONS_ONCE_ inline
+#  define PROJECTIONS_LIKELY_(condition) __builtin_expect((condition), true)
 #  define PROJECTIONS_SMALL_ 0
 #else
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_INLINE_ inline
 #  define PROJECTIONS_APART_
-#  define PROJECTIONS_ONCE_ inline
+#  define PROJECTIONS_LIKELY_(condition) (condition)
 #  define PROJECTIONS_SMALL_ 0
 #endif
 
@@ -715,12 +715,14 @@ struct delivery;
 struct route;
 /// Calls the handlers whose bits are set in the delivery's mask, in the order of registration.
 using route_call = void (*)(void* self, delivery& to);
+/// Finds the route of an event and calls its handlers.
+using event_call = void (*)(const stored_event& event, delivery& to);
 
 /// One event type of a routing table. Handlers of a type are numbered from 0; a mask has a bit for
 /// each.
 struct route {
     const char* name;           // nullptr: known by number only
-    route_call call;            // nullptr: nobody handles it
+    route_call call;            // never nullptr
     uint32_t number;
     uint32_t live_only;         // handlers that replayed events do not reach
     uint16_t first; // where this type's handlers begin (a registry's list, a map's chain)
@@ -748,11 +750,11 @@ struct route_table {
     text (*handler_name)(const void* self, const route_table&, const route&, unsigned handler);
     const uint8_t* handlers;    // of all types, one after the other: an index into names
     const text* names;
-    route_call deliver;         // finds the route and calls its handlers; nullptr: deliver_by_table
+    event_call deliver;         // that of this very table; nullptr: deliver_by_table
 };
 
 inline const route& find(const route_table& table, const type_key& key);
-inline void deliver_by_table(void* self, delivery& to);
+inline void deliver_by_table(const stored_event& event, delivery& to);
 
 } // namespace detail
 
@@ -1013,7 +1015,8 @@ public:
 private:
     friend class engine;
     friend class event_sink;
-    PROJECTIONS_INLINE_ bool take(const stored_event& event);
+    PROJECTIONS_INLINE_ bool has_trouble(const stored_event& event);
+    inline size_t take_plainly(const stored_event* events, size_t count);
     bool close() {
         left_ = wanted();
         fast_ = 0;
@@ -1023,8 +1026,7 @@ private:
     inline visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly);
 
     engine* engine_;
-    [[maybe_unused]] detail::route_call deliver_;
-    void* handlers_;
+    [[maybe_unused]] detail::event_call deliver_;
     uint32_t fast_;             // wanted, while nothing but routing is to be done
     uint32_t left_;             // wanted, when each event needs a closer look
     detail::delivery* delivery_;
@@ -1942,7 +1944,7 @@ private:
     friend class crash_guard;
     friend class gap_guard;
     friend struct detail::delivery;
-    friend void detail::deliver_by_table(void* self, detail::delivery& to);
+    friend void detail::deliver_by_table(const stored_event&, detail::delivery& to);
     friend bool detail::look_at_bounds(engine& e);
     friend struct context;
     friend struct detail::sink_hooks;
@@ -2806,6 +2808,7 @@ struct delivery {
     const stored_event* event = nullptr;
     const route* to = nullptr;
     engine* from = nullptr;         // nullptr: deliver(), outside any engine
+    void* self = nullptr;           // what the calls of the routes want
     uint32_t mask = all_bits;       // handlers to call
     uint32_t rest = 0;              // and those to be called after them, one by one
     uint32_t resumed = 0;           // handlers that answered pending before
@@ -2821,7 +2824,8 @@ struct delivery {
     failure_kind why = failure_kind::decode;
 
     delivery() = default;
-    explicit delivery(engine& sender) : from(&sender), now_ms(sender.now_ms_) {}
+    explicit delivery(engine& sender)
+        : from(&sender), self(sender.what_->handlers.self), now_ms(sender.now_ms_) {}
     /// For the next event.
     void reset() {
         mask = all_bits;
@@ -2832,10 +2836,9 @@ struct delivery {
         trouble = replaying = is_hopeless = false;
     }
     /// Calls all handlers of the event.
-    PROJECTIONS_INLINE_ void deliver(void* self, const route& found) {
+    PROJECTIONS_INLINE_ void deliver(const route& found) {
         to = &found;
-        if (found.call != nullptr) return found.call(self, *this);
-        trouble = true;
+        found.call(self, *this);
     }
     uint32_t part() const { return from != nullptr ? from->part().index : 0; }
     uint64_t token() const { return from != nullptr ? from->fencing_token() : 0; }
@@ -2860,6 +2863,13 @@ struct delivery {
         rest &= ~bits;
     }
 };
+
+inline uint32_t handlers_mask(const route& r) {
+    return r.handlers >= 32 ? all_bits : (uint32_t{1} << r.handlers) - 1u;
+}
+
+/// In place of handlers, where an event type has none: that needs a closer look.
+inline void nobody(void*, delivery& d) { d.trouble = true; }
 
 template<class R> struct to_verdict {
     static_assert(always_false<R>, "projections: on() returns nothing, pj::status or pj::verdict");
@@ -2983,81 +2993,71 @@ using chunk = uint32_t;
 using chunk = unsigned char;
 #endif
 
-/// Not 0 if the chunks differ that begin there.
-PROJECTIONS_INLINE_ chunk difference(const char* a, const char* b, size_t offset) {
+PROJECTIONS_INLINE_ bool same_chunk(const char* a, const char* b, size_t offset) {
     chunk x, y;
     __builtin_memcpy(&x, a + offset, sizeof(chunk));
     __builtin_memcpy(&y, b + offset, sizeof(chunk));
-    x ^= y;
-    return x;
+    return x == y;
 }
-/// Pre: size >= sizeof(chunk).
-PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t size) {
+/// Pre: sizeof(chunk) <= size <= longest.
+PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t size,
+                                         [[maybe_unused]] size_t longest) {
     if constexpr (sizeof(chunk) == 1) {
         for (size_t i = 0; i < size; ++i) {
             if (a[i] != b[i]) return false;
         }
         return true;
     } else {
-        chunk sum = difference(a, b, size - sizeof(chunk));
+        if (!same_chunk(a, b, size - sizeof(chunk))) return false;
         if constexpr (sizeof(chunk) == 8) {     // most names are of two or three
-            sum |= difference(a, b, 0);
-            if (size > 16) sum |= difference(a, b, 8);
-            for (size_t i = 16; size > 24 && i + 8 < size; i += 8) sum |= difference(a, b, i);
+            if (!same_chunk(a, b, 0)) return false;
+            if (size > 16 && !same_chunk(a, b, 8)) return false;
+            for (size_t i = 16; longest > 24 && i + 8 < size; i += 8) {
+                if (!same_chunk(a, b, i)) return false;
+            }
         } else {
-            for (size_t i = 0; i + 4 < size; i += 4) sum |= difference(a, b, i);
+            for (size_t i = 0; i + 4 < size; i += 4) {
+                if (!same_chunk(a, b, i)) return false;
+            }
         }
-        return sum == 0;
+        return true;
     }
 }
 
-/// Any name.
-PROJECTIONS_ONCE_ const route& find_named(const route_table& table, text name) {
-    const key_index index = table.by_name;
-    uint32_t slot = name_key(name.data(), name.size(), table.sample[0], table.sample[1]) *
-                        index.multiplier >> index.shift;
-    while (const uint32_t found = index.cells[slot]) {
-        const route& r = table.routes[found - 1];
-        if (name.size() >= sizeof(chunk) ? r.name_size == name.size() &&
-                                               same_characters(r.name, name.data(), name.size())
-                                         : text(r.name, r.name_size) == name) {
-            return r;
-        }
-        slot = (slot + 1) & (all_bits >> index.shift);
+/// The route that `is_it` says yes to, which most often is the first; nullptr if there is none.
+template<class Is>
+PROJECTIONS_INLINE_ const route* look_up(const route* routes, const key_index& in, uint32_t key,
+                                         Is&& is_it) {
+    uint32_t slot = key * in.multiplier >> in.shift;
+    while (const size_t found = in.cells[slot]) {
+        const route& r = routes[found - 1];
+        if (PROJECTIONS_LIKELY_(is_it(r))) return &r;
+        slot = (slot + 1) & (all_bits >> in.shift);
     }
-    return table.unknown;
+    return nullptr;
 }
 
-/// A name of a chunk or more; nullptr if it is not.
-PROJECTIONS_INLINE_ const route* find_quickly(const route_table& table, text key) {
-    const char* const name = key.data();
-    const size_t size = key.size();
-    if (size < (sizeof(chunk) < 4 ? 4 : sizeof(chunk))) return nullptr;
-    const key_index index = table.by_name;
-    uint32_t slot = name_key(name, size, table.sample[0], table.sample[1]) * index.multiplier >>
-                    index.shift;
-    while (const uint32_t found = index.cells[slot]) {
-        const route& r = table.routes[found - 1];
-        if (r.name_size == size && same_characters(r.name, name, size)) return &r;
-        slot = (slot + 1) & (all_bits >> index.shift);
-    }
-    return &table.unknown;
+PROJECTIONS_INLINE_ uint32_t key_of(const route_table& table, const char* name, size_t size) {
+    return name_key(name, size, table.sample[0], table.sample[1]);
 }
 
-PROJECTIONS_INLINE_ const route& find_numbered(const route_table& table, uint32_t number) {
-    const key_index index = table.by_number;
-    uint32_t slot = number * index.multiplier >> index.shift;
-    while (const uint32_t found = index.cells[slot]) {
-        const route& r = table.routes[found - 1];
-        if (r.number == number) return r;
-        slot = (slot + 1) & (all_bits >> index.shift);
-    }
-    return table.unknown;
+/// Pre: none of the table's names is above `longest`.
+PROJECTIONS_INLINE_ bool has_name(const route& r, const char* name, size_t size,
+                                  size_t longest = name_size_max) {
+    if (r.name_size != size) return false;
+    return size >= sizeof(chunk) ? same_characters(r.name, name, size, longest)
+                                 : text(r.name, size) == text(name, size);
 }
 
 inline const route& find(const route_table& table, const type_key& key) {
-    return key.name().size() != 0 ? find_named(table, key.name())
-                                  : find_numbered(table, key.number());
+    const char* const name = key.name().data();
+    const size_t size = key.name().size();
+    const route* const found =
+        look_up(table.routes, size != 0 ? table.by_name : table.by_number,
+                size != 0 ? key_of(table, name, size) : key.number(), [&](const route& r) {
+                    return size != 0 ? has_name(r, name, size) : r.number == key.number();
+                });
+    return found != nullptr ? *found : table.unknown;
 }
 
 // ---- routing tables built by the compiler
@@ -3129,6 +3129,7 @@ template<size_t N, size_t Handlers> struct built_routes {
     uint32_t name_multiplier = first_multiplier;
     uint32_t number_multiplier = first_multiplier;
     uint8_t sample[2]{last_word, last_word};
+    uint8_t longest = 4;        // of the names
     bool duplicates = false;
     bool nameless = false;
     bool too_long = false;
@@ -3198,9 +3199,8 @@ private:
     /// First the word that tells most names apart, then a second one that helps it most; the whole
     /// name if even both leave too many together.
     constexpr void choose() {
-        size_t longest = 4;
         for (const route& r : routes) longest = r.name_size > longest ? r.name_size : longest;
-        const size_t step = (longest - 4) / tries + 1;
+        const size_t step = (size_t{longest} - 4) / tries + 1;
         size_t least = ~size_t{0};
         for (size_t word = 0; word < 2; ++word) {
             for (size_t i = 0; i <= tries && least > N; ++i) {
@@ -3330,26 +3330,36 @@ template<bool Alone, class... P> struct compiled_routes {
         }
     }
 
-    static void deliver(void* self, delivery& d) {
-        const type_key& key = d.event->type;
-        if (key.name().size() != 0) return deliver_named(self, d);
-        d.deliver(self, find_numbered(table, key.number()));
+    /// Knows its table. What is rare is apart, so that no register has to be saved for it.
+    static void deliver(const stored_event& event, delivery& d) {
+        d.event = &event;
+        const size_t size = event.type.name().size();
+        const route* found = nullptr;
+        if (size >= quick_size) {
+            const char* const name = event.type.name().data();
+            found = look_up(table.routes, table.by_name, key_of(table, name, size),
+                            [&](const route& r) { return has_name(r, name, size, built.longest); });
+        } else {
+            if (size != 0) return deliver_short(d);
+            const uint32_t number = event.type.number();
+            found = look_up(table.routes, table.by_number, number,
+                            [&](const route& r) { return r.number == number; });
+        }
+        if (found == nullptr) return deliver_unknown(d);
+        d.deliver(*found);
     }
-    PROJECTIONS_APART_ static void deliver_named(void* self, delivery& d) {
-        const route* const found = find_quickly(table, d.event->type.name());
-        if (found == nullptr) return deliver_short(self, d);
-        d.deliver(self, *found);
+    static constexpr size_t quick_size = sizeof(chunk) < 4 ? 4 : sizeof(chunk);
+    PROJECTIONS_APART_ static void deliver_short(delivery& d) {
+        d.deliver(find(table, d.event->type));
     }
-    PROJECTIONS_APART_ static void deliver_short(void* self, delivery& d) {
-        d.deliver(self, find_named(table, d.event->type.name()));
-    }
+    PROJECTIONS_APART_ static void deliver_unknown(delivery& d) { d.deliver(table.unknown); }
 
     template<class E> static constexpr row row_of(const event_type& type) {
         static_assert(crew_for<E>.count <= 32,
                       "projections: at most 32 handlers for one event type");
         static_assert(everyone.count <= 31,
                       "projections: at most 31 handlers for every event");
-        if constexpr (crew_for<E>.count == 0) return {type, nullptr, nullptr, 0, 0};
+        if constexpr (crew_for<E>.count == 0) return {type, &nobody, nullptr, 0, 0};
         else return {type, &call<E>, crew_for<E>.at, crew_for<E>.live_only, crew_for<E>.count};
     }
 
@@ -3444,7 +3454,7 @@ template<bool Alone, class... P> struct compiled_routes {
         built.routes, {built.by_name, built.name_multiplier, built.shift},
         {built.by_number, built.number_multiplier, built.shift}, {built.sample[0], built.sample[1]},
         status::ok, static_cast<uint16_t>(rows.count),
-        {nullptr, everyone.count == 0 ? nullptr : &call<every_event>, 0, everyone.live_only, 0, 0,
+        {nullptr, everyone.count == 0 ? &nobody : &call<every_event>, 0, everyone.live_only, 0, 0,
          everyone.count},
         &name_of, built.handlers, names,
 #if PROJECTIONS_SMALL_
@@ -3498,6 +3508,7 @@ inline void handler_map_core::prepare(const storage& in) {
     table_.by_name = {in.cells, first_multiplier, shift};
     table_.by_number = {in.cells + in.slot_count, first_multiplier, shift};
     table_.sample[0] = whole_name;
+    table_.unknown.call = &nobody;
     table_.handler_name = &name_of;
     entries_ = in.entries;
 }
@@ -3813,11 +3824,11 @@ handler_map<N>& handler_map<N>::add(event_type type,
 inline verdict deliver(routes to, const stored_event& event, bool replaying) {
     if (to.is_empty()) return handled;
     const detail::route& r = detail::find(*to.table, event.type);
-    if (r.call == nullptr) return handled;
     detail::delivery d;
     d.event = &event;
     d.to = &r;
     d.replaying = replaying;
+    if (r.handlers == 0) return handled;
     if (replaying) d.mask = ~r.live_only;
     r.call(to.self, d);
     return d.first_trouble;
@@ -4071,10 +4082,6 @@ namespace detail {
 template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
     PROJECTIONS_TRY_ { return call(); }
     PROJECTIONS_CATCH_ { return status::failed; }
-}
-
-inline uint32_t handlers_mask(const route& r) {
-    return r.handlers >= 32 ? all_bits : (uint32_t{1} << r.handlers) - 1u;
 }
 
 inline position later(position a, position b) { return a > b ? a : b; }
@@ -4608,41 +4615,60 @@ inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bo
       deliver_(reader.table().deliver != nullptr ? reader.table().deliver
                                                  : &detail::deliver_by_table),
 #endif
-      handlers_(reader.what_->handlers.self),
       fast_(plainly ? wanted : 0),
       left_(plainly ? 0 : wanted),
       delivery_(&d) {}
 
 namespace detail {
 /// For a table that is known at run time only.
-inline void deliver_by_table(void* self, delivery& d) {
-    d.deliver(self, find(d.from->table(), d.event->type));
+inline void deliver_by_table(const stored_event& event, delivery& d) {
+    d.event = &event;
+    d.deliver(find(d.from->table(), event.type));
 }
 } // namespace detail
 
-PROJECTIONS_INLINE_ bool visitor::take(const stored_event& event) {
+/// Nobody handles the event, or somebody does not say that it is handled.
+PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
+#if PROJECTIONS_SMALL_
+    detail::deliver_by_table(event, *delivery_);
+#else
+    deliver_(event, *delivery_);
+#endif
+    return delivery_->trouble;
+}
+
+PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) {
     engine& e = *engine_;
     if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
-    detail::delivery& d = *delivery_;
-    d.event = &event;
-#if PROJECTIONS_SMALL_
-    d.deliver(handlers_, detail::find(e.table(), event.type));
-#else
-    deliver_(handlers_, d);
-#endif
-    if (d.trouble) return e.had_trouble(*this, event);
+    if (has_trouble(event)) return e.had_trouble(*this, event);
     e.at_ = event.at;
     return --fast_ != 0;
 }
 
-PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) { return take(event); }
-
 inline size_t visitor::operator()(const stored_event* events, size_t count) {
+    engine& e = *engine_;
     const uint32_t before = wanted();
     for (size_t i = 0; i < count; ++i) {
-        if (!take(events[i])) break;
+        i += take_plainly(events + i, count - i < fast_ ? count - i : fast_);
+        if (i == count) break;
+        const bool was_tried = fast_ != 0 && delivery_->trouble;
+        if (!(was_tried ? e.had_trouble(*this, events[i]) : e.take_closely(*this, events[i])))
+            break;
     }
     return static_cast<size_t>(before - wanted());
+}
+
+/// Those that need nothing but routing, up to the first that has trouble; how many.
+inline size_t visitor::take_plainly(const stored_event* events, size_t count) {
+    engine& e = *engine_;
+    const stored_event* const end = events + count;
+    const stored_event* event = events;
+    for (position at = e.at_; event != end && event->at > at; ++event) {
+        if (has_trouble(*event)) break;
+        e.at_ = at = event->at;
+    }
+    fast_ -= static_cast<uint32_t>(event - events);
+    return static_cast<size_t>(event - events);
 }
 
 inline partition visitor::of() const { return engine_->part(); }
@@ -4746,7 +4772,7 @@ inline uint32_t print_of(const stored_event& event) {
 /// Nobody handles it, or somebody did not say that it is handled.
 inline bool engine::had_trouble(visitor& from, const stored_event& event) {
     detail::delivery& d = *from.delivery_;
-    if (d.to->call != nullptr) return settle(from, event, detail::outcome::handled);
+    if (d.to->handlers != 0) return settle(from, event, detail::outcome::handled);
     d.trouble = false;
     return take_closely(from, event);
 }
@@ -5766,7 +5792,7 @@ struct sequence_hooks {
             const text name = to.table->handler_name(to.self, *to.table, found, i);
             if (me.about_->handler.empty() || name == me.about_->handler) bits |= uint32_t{1} << i;
         }
-        if (found.call == nullptr || bits == 0) {
+        if (bits == 0) {
             me.answer_ = status::unknown_type;
             return;
         }
@@ -7049,7 +7075,7 @@ inline projection development(text name, event_store log, routes handlers,
 #undef PROJECTIONS_COLD_
 #undef PROJECTIONS_INLINE_
 #undef PROJECTIONS_APART_
-#undef PROJECTIONS_ONCE_
+#undef PROJECTIONS_LIKELY_
 #undef PROJECTIONS_SMALL_
 
 #endif // PROJECTIONS_HPP
