@@ -2957,15 +2957,17 @@ inline constexpr uint8_t whole_name = 0xFF;     // as the first offset: no two w
 inline constexpr uint8_t last_word = 0xFE;      // beyond any offset: the name's end
 inline constexpr size_t name_size_max = 0xFD;
 
-/// Four characters at `offset`, or the last four if the name ends before. Pre: size >= 4. Compilers
-/// turn this into one load where the machine has one.
-PROJECTIONS_INLINE_ constexpr uint32_t word_of(const char* name, size_t size, size_t offset) {
-    const size_t last = size - 4;
-    const char* const at = name + (offset < last ? offset : last);
+/// Four characters. Compilers turn this into one load where the machine has one.
+PROJECTIONS_INLINE_ constexpr uint32_t word_at(const char* at) {
     return static_cast<uint32_t>(static_cast<unsigned char>(at[0]))
          | static_cast<uint32_t>(static_cast<unsigned char>(at[1])) << 8
          | static_cast<uint32_t>(static_cast<unsigned char>(at[2])) << 16
          | static_cast<uint32_t>(static_cast<unsigned char>(at[3])) << 24;
+}
+/// Those at `offset`, or the last if the name ends before. Pre: size >= 4.
+PROJECTIONS_INLINE_ constexpr uint32_t word_of(const char* name, size_t size, size_t offset) {
+    const size_t last = size - 4;
+    return word_at(name + (offset < last ? offset : last));
 }
 
 /// Of the whole name, four characters at a time as FNV-1a takes one.
@@ -2973,16 +2975,18 @@ PROJECTIONS_INLINE_ constexpr uint32_t key_of_whole(const char* name, size_t siz
     if (size < 4) return fnv1a(name, size);
     uint32_t hash = static_cast<uint32_t>(size);
     const size_t last = size - 4;
-    for (size_t i = 0; i < last; i += 4) hash = (hash ^ word_of(name, size, i)) * 16777619u;
-    hash = (hash ^ word_of(name, size, last)) * 16777619u;
+    for (size_t i = 0; i < last; i += 4) hash = (hash ^ word_at(name + i)) * 16777619u;
+    hash = (hash ^ word_at(name + last)) * 16777619u;
     return hash ^ hash >> 15;
 }
 
 PROJECTIONS_INLINE_ constexpr uint32_t name_key(const char* name, size_t size, uint8_t first,
                                                 uint8_t second) {
     if (size < 4 || first == whole_name) return key_of_whole(name, size);
+    const uint32_t key = word_of(name, size, first) + static_cast<uint32_t>(size);
+    if (first == second) return key;
     const uint32_t word = word_of(name, size, second);
-    return word_of(name, size, first) + static_cast<uint32_t>(size) + (word << 15 | word >> 17);
+    return key + (word << 15 | word >> 17);
 }
 
 #if (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__)
@@ -3196,33 +3200,40 @@ private:
         return best;
     }
 
-    /// First the word that tells most names apart, then a second one that helps it most; the whole
-    /// name if even both leave too many together.
+    /// Looks for the word that, alone or with the first, needs fewer looks than `least`.
+    constexpr size_t choose_word(bool alone, size_t least) {
+        const size_t step = (size_t{longest} - 4) / tries + 1;
+        for (size_t i = 0; i <= tries && least > N; ++i) {
+            const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
+            if (i != 0 && offset + 4 > longest) break;
+            const uint8_t candidate = static_cast<uint8_t>(offset);
+            const keys all = name_keys(alone ? candidate : sample[0], candidate);
+            const size_t now = looks(all, first_multiplier, true);
+            if (now >= least) continue;
+            least = now;
+            if (alone) sample[0] = candidate;
+            sample[1] = candidate;
+        }
+        return least;
+    }
+
+    /// One word of each name if that will do. A second costs as much as half a look at a route, the
+    /// whole name as two: they have to spare that.
     constexpr void choose() {
         for (const route& r : routes) longest = r.name_size > longest ? r.name_size : longest;
-        const size_t step = (size_t{longest} - 4) / tries + 1;
-        size_t least = ~size_t{0};
-        for (size_t word = 0; word < 2; ++word) {
-            for (size_t i = 0; i <= tries && least > N; ++i) {
-                const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
-                if (i != 0 && offset + 4 > longest) break;
-                const uint8_t candidate = static_cast<uint8_t>(offset);
-                const size_t now = looks(name_keys(word == 0 ? candidate : sample[0], candidate),
-                                         first_multiplier, true);
-                if (now >= least) continue;
-                least = now;
-                if (word == 0) sample[0] = candidate;
-                sample[1] = candidate;
-            }
-        }
+        choose_word(true, ~size_t{0});
+        keys names = name_keys(sample[0], sample[1]);
+        name_multiplier = best_multiplier(names, true);
+        size_t least = looks(names, name_multiplier, true);
         if (least > N + N / 2) {
-            const size_t whole = looks(name_keys(whole_name, 0), first_multiplier, true);
-            if (whole + N / 4 < least) sample[0] = whole_name;
+            least = choose_word(false, least - N / 2);
+            if (looks(name_keys(whole_name, 0), first_multiplier, true) + 2 * N < least)
+                sample[0] = whole_name;
+            names = name_keys(sample[0], sample[1]);
+            name_multiplier = best_multiplier(names, true);
         }
-        const keys names = name_keys(sample[0], sample[1]);
         keys numbers{};
         for (size_t i = 0; i < N; ++i) numbers.at[i] = routes[i].number;
-        name_multiplier = best_multiplier(names, true);
         number_multiplier = best_multiplier(numbers, false);
         place(names, name_multiplier, true, by_name);
         place(numbers, number_multiplier, false, by_number);
