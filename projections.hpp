@@ -3308,7 +3308,8 @@ template<bool Alone, class... P> struct compiled_routes {
     PROJECTIONS_INLINE_ static void step(cursor& at, delivery& d, [[maybe_unused]] const E& event) {
         if constexpr (calls<Q, E>()) {
             demand_on<Q, E>();
-            if ((d.mask & at.bit) != 0) {
+            constexpr bool is_alone = crew_for<E>.count == 1;   // or nobody would be called
+            if (is_alone || PROJECTIONS_LIKELY_((d.mask & at.bit) != 0)) {
                 Q& handler = *static_cast<Q*>(*at.handler);
                 const auto with = [&]() { return d.for_handler(at.bit); };
                 verdict v = handled;
@@ -3839,8 +3840,9 @@ inline verdict deliver(routes to, const stored_event& event, bool replaying) {
     d.event = &event;
     d.to = &r;
     d.replaying = replaying;
-    if (r.handlers == 0) return handled;
-    if (replaying) d.mask = ~r.live_only;
+    d.mask = detail::handlers_mask(r);
+    if (replaying) d.mask &= ~r.live_only;
+    if (d.mask == 0) return handled;
     r.call(to.self, d);
     return d.first_trouble;
 }
