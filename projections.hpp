@@ -2010,12 +2010,12 @@ private:
     inline uint32_t next_in_round(detail::delivery& d);
     inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
     PROJECTIONS_COLD_ inline bool keep_holding(visitor& from, const stored_event& event);
-    PROJECTIONS_COLD_ inline void hold(const detail::delivery& from, uint8_t handler);
-    PROJECTIONS_COLD_ inline void answered(detail::delivery& from, uint32_t bit, verdict v);
-    PROJECTIONS_COLD_ inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler,
-                                         failure_kind kind, uint32_t code);
+    inline void hold(const detail::delivery& from, uint8_t handler);
+    inline void answered(detail::delivery& from, uint32_t bit, verdict v);
+    inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind,
+                       uint32_t code);
     inline decision decide(const failure& f) const;
-    PROJECTIONS_COLD_ inline bool put_letter(const failure& f);
+    inline bool put_letter(const failure& f);
     PROJECTIONS_COLD_ inline void offer_owed(detail::delivery& from);
     inline failure describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
                             uint32_t code) const;
