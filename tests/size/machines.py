@@ -32,9 +32,9 @@ UNPLAYED = ('memory_log', 'memory_checkpoint_store', 'repartition')
 # (what, budget, figure): instructions per event, 8 types by 2 handlers. A missed budget is stated with
 # the figure that the README has, and fails if it grows.
 INSTRUCTIONS = {
-    ('Cortex-M4F', '-O2', 'by name'): (130, 162.6),
-    ('Cortex-M4F', '-O2', 'by id'): (80, 103.6),
-    ('Cortex-M0', '-Os', 'by name'): (450, 451.0),
+    ('Cortex-M4F', '-O2', 'by name'): (130, None),
+    ('Cortex-M4F', '-O2', 'by id'): (80, 83.0),
+    ('Cortex-M0', '-Os', 'by name'): (450, None),
     ('Cortex-M0', '-Os', 'by id'): (300, None),
 }
 
