@@ -3301,6 +3301,7 @@ template<bool Alone, class... P> struct compiled_routes {
     }
     template<class E> static constexpr crew crew_for = crew_of<E>();
     static constexpr const crew& everyone = crew_for<every_event>;
+    static_assert(everyone.count <= 31, "projections: at most 31 handlers for every event");
 
     struct cursor { void* const* handler; uint32_t bit; };
 
@@ -3369,8 +3370,6 @@ template<bool Alone, class... P> struct compiled_routes {
     template<class E> static constexpr row row_of(const event_type& type) {
         static_assert(crew_for<E>.count <= 32,
                       "projections: at most 32 handlers for one event type");
-        static_assert(everyone.count <= 31,
-                      "projections: at most 31 handlers for every event");
         if constexpr (crew_for<E>.count == 0) return {type, &nobody, nullptr, 0, 0};
         else return {type, &call<E>, crew_for<E>.at, crew_for<E>.live_only, crew_for<E>.count};
     }
@@ -4707,7 +4706,8 @@ inline bool engine::read(uint32_t limit, bool closely) {
     closely = closely || is_holding() || p.filter || p.tick_ms_max != 0 ||
                          record_.replayed_through > at_ || p.observe_handled || careful_ != 0 ||
                          p.lease != nullptr || p.gaps != nullptr || role_->is_ours != nullptr ||
-                         has_sequences();
+                         has_sequences() ||
+                         (p.on_unknown == unknown_types::fail && table().unknown.handlers != 0);
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {

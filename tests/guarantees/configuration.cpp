@@ -212,3 +212,27 @@ TEST_CASE("G29 a name of digits alone is a name as any other") {
     s.drain();
     CHECK(s.store.at("2026").at == 0);
 }
+
+namespace {
+struct ear {
+    using handles = pj::every_event;
+    int called = 0;
+    void on(const pj::stored_event&) { ++called; }
+};
+} // namespace
+
+TEST_CASE("G3 an unknown type fails for handlers of every event, too, whether or not it is observed") {
+    for (const bool is_observed : {false, true}) {
+        setup s;
+        ear one;
+        s.what.handlers = one;
+        s.what.on_unknown = pj::unknown_types::fail;
+        s.what.observe_handled = is_observed;
+        s.log.append(3, "Nobody's");
+        REQUIRE(s.start() == status::ok);
+        s.run_for(1000);
+        CHECK(one.called == 3);
+        CHECK(s.worker.counts().failed_calls == 3);
+        CHECK(s.worker.counts().skipped == 3);
+    }
+}
