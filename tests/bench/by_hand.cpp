@@ -1,23 +1,12 @@
 // What the worker is compared with: the same events, the same handlers, dispatched by hand. None of
 // these keeps a checkpoint, checks the order of positions, counts, or survives a failing handler.
+// `flatten`: whatever can be inlined is, so that none of them pays for how this program is written.
 #include "workload.hpp"
 
 #include <functional>
 #include <unordered_map>
 
 namespace {
-
-template<class Event> bool decode(const pj::stored_event& stored, Event& event) {
-    if (stored.payload.size() != sizeof event) return false;
-    memcpy(static_cast<void*>(&event), stored.payload.data(), sizeof event);
-    return true;
-}
-
-#ifdef BENCH_TWO_HANDLERS
-constexpr bool two_handlers = true;
-#else
-constexpr bool two_handlers = false;
-#endif
 
 template<class Event>
 void both(const pj::stored_event& stored, first_handler& first, second_handler& second) {
@@ -28,7 +17,7 @@ void both(const pj::stored_event& stored, first_handler& first, second_handler& 
 }
 
 // An integer switch: the number comes for free, the compiler sees every case.
-extern "C" __attribute__((noinline)) void
+extern "C" __attribute__((noinline, flatten)) void
 measured_switch(const pj::stored_event* events, size_t count, first_handler& first,
                 second_handler& second) {
     for (size_t i = 0; i < count; ++i) {
@@ -59,7 +48,7 @@ struct by_hash {
             hash = (hash ^ static_cast<unsigned char>(name[i])) * 16777619u;
         return hash;
     }
-    void add(const char* name, call handle) {
+    __attribute__((noinline)) void add(const char* name, call handle) {
         const uint32_t hash = hash_of(name, strlen(name));
         uint32_t at = hash & mask;
         while (slots[at].handle != nullptr) at = (at + 1) & mask;
@@ -75,7 +64,7 @@ struct by_hash {
     }
 };
 
-extern "C" __attribute__((noinline)) void
+extern "C" __attribute__((noinline, flatten)) void
 measured_hash(const pj::stored_event* events, size_t count, const by_hash& table,
               first_handler& first, second_handler& second) {
     for (size_t i = 0; i < count; ++i) {
@@ -97,7 +86,7 @@ measured_hash(const pj::stored_event* events, size_t count, const by_hash& table
 using functions = std::vector<std::function<void(const pj::stored_event&)>>;
 using by_map = std::unordered_map<std::string, functions>;
 
-extern "C" __attribute__((noinline)) void
+extern "C" __attribute__((noinline, flatten)) void
 measured_map(const pj::stored_event* events, size_t count, const by_map& map) {
     for (size_t i = 0; i < count; ++i) {
         const pj::text name = events[i].type.name();
@@ -107,14 +96,18 @@ measured_map(const pj::stored_event* events, size_t count, const by_map& map) {
     }
 }
 
+__attribute__((noinline)) void add(by_map& map, const char* name, functions::value_type handle) {
+    map[name].push_back(std::move(handle));
+}
+
 template<class Event> void subscribe(by_map& map, const char* name, first_handler& first,
                                      second_handler& second) {
-    map[name].push_back([&first](const pj::stored_event& stored) {
+    add(map, name, [&first](const pj::stored_event& stored) {
         Event event;
         if (decode(stored, event)) static_cast<void>(first.on(event));
     });
-    if (two_handlers)
-        map[name].push_back([&second](const pj::stored_event& stored) {
+    if constexpr (two_handlers)
+        add(map, name, [&second](const pj::stored_event& stored) {
             Event event;
             if (decode(stored, event)) static_cast<void>(second.on(event));
         });
@@ -125,8 +118,8 @@ template<class Event> void subscribe(by_map& map, const char* name, first_handle
 int main(int count, char** values) {
     const arguments args(count, values);
     log_memory memory;
-    fill(memory, args.log_events, args.by_id, args.one_in_ten());
-    expect(memory, args.events, args.one_in_ten());
+    fill(memory, args);
+    expect(memory, args);
     first_handler first;
     second_handler second;
     const pj::stored_event* const events = memory.views.data();
@@ -142,6 +135,6 @@ int main(int count, char** values) {
 #undef EVENT
         repeat(args, [&] { measured_map(events, args.events, map); });
     }
-    check(memory, first, two_handlers ? &second : nullptr, args.passes == 0 ? 1 : args.passes);
+    check(memory, args, first, second);
     return 0;
 }

@@ -45,6 +45,12 @@ inline const char* const event_names[] = {
 };
 constexpr size_t type_count = sizeof event_names / sizeof event_names[0];
 
+#ifdef BENCH_TWO_HANDLERS
+constexpr bool two_handlers = true;
+#else
+constexpr bool two_handlers = false;
+#endif
+
 struct total {
     uint64_t amount;
     uint64_t quantity;
@@ -54,16 +60,20 @@ struct total {
 // belongs to its type. The rows are compared with an independent fold at the end.
 //
 // With BENCH_ANSWERS the first class answers a verdict and fails when the quantity is 0, which is
-// how the log marks the events that fail. Without, both answer nothing.
+// how the log marks the events that fail; where that passes, each second attempt succeeds. Without,
+// both answer nothing.
 struct first_handler {
     using handles = pj::events<
 #include "every_event.inc"
         >;
     total totals[type_count] = {};
 #ifdef BENCH_ANSWERS
+    bool passes = false;
+    bool has_failed = false;
+    bool fails() { return !passes || (has_failed = !has_failed); }
 #define EVENT(index, amount_type, name)                                        \
     pj::verdict on(const event_##index& event) {                               \
-        if (event.quantity == 0) return pj::fail(7);                           \
+        if (event.quantity == 0 && fails()) return pj::fail(7);                \
         totals[index].amount += event.amount;                                  \
         totals[index].quantity += event.quantity;                              \
         return pj::handled;                                                    \
@@ -93,6 +103,57 @@ struct second_handler {
 #undef EVENT
 };
 
+// ---------------------------------------------------------------- the command line
+
+// PROGRAM name=value ...; what is not said is as here.
+struct arguments {
+    std::string engine = "worker";      // which part of the program is measured; see its main()
+    std::string store = "slices";       // slices | single | rows | endless
+    std::string key = "name";           // name | id: what the log holds of an event's type
+    std::string order = "random";       // random | round-robin
+    std::string failing = "never";      // never | always | once: one event in ten fails, for good
+                                        // or at the first attempt only
+    std::string policy = "skip";
+    std::string partition = "none";     // none | only | key | id: the only one; one of eight, told
+                                        // by a key of the store's or by the aggregate's id
+    size_t log = 0;                     // events that the log holds,
+    size_t events = 0;                  // and events that are handled
+    size_t passes = 0;                  // 0: once; else the fastest is printed in ns per event
+    size_t peak = 0;                    // 1: the largest resident size is printed in KiB
+
+    arguments(int count, char** values) {
+        for (int i = 1; i < count; ++i) {
+            const std::string given = values[i];
+            const size_t equals = given.find('=');
+            if (equals == std::string::npos ||
+                !set(given.substr(0, equals), given.substr(equals + 1))) {
+                fprintf(stderr, "not understood: %s\n", values[i]);
+                exit(2);
+            }
+        }
+    }
+    bool by_id() const { return key == "id"; }
+    bool one_in_ten() const { return failing != "never"; }
+
+private:
+    bool set(const std::string& name, const std::string& value) {
+        const struct { const char* name; std::string* text; size_t* number; } known[] = {
+            {"engine", &engine, nullptr},   {"store", &store, nullptr},
+            {"key", &key, nullptr},         {"order", &order, nullptr},
+            {"failing", &failing, nullptr}, {"policy", &policy, nullptr},
+            {"partition", &partition, nullptr},
+            {"log", nullptr, &log},         {"events", nullptr, &events},
+            {"passes", nullptr, &passes},   {"peak", nullptr, &peak}};
+        for (const auto& one : known) {
+            if (name != one.name) continue;
+            if (one.text != nullptr) *one.text = value;
+            else *one.number = strtoull(value.c_str(), nullptr, 10);
+            return true;
+        }
+        return false;
+    }
+};
+
 // ---------------------------------------------------------------- the log
 
 // What a file or a table holds: where an event's bytes are and how many. The bytes themselves are
@@ -108,39 +169,89 @@ struct log_memory {
     std::vector<char> bytes;
     std::vector<row> rows;
     std::vector<pj::stored_event> views;        // the same rows, as views
+    std::vector<std::string> aggregates;
     total first[type_count] = {};               // what the handlers must arrive at
     total second[type_count] = {};
     size_t failing = 0;
 };
 
-namespace bench {
+constexpr uint32_t partitions = 8;
+constexpr size_t aggregate_count = 1000;
 
-inline uint64_t next_random(uint64_t& state) {
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
+// What happened, event by event. No two builds and no two runs differ: the generator's seed is
+// fixed. A log that has no end says the same again and again.
+class history {
+public:
+    explicit history(const arguments& args) : args_(args) {}
+    struct event {
+        size_t index;
+        uint64_t amount;
+        uint32_t quantity;              // 0: it fails
+        size_t aggregate;
+    };
+    event next() {
+        if (at_ % args_.log == 0) state_ = seed;
+        if (args_.one_in_ten() && at_ % 10 == 0) fails_at_ = at_ + random() % 10;
+        event e;
+        e.index = (args_.order == "random" ? random() : at_ % args_.log) % type_count;
+        e.amount = random() % 1000;
+        e.quantity = static_cast<uint32_t>(random() % 9) + 1;
+        if (args_.one_in_ten() && at_ == fails_at_) e.quantity = 0;
+        e.aggregate = at_ * 7919 % aggregate_count;
+        ++at_;
+        return e;
+    }
 
-template<class Event>
-void append(log_memory& log, size_t index, uint64_t amount, uint32_t quantity) {
+private:
+    static constexpr uint64_t seed = 88172645463325252u;
+    uint64_t random() {
+        state_ ^= state_ << 13;
+        state_ ^= state_ >> 7;
+        state_ ^= state_ << 17;
+        return state_ >> 20;
+    }
+    const arguments& args_;
+    uint64_t state_ = seed;
+    size_t at_ = 0;
+    size_t fails_at_ = 0;               // one of each ten, by chance
+};
+
+template<class Event> size_t encode_as(const history::event& from, char* out, uint32_t& type_id) {
     Event event;
     memset(static_cast<void*>(&event), 0, sizeof event);
-    event.amount = static_cast<decltype(event.amount)>(amount);
-    event.quantity = quantity;
-    const size_t name_size = strlen(event_names[index]);
-    row next;
-    next.name_offset = static_cast<uint32_t>(log.bytes.size());
-    next.name_size = static_cast<uint16_t>(name_size);
-    next.payload_size = static_cast<uint16_t>(sizeof event);
-    next.type_id = Event::type.number();
-    log.rows.push_back(next);
-    const char* const payload = reinterpret_cast<const char*>(&event);
-    log.bytes.insert(log.bytes.end(), event_names[index], event_names[index] + name_size);
-    log.bytes.insert(log.bytes.end(), payload, payload + sizeof event);
+    event.amount = static_cast<decltype(event.amount)>(from.amount);
+    event.quantity = from.quantity;
+    memcpy(out, &event, sizeof event);
+    type_id = Event::type.number();
+    return sizeof event;
 }
 
-} // namespace bench
+// For what the worker is compared with; inline, so that no peer pays for a call.
+template<class Event>
+__attribute__((always_inline)) inline bool decode(const pj::stored_event& stored, Event& event) {
+    if (stored.payload.size() != sizeof event) return false;
+    memcpy(static_cast<void*>(&event), stored.payload.data(), sizeof event);
+    return true;
+}
+
+inline void append(log_memory& log, const history::event& from) {
+    using encode_function = size_t (*)(const history::event&, char*, uint32_t&);
+    static constexpr encode_function encode_of[] = {
+#define EVENT(index, amount_type, name) &encode_as<event_##index>,
+#include "events.inc"
+#undef EVENT
+    };
+    char payload[32];
+    const char* const name = event_names[from.index];
+    row next;
+    next.name_offset = static_cast<uint32_t>(log.bytes.size());
+    next.name_size = static_cast<uint16_t>(strlen(name));
+    next.payload_size =
+        static_cast<uint16_t>(encode_of[from.index](from, payload, next.type_id));
+    log.rows.push_back(next);
+    log.bytes.insert(log.bytes.end(), name, name + next.name_size);
+    log.bytes.insert(log.bytes.end(), payload, payload + next.payload_size);
+}
 
 inline pj::stored_event view_of(const log_memory& log, size_t at, bool by_id) {
     const row& r = log.rows[at];
@@ -153,71 +264,42 @@ inline pj::stored_event view_of(const log_memory& log, size_t at, bool by_id) {
     return event;
 }
 
-// Types in random order; with one_in_ten every tenth event, by chance, fails in the first handler.
-// No two builds and no two runs differ: the generator's seed is fixed.
-inline void fill(log_memory& log, size_t count, bool by_id, bool one_in_ten) {
-    using append_function = void (*)(log_memory&, size_t, uint64_t, uint32_t);
-    static constexpr append_function append_of[] = {
-#define EVENT(index, amount_type, name) &bench::append<event_##index>,
-#include "events.inc"
-#undef EVENT
-    };
-    uint64_t state = 88172645463325252u;
-    for (size_t at = 0; at < count; ++at) {
-        const size_t index = (bench::next_random(state) >> 20) % type_count;
-        const uint64_t amount = (bench::next_random(state) >> 20) % 1000;
-        uint32_t quantity = static_cast<uint32_t>((bench::next_random(state) >> 20) % 9) + 1;
-        if (one_in_ten && (bench::next_random(state) >> 20) % 10 == 0) quantity = 0;
-        append_of[index](log, index, amount, quantity);
+inline void fill(log_memory& log, const arguments& args) {
+    for (size_t i = 0; i < aggregate_count; ++i)
+        log.aggregates.push_back(std::to_string(10000000 + i) + "-e29b-41d4-a716-446655440000");
+    history events(args);
+    for (size_t at = 0; at < args.log; ++at) append(log, events.next());
+    // Only now: the bytes have moved while they grew.
+    history again(args);
+    log.views.reserve(args.log);
+    for (size_t at = 0; at < args.log; ++at) {
+        log.views.push_back(view_of(log, at, args.by_id()));
+        const size_t aggregate = again.next().aggregate;
+        if (args.partition != "none") log.views[at].aggregate_id = log.aggregates[aggregate];
+        if (args.partition == "key")
+            log.views[at].partition_key = static_cast<uint32_t>(aggregate);
     }
-    for (size_t at = 0; at < count; ++at) log.views.push_back(view_of(log, at, by_id));
 }
 
-// The fold that the handlers' results are compared with, over the first `count` events.
-inline void expect(log_memory& log, size_t count, bool one_in_ten) {
-    uint64_t state = 88172645463325252u;
-    for (size_t at = 0; at < count; ++at) {
-        const size_t index = (bench::next_random(state) >> 20) % type_count;
-        const uint64_t amount = (bench::next_random(state) >> 20) % 1000;
-        uint64_t quantity = (bench::next_random(state) >> 20) % 9 + 1;
-        if (one_in_ten && (bench::next_random(state) >> 20) % 10 == 0) quantity = 0;
-        const bool fails = quantity == 0;
+// The fold that the handlers' results are compared with, over the first events.
+inline void expect(log_memory& log, const arguments& args) {
+    history events(args);
+    for (size_t at = 0; at < args.events; ++at) {
+        const history::event e = events.next();
+        if (args.partition == "key" && e.aggregate % partitions != 0) continue;
+        if (args.partition == "id" &&
+            pj::partition_of(log.aggregates[e.aggregate], partitions) != 0)
+            continue;
+        const bool fails = e.quantity == 0;
         if (fails) ++log.failing;
-        log.first[index].amount += fails ? 0 : amount;
-        log.first[index].quantity += quantity;
-        log.second[index].amount += quantity;
-        log.second[index].quantity += amount;
+        log.first[e.index].amount += fails && args.failing == "always" ? 0 : e.amount;
+        log.first[e.index].quantity += e.quantity;
+        log.second[e.index].amount += e.quantity;
+        log.second[e.index].quantity += e.amount;
     }
 }
 
-// ---------------------------------------------------------------- the command line
-
-// PROGRAM ENGINE STORE KEY LOG_EVENTS EVENTS [POLICY] [PASSES]
-//   STORE  slices | single | rows       KEY  name | id
-//   POLICY none | skip | dead_letter    (skip and dead_letter: one event in ten fails;
-//                                        quiet: dead_letter, and none fails)
-//   PASSES 0: once, for callgrind; else that often, and the fastest pass is printed in ns per event
-struct arguments {
-    std::string engine = "worker", store = "slices", policy = "none";
-    bool by_id = false;
-    size_t log_events = 0, events = 0, passes = 0;
-
-    arguments(int count, char** values) {
-        if (count < 6) {
-            fprintf(stderr, "usage: %s ENGINE STORE KEY LOG_EVENTS EVENTS [POLICY [PASSES]]\n",
-                    values[0]);
-            exit(2);
-        }
-        engine = values[1];
-        store = values[2];
-        by_id = std::string(values[3]) == "id";
-        log_events = strtoull(values[4], nullptr, 10);
-        events = strtoull(values[5], nullptr, 10);
-        if (count > 6) policy = values[6];
-        if (count > 7) passes = strtoull(values[7], nullptr, 10);
-    }
-    bool one_in_ten() const { return policy == "skip" || policy == "dead_letter"; }
-};
+// ---------------------------------------------------------------- passes
 
 inline bool equal(const total* found, const total* expected, uint64_t times) {
     for (size_t i = 0; i < type_count; ++i)
@@ -228,10 +310,11 @@ inline bool equal(const total* found, const total* expected, uint64_t times) {
 }
 
 // Every engine must have done the work, or its figure means nothing.
-inline void check(const log_memory& log, const first_handler& first, const second_handler* second,
-                  size_t times) {
+inline void check(const log_memory& log, const arguments& args, const first_handler& first,
+                  const second_handler& second) {
+    const size_t times = args.passes == 0 ? 1 : args.passes;
     if (equal(first.totals, log.first, times) &&
-        (second == nullptr || equal(second->totals, log.second, times)))
+        (!two_handlers || equal(second.totals, log.second, times)))
         return;
     fprintf(stderr, "the handlers' totals are not those of the log\n");
     exit(1);

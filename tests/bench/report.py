@@ -1,0 +1,104 @@
+"""The table, and what is wrong with its figures."""
+
+import os
+
+TOLERANCE = 1.03                    # a count that rises by more than this over its recorded one fails
+TIMED_SLACK = 1.15                  # a ratio of times that is known to miss its budget may be more by this
+
+# Budgets that do not hold. None: the figure is the recorded one. A figure: of times, as the README states it.
+KNOWN_MISSES = {
+    'by name, slices, 8 x 2': None,
+    'by name, slices, 64 x 1': None,
+    'by name, slices, 1024 x 1': None,
+    'by name, a view per row, 8 x 2': None,
+    'by name, a view per row, 64 x 1': None,
+    'by id, slices, 8 x 2': None,
+    'by id, slices, 64 x 1': None,
+    'by id that is the hash of the name, 8 x 2': None,
+    'by id that is the hash of the name, 64 x 1': None,
+}
+
+
+class Recorded:
+    """The counts of tests/bench/expected, which belong to one compiler on one kind of machine."""
+
+    def __init__(self, path, machine):
+        self.path, self.machine, self.figures = path, machine, {}
+        self.is_comparable = False
+        if os.path.exists(path):
+            with open(path, encoding='utf-8') as lines:
+                self.is_comparable = lines.readline().strip() == '# ' + machine
+                for line in lines:
+                    if not line.startswith('#'):
+                        figure, label = line.strip().split(None, 1)
+                        self.figures[label] = float(figure)
+
+    def write(self, figures):
+        with open(self.path, 'w', encoding='utf-8') as out:
+            out.write('# %s\n# Written by `tests/bench/run --record`.\n' % self.machine)
+            for label, figure in figures.items():
+                out.write('%10.2f  %s\n' % (figure, label))
+
+
+class Report:
+    """Sections of rows, and the problems that make --check fail."""
+
+    def __init__(self, recorded):
+        self.recorded, self.sections = recorded, []
+        self.counted, self.problems, self.notes = {}, [], []
+
+    def section(self, *columns):
+        self.sections.append((columns, []))
+
+    def add(self, *cells):
+        self.sections[-1][1].append(cells)
+
+    def count(self, label, figure):
+        """A figure without noise: compared with the recorded one."""
+        self.counted[label] = figure
+        if not self.recorded.is_comparable:
+            return
+        before = self.recorded.figures.get(label)
+        if before is None:
+            self.problems.append('"%s" has no recorded figure: run --record' % label)
+        elif figure > before * TOLERANCE:
+            self.problems.append('"%s" has risen from %.2f to %.2f. If that is meant: run --record'
+                                 % (label, before, figure))
+        elif figure * TOLERANCE < before:
+            self.notes.append('"%s" has fallen from %.2f to %.2f: run --record, or it may rise again unnoticed'
+                              % (label, before, figure))
+
+    def verdict(self, label, figure, budget):
+        """ok, missed (which is known) or MISSED."""
+        if figure <= budget:
+            if label in KNOWN_MISSES:
+                self.notes.append('"%s" is met now: strike it from KNOWN_MISSES' % label)
+            return 'ok'
+        known = KNOWN_MISSES.get(label)
+        if label in KNOWN_MISSES and (known is None or figure <= known * TIMED_SLACK):
+            return 'missed'
+        self.problems.append('"%s" misses its budget: %.2f, %.2f were meant' % (label, figure, budget))
+        return 'MISSED'
+
+    def nothing_is_stale(self):
+        """After everything that is counted: a recorded figure whose row is gone says nothing."""
+        for label in self.recorded.figures:
+            if label not in self.counted:
+                self.problems.append('"%s" is recorded, but no row is called so: run --record' % label)
+
+    def show(self, markdown):
+        for i, (columns, rows) in enumerate(self.sections):
+            if i:
+                print()
+            if markdown:
+                print('| ' + ' | '.join(columns) + ' |\n|---|---|' + '---:|' * (len(columns) - 3) + '---|')
+                for cells in rows:
+                    print('| ' + ' | '.join(cells) + ' |')
+                continue
+            widths = [max(len(cells[at]) for cells in [columns] + rows) for at in range(len(columns))]
+            for cells in [columns] + rows:
+                print('  '.join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+        for note in self.notes:
+            print('note: ' + note)
+        for problem in self.problems:
+            print('FAILED: ' + problem)
