@@ -129,7 +129,7 @@ def instructions(programs, rows):
 
 
 def nanoseconds(programs, rows):
-    """{row: its fastest pass}; the rows take turns, so that a slow moment hits them all."""
+    """{work: its fastest pass}; the rows take turns, so that a slow moment hits them all."""
     best = {}
     for turn in range(TIMED_TURNS):
         for row in rows:
@@ -138,7 +138,7 @@ def nanoseconds(programs, rows):
             events, passes = (TOO_LARGE, LARGE_PASSES) if row.large else (TIMED_EVENTS, TIMED_PASSES)
             progress('turn %d of %d, %s' % (turn + 1, TIMED_TURNS, row.label))
             done = run(programs.command(row) + ['log=%d' % events, 'events=%d' % events, 'passes=%d' % passes])
-            best[row] = min(best.get(row, 1e30), float(done.stdout))
+            best[row.work()] = min(best.get(row.work(), 1e30), float(done.stdout))
     return best
 
 

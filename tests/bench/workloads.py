@@ -128,6 +128,10 @@ class Row:
         return ['engine=' + self.engine, 'store=' + self.store, 'key=' + self.key, 'order=' + self.order,
                 'failing=' + self.failing, 'policy=' + self.policy, 'partition=' + self.partition]
 
+    def work(self):
+        """What is measured, whatever it is called."""
+        return self.workload, tuple(self.arguments()), self.large
+
     def switch(self):
         """The row that its time is divided by: the same events, found by a number that comes for free."""
         return Row('switch', self.workload, engine='switch', key='id', order=self.order, large=self.large)
