@@ -170,11 +170,11 @@ def include_time(report, build_dir, peers):
     """What every file that includes it pays."""
     report.section('the include alone, CPU time', 'options', 'as a ratio to an empty translation unit', 'budget')
     sources = {'empty': ('', []), 'projections.hpp': ('#include "projections.hpp"\n', []),
-               '<functional>, <string>, <unordered_map>':
+               'functional, string, unordered_map':
                    ('#include <functional>\n#include <string>\n#include <unordered_map>\n', [])}
     for peer, installed in peers.items():
         if installed:
-            sources[PEERS[peer].include] = ('#include %s\n' % PEERS[peer].include, installed[0])
+            sources[PEERS[peer].include.strip('<>')] = ('#include %s\n' % PEERS[peer].include, installed[0])
     files = [write(build_dir, 'include_%d.cpp' % i, text) for i, (text, _) in enumerate(sources.values())]
     for flags in (['-fsyntax-only'], ['-c', '-o', os.devnull]):
         progress('including ' + flags[0])
