@@ -4243,11 +4243,15 @@ inline tick_result engine::tick(uint32_t now_ms) {
 }
 
 inline void engine::age(uint32_t elapsed_ms) {
-    uint32_t* const waits[] = {&read_in_, &retry_in_, &letter_in_,
-                               &save_in_, &lease_in_, &renew_in_};
-    for (uint32_t* wait : waits) {
-        if (*wait != never) *wait = *wait > elapsed_ms ? *wait - elapsed_ms : 0;
-    }
+    const auto count_down = [elapsed_ms](uint32_t& wait_ms) {
+        if (wait_ms != never) wait_ms -= sooner(wait_ms, elapsed_ms);
+    };
+    count_down(read_in_);
+    count_down(retry_in_);
+    count_down(letter_in_);
+    count_down(save_in_);
+    count_down(lease_in_);
+    count_down(renew_in_);
 }
 
 inline void engine::take_requests() {
