@@ -179,6 +179,7 @@ TEST_CASE("G29 what is not said is as documented") {
     CHECK(p.pending_ms == 10);
     CHECK(p.unsaved_max == 0);
     CHECK(p.stop_ms == 5000);
+    CHECK(p.unit_ms_max == 1000);
     CHECK(p.save.every_events == 100);
     CHECK(p.save.every_ms == 1000);
     CHECK(p.save.when_idle);

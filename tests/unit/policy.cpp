@@ -299,3 +299,36 @@ TEST_CASE("decision: only a retry waits") {
     CHECK(pj::decision::halt().wait_ms() == 0);
     CHECK(pj::decision::retry_after(7).wait_ms() == 7);
 }
+
+TEST_CASE("the built-in policies make three retries where no number is said") {
+    bench halts(pj::error_policy::retry());
+    CHECK(halts.run().handler.calls == calls{1, 2, 3, 4});
+    CHECK(halts.worker.state() == pj::run_state::halted);
+    bench skips(pj::error_policy::retry_then_skip());
+    CHECK(skips.run().handler.calls == calls{1, 2, 3, 4, 101, 102, 103, 104});
+    CHECK(skips.worker.counts().skipped == 2);
+    bench letters(pj::error_policy::retry_then_dead_letter());
+    letters.what.dead_letters = letters.letters;
+    CHECK(letters.run().handler.calls == calls{1, 2, 3, 4, 101, 102, 103, 104});
+    CHECK(letters.worker.counts().lettered == 2);
+}
+
+TEST_CASE("fail() and reject() without a code say 0") {
+    CHECK(pj::fail().argument() == 0);
+    CHECK(pj::fail().what() == pj::verdict::kind::failed);
+    CHECK(pj::reject().argument() == 0);
+    CHECK(pj::reject().what() == pj::verdict::kind::rejected);
+}
+
+TEST_CASE("policy_table: it holds as many as it says, and knows no other name when it is full") {
+    struct {
+        pj::policy_table<2> table;
+        size_t behind = 4;      // not the size of a third name
+    } of_two;
+    of_two.table.add("skip", skip_it).add("halt", halt_it);
+    bench skips(of_two.table["skip"]), halts(of_two.table["halt"]), unknown(of_two.table["four"]);
+    CHECK(skips.run().worker.checkpointed() == 1);
+    CHECK(halts.run().worker.state() == pj::run_state::halted);
+    CHECK(unknown.worker.start() == pj::status::unknown_policy);
+    CHECK(of_two.behind == 4);
+}

@@ -1,0 +1,174 @@
+// What an engine answers when it is asked: where it is, how far behind, whose lease.
+#include "support/cluster.hpp"
+#include "support/setup.hpp"
+
+using namespace support;
+using pj::status;
+
+TEST_CASE("G4 an engine that has loaded nothing has done nothing, not even event 0") {
+    setup s;
+    const auto check = [&] {
+        CHECK_FALSE(s.worker.loaded());
+        CHECK(s.worker.scanned() == pj::before_first);
+        CHECK(s.worker.checkpointed() == pj::before_first);
+        CHECK_FALSE(s.worker.has_processed(0));
+        CHECK(s.worker.lag() == -1);
+        CHECK_FALSE(s.worker.caught_up());
+        CHECK_FALSE(s.worker.has_lease());
+        CHECK(s.worker.fencing_token() == 0);
+        CHECK(s.worker.last_failure().attempts == 0);
+    };
+    check();
+    CHECK_FALSE(s.worker.woken());
+    s.store.put("p", 7);
+    s.store.loads.then(status::pending);
+    REQUIRE(s.start() == status::ok);
+    CHECK_FALSE(s.worker.woken());
+    check();
+    s.tick();
+    check();
+    s.run_for(100);
+    CHECK(s.worker.loaded());
+    CHECK(s.worker.scanned() == 7);
+}
+
+TEST_CASE("G4 the event at the checkpoint is processed, the next one is not") {
+    setup s;
+    s.log.append(5, "Alpha");
+    s.a.says.always(3, pj::pending);
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.worker.has_processed(pj::before_first));
+    CHECK(s.worker.has_processed(0));
+    CHECK(s.worker.has_processed(2));
+    CHECK_FALSE(s.worker.has_processed(3));
+    CHECK_FALSE(s.worker.has_processed(4));
+}
+
+TEST_CASE("G5 lag() counts the positions after the last one that is done") {
+    constexpr pj::position highest = INT64_MAX;
+    const struct { pj::position at, newest; int64_t lag; } cases[] = {
+        {-1, -1, 0}, {-1, 0, 1}, {-1, 5, 6}, {0, 0, 0}, {0, 1, 1}, {0, 5, 5}, {1, 5, 4},
+        {5, 5, 0}, {0, highest, highest}, {highest - 1, highest, 1}, {highest, highest, 0},
+        {-1, highest, highest},     // one more is no number
+    };
+    for (const auto& c : cases) {
+        CAPTURE(c.at);
+        CAPTURE(c.newest);
+        setup s;
+        if (c.at >= 0) s.store.put("p", c.at);
+        if (c.newest > c.at) s.log.add(c.at + 1, "Alpha");
+        s.log.newest = c.newest;
+        s.a.says.otherwise = [](const pj::stored_event&, const pj::context&) {
+            return pj::pending;
+        };
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK(s.worker.scanned() == c.at);
+        CHECK(s.worker.lag() == c.lag);
+    }
+    setup unknown;
+    unknown.what.log.bounds = nullptr;
+    unknown.log.append(3, "Beta");
+    REQUIRE(unknown.start() == status::ok);
+    unknown.run_for(100);
+    CHECK(unknown.worker.scanned() == 2);
+    CHECK(unknown.worker.lag() == -1);
+}
+
+TEST_CASE("G21 a token in the record is no lease, and a lease is one only when it is claimed") {
+    setup s;
+    pj::checkpoint record;
+    record.at = 1;
+    record.revision = 4;
+    record.fencing_token = 77;
+    s.store.put("p", record);
+    s.log.append(5, "Beta");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.worker.scanned() == 4);
+    CHECK(s.stored().fencing_token == 77);
+    CHECK(s.worker.fencing_token() == 0);
+    CHECK_FALSE(s.worker.has_lease());
+}
+
+TEST_CASE("G32 start() without a cause is a clean start") {
+    setup s;
+    const pj::crash_guard guard{1};
+    s.what.crashes = &guard;
+    s.log.append(5, "Beta");
+    for (int i = 0; i < 4; ++i) {
+        pj::worker worker{s.what};
+        REQUIRE(worker.start() == status::ok);
+        static_cast<void>(worker.tick(0));
+        for (const pj::checkpoint& c : s.store.tried) {
+            CHECK(c.suspect == pj::before_first);
+            CHECK(c.crashes == 0);
+        }
+        s.log.append(2, "Beta");
+    }
+    CHECK(s.stored().at == 10);
+}
+
+TEST_CASE("G32 when the end of the log was reached the record speaks of no crash any more") {
+    for (const uint32_t most : {1u, 2u, 3u, 5u}) {
+        for (uint32_t events = 0; events < 8; ++events) {
+            CAPTURE(most);
+            CAPTURE(events);
+            setup s;
+            const pj::crash_guard guard{3};
+            s.what.crashes = &guard;
+            s.what.unsaved_max = most;
+            s.log.append(events, "Beta");
+            REQUIRE(s.worker.start(pj::start_cause::crash) == status::ok);
+            s.run_for(3000);
+            CHECK(s.stored().crashes == 0);
+            CHECK(s.stored().suspect == pj::before_first);
+            CHECK(s.worker.state() == pj::run_state::idle);
+        }
+    }
+}
+
+TEST_CASE("G32 an engine without a guard leaves what one has written to the next that has one") {
+    setup s;
+    pj::checkpoint record;
+    record.at = 1;
+    record.revision = 4;
+    record.suspect = 9;
+    record.crashes = 2;
+    s.store.put("p", record);
+    s.log.append(9, "Alpha");
+    s.what.on_error = pj::error_policy::halt();
+    s.b.says.at(4, pj::fail());
+    REQUIRE(s.start() == status::ok);
+    s.run_for(3000);
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.stored().crashes == 2);
+    REQUIRE(s.worker.retry_failed() == status::ok);
+    s.run_for(3000);
+    CHECK(s.stored().at == 8);
+    CHECK(s.stored().crashes == 2);
+    CHECK(s.stored().suspect == 9);
+}
+
+TEST_CASE("G28 a record that is found corrupt after a refused save halts at once, untouched") {
+    setup s;
+    s.log.append(5, "Beta");
+    REQUIRE(s.start() == status::ok);
+    s.store.saves.then(status::conflict);
+    s.tick();
+    s.store.loads.then(status::checkpoint_corrupt);
+    s.tick();
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.worker.reason() == status::checkpoint_corrupt);
+    const size_t tried = s.store.tried.size();
+    CHECK(s.worker.reset(2) == status::conflict);
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.store.tried.size() == tried);
+    const uint32_t loads = s.store.load_count;
+    REQUIRE(s.worker.retry_failed() == status::ok);
+    CHECK_FALSE(s.worker.loaded());
+    s.run_for(100);
+    CHECK(s.store.load_count == loads + 1);
+    CHECK(s.stored().at == 4);
+}
