@@ -17,8 +17,13 @@ TEST_CASE("G4 an engine that has loaded nothing has done nothing, not even event
         CHECK_FALSE(s.worker.has_lease());
         CHECK(s.worker.fencing_token() == 0);
         CHECK(s.worker.last_failure().attempts == 0);
+        const pj::counters n = s.worker.counts();
+        CHECK(n.scanned + n.handled + n.unhandled + n.unknown + n.filtered + n.skipped == 0);
+        CHECK(n.lettered + n.vanished + n.duplicate + n.foreign + n.failed_calls == 0);
     };
     check();
+    CHECK(s.worker.reason() == status::ok);
+    CHECK(s.worker.state() == pj::run_state::stopped);
     CHECK_FALSE(s.worker.woken());
     s.store.put("p", 7);
     s.store.loads.then(status::pending);
@@ -112,13 +117,15 @@ TEST_CASE("G32 start() without a cause is a clean start") {
 
 TEST_CASE("G32 when the end of the log was reached the record speaks of no crash any more") {
     for (const uint32_t most : {1u, 2u, 3u, 5u}) {
-        for (uint32_t events = 0; events < 8; ++events) {
+        for (uint32_t i = 0; i < 16; ++i) {
+            const uint32_t events = i / 2;
             CAPTURE(most);
             CAPTURE(events);
             setup s;
             const pj::crash_guard guard{3};
             s.what.crashes = &guard;
             s.what.unsaved_max = most;
+            if (i % 2 != 0) s.what.save = {100, 1000000, false};    // whatever the save rule
             s.log.append(events, "Beta");
             REQUIRE(s.worker.start(pj::start_cause::crash) == status::ok);
             s.run_for(3000);
@@ -172,3 +179,106 @@ TEST_CASE("G28 a record that is found corrupt after a refused save halts at once
     CHECK(s.store.load_count == loads + 1);
     CHECK(s.stored().at == 4);
 }
+
+TEST_CASE("G32 a crash is in the record before anything is handled, wherever the first start was") {
+    const struct { pj::position at; uint32_t revision; } cases[] = {
+        {pj::before_first, 3},  // it began at the end of a log that was empty
+        {5, 0},                 // a store that keeps no revisions
+        {5, 3}, {pj::before_first, 0},
+    };
+    for (const auto& c : cases) {
+        CAPTURE(c.at);
+        CAPTURE(c.revision);
+        setup s;
+        const pj::crash_guard guard{5};
+        s.what.crashes = &guard;
+        s.what.first_start = pj::begin_at::the_end;
+        s.log.append(8, "Alpha");
+        pj::checkpoint record;
+        record.at = c.at;
+        record.revision = c.revision;
+        record.suspect = c.at + 1;
+        record.crashes = 1;
+        s.store.put("p", record);
+        REQUIRE(s.worker.start(pj::start_cause::crash) == status::ok);
+        s.a.says.before = [&] { CHECK(s.stored().crashes == 2); };
+        const bool is_new = c.at < 0 && c.revision == 0;
+        for (int i = 0; i < 9 && s.w.calls.empty(); ++i) s.tick();
+        CHECK(s.w.calls.empty() == is_new);
+        REQUIRE(!s.store.tried.empty());
+        CHECK(s.store.tried.front().at == (is_new ? 7 : c.at));
+        CHECK(s.store.tried.front().crashes == 2);
+    }
+}
+
+TEST_CASE("G24 a replay is finished when its last save is done, not before") {
+    setup s;
+    s.log.append(4, "Beta");
+    pj::replay_engine replay{s.what};
+    CHECK_FALSE(replay.finished());
+    CHECK(replay.how_far().percent == 0);
+    REQUIRE(replay.start() == status::ok);
+    bool was_told = false;
+    s.watch.also = [&](const pj::notice& n) {
+        if (n.kind != pj::notice_kind::rebuild_finished) return;
+        was_told = true;
+        s.store.saves.then(status::failed, 3);
+    };
+    for (uint32_t now = 0; replay.running() && now < 60000;) {
+        now += replay.tick(now).wait_ms;
+        if (replay.running()) CHECK_FALSE(replay.finished());
+    }
+    CHECK(was_told);
+    CHECK(s.store.saves.is_empty());
+    CHECK(replay.finished());
+    CHECK(replay.how_far().percent == 100);
+    CHECK(s.stored().replay_stage == 0);
+}
+
+TEST_CASE("G14 after any number of failures in a row the wait is the cap") {
+    for (int which = 0; which < 3; ++which) {
+        CAPTURE(which);
+        setup s;
+        if (which != 0) s.log.append(3, "Beta");
+        s.what.delays = {1, 64, 2, 0, 1};
+        s.what.stop_ms = pj::never;
+        s.letters();
+        if (which == 0) s.log.reads.always(status::failed);
+        if (which == 1) s.store.saves.always(status::failed);
+        if (which == 2) {
+            s.a.says.at(0, pj::fail());
+            s.sink.puts.always(status::failed);
+        }
+        s.what.poll_ms = pj::never;
+        REQUIRE(s.start() == status::ok);
+        for (int failures = 1; failures < 600; ++failures) {
+            s.drain();
+            REQUIRE(s.last.wait_ms == (failures < 7 ? 1u << (failures - 1) : 64u));
+            s.now_ms += s.last.wait_ms;
+        }
+    }
+}
+
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G14 a port that throws has failed") {
+    const step thrown{status::ok, false, true};
+    for (int which = 0; which < 4; ++which) {
+        CAPTURE(which);
+        setup s;
+        s.log.append(3, "Beta");
+        if (which == 0) s.log.reads.then(thrown);
+        if (which == 1) s.log.bounds_asked.then(thrown);
+        if (which == 2) s.store.loads.then(thrown);
+        if (which == 3) s.store.saves.then(thrown);
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK(s.worker.state() == pj::run_state::waiting);
+        CHECK(s.worker.reason() ==
+              (which < 2 ? status::store_failed : status::checkpoint_failed));
+        CHECK(s.last.wait_ms == 100);
+        s.run_for(100);
+        CHECK(s.worker.state() == pj::run_state::idle);
+        CHECK(s.stored().at == 2);
+    }
+}
+#endif

@@ -464,4 +464,261 @@ TEST_CASE("handler_map: at most 31 handlers of every event") {
     map.add(one_more);
     CHECK(map.fault() == pj::status::table_full);
     CHECK(map.find("Anything").size() == 31);
+struct circle_too {     // another C++ type of the same event
+    static constexpr pj::event_type type{"Circle"};
+    static bool decode(const pj::stored_event&, circle_too&) { return true; }
+};
+void on_circle_too(const circle_too&) { note("too"); }
+void on_colour(const colour&) { note("colour"); }
+
+template<size_t N, size_t... I>
+void add_listening(pj::handler_map<N>& map, std::index_sequence<I...>) {
+    static std::tuple<listening<static_cast<int>(I)>...> all;
+    (map.add(std::get<I>(all)), ...);
+}
+} // namespace
+
+TEST_CASE("handler_map: full of handlers of one type, it takes no more and loses none") {
+    pj::handler_map<2> map;
+    map.add("A", &by_hand, hand("1"), "1").add("A", &by_hand, hand("2"), "2");
+    CHECK(map.fault() == pj::status::ok);
+    map.add("A", &by_hand, hand("3"), "3");
+    CHECK(map.fault() == pj::status::table_full);
+    CHECK(map.find("A").size() == 2);
+    traced();
+    CHECK(pj::deliver(map, {0, "A"}) == pj::handled);
+    CHECK(traced() == list{"1", "2"});
+}
+
+TEST_CASE("handler_map: two C++ types for one event are refused") {
+    pj::handler_map<4> map;
+    map.add<circle>(free_function, "free").add<circle_too>(on_circle_too, "too");
+    CHECK(map.fault() == pj::status::duplicate_type);
+    CHECK(map.find("Circle").size() == 1);
+    pj::handler_map<4> undecoded;       // but not beside one that takes it undecoded
+    undecoded.add("Circle", &by_hand, hand("hand"), "hand").add<circle_too>(on_circle_too, "too");
+    CHECK(undecoded.fault() == pj::status::ok);
+}
+
+TEST_CASE("handler_map: the first fault stays, whatever is added after it") {
+    drawing d;
+    audit every;
+    pj::handler_map<2> full;
+    full.add("A", &by_hand, nullptr, "1").add("B", &by_hand, nullptr, "2");
+    full.add("C", &by_hand, nullptr, "3");
+    REQUIRE(full.fault() == pj::status::table_full);
+    full.add(pj::event_type("A", pj::id{99}), &by_hand, nullptr, "4");
+    CHECK(full.fault() == pj::status::table_full);
+    pj::handler_map<8> twice;
+    twice.add("A", &by_hand, nullptr, "1").add("A", &by_hand, nullptr, "1");
+    REQUIRE(twice.fault() == pj::status::duplicate_handler);
+    twice.add(pj::event_type{}, &by_hand, nullptr, "x");
+    CHECK(twice.fault() == pj::status::duplicate_handler);
+    twice.add(every);
+    CHECK(twice.fault() == pj::status::duplicate_handler);
+    twice.add(d);
+    CHECK(twice.fault() == pj::status::duplicate_handler);
+}
+
+TEST_CASE("handler_map: live_only in any place") {
+    drawing d;
+    motor m;
+    area a;
+    pj::handler_map<8> map;
+    map.add(d).add(a).add(m).add<circle>(free_function, "free");
+    traced();
+    CHECK(pj::deliver(map, a_circle, true) == pj::handled);
+    CHECK(traced() == list{"drawing circle", "area", "free"});
+    CHECK(pj::deliver(map, a_circle) == pj::handled);
+    CHECK(traced() == list{"drawing circle", "area", "motor", "free"});
+}
+
+namespace {
+struct one_of_two {
+    using handles = pj::matching<pj::events<circle, colour>>;
+    void on(const colour&) { note("colour"); }
+};
+} // namespace
+
+TEST_CASE("handler_map: handlers of every event and the routes that are full, clash or are new") {
+    one_of_two typed;           // two routes, one handler
+    listening<0> every;
+    SUBCASE("as many routes and handlers as fit") {
+        pj::handler_map<2> map;
+        map.add(typed).add(every);
+        CHECK(map.fault() == pj::status::ok);
+        const colour red{'r'};
+        traced();
+        for (int i = 0; i < 2; ++i) {
+            CHECK(pj::deliver(map, pj::raw_event(0, red)) == pj::handled);
+            CHECK(traced() == list{"colour", "live"});
+        }
+        // A type that was known and handled by nobody is now handled, too.
+        CHECK(pj::deliver(map, a_circle) == pj::handled);
+        CHECK(traced() == list{"live"});
+        REQUIRE(map.find("Circle").size() == 1);
+        CHECK(map.find("Circle")[0] == "lA");
+    }
+    SUBCASE("a clash of names in a later route") {
+        pj::handler_map<8> map;
+        map.add(typed).add<colour>(on_colour, "lA");
+        map.add(every);
+        CHECK(map.fault() == pj::status::duplicate_handler);
+        CHECK(map.find("Unknown").size() == 0);
+        CHECK(map.find("Circle").size() == 0);
+    }
+    SUBCASE("a later route that is full") {
+        const std::string names = "abcdefghijklmnopqrstuvwxyz0123456789";
+        pj::handler_map<40> map;
+        map.add(typed);
+        for (size_t i = 1; i < 32; ++i) {
+            map.add("Colour", &by_hand, hand("h"), pj::text(&names[i], 1));
+            REQUIRE(map.fault() == pj::status::ok);
+        }
+        map.add(every);
+        CHECK(map.fault() == pj::status::table_full);
+        CHECK(map.find("Unknown").size() == 0);
+    }
+}
+
+TEST_CASE("handler_map: 31 handlers of every event fit, and no more") {
+    pj::handler_map<40> map;
+    add_listening(map, std::make_index_sequence<31>());
+    CHECK(map.fault() == pj::status::ok);
+    CHECK(map.find("Unknown").size() == 31);
+    traced();
+    CHECK(pj::deliver(map, a_circle) == pj::handled);
+    CHECK(traced().size() == 31);
+    listening<31> last;
+    map.add(last);
+    CHECK(map.fault() == pj::status::table_full);
+    CHECK(map.find("Unknown").size() == 31);
+}
+
+TEST_CASE("handler_map: the first answer that is not handled, before a payload that is broken") {
+    for (const pj::verdict v : {pj::handled, pj::fail(3), pj::pending}) {
+        drawing d;
+        pj::verdict says = v;
+        const auto answer = [](void* self, const pj::stored_event&, const pj::context&) {
+            return *static_cast<pj::verdict*>(self);
+        };
+        pj::handler_map<4> map;
+        map.add(circle::type, answer, &says, "hand").add(d);
+        CHECK(pj::deliver(map, {0, "Circle", {"broken", 6}}) ==
+              (v == pj::handled ? pj::reject() : v));
+    }
+}
+
+TEST_CASE("G10 handler_map: a retry for a broken payload calls no handler that takes it undecoded") {
+    drawing d;
+    pj::handler_map<4> map;
+    map.add("Circle", &by_hand, hand("hand"), "hand").add(d);
+    pj::memory_log<4, 64> log;
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::projection p{"broken", log, map, checkpoints};
+    p.on_error = pj::error_policy::custom([](const pj::failure& f) {
+        CHECK(f.kind == pj::failure_kind::decode);
+        return f.attempts < 3 ? pj::decision::retry_after(10) : pj::decision::skip();
+    });
+    pj::worker w{p};
+    log.append("Circle", {"broken", 6});
+    REQUIRE(w.start() == pj::status::ok);
+    traced();
+    for (uint32_t now = 0; now < 100; now += 10) static_cast<void>(w.tick(now));
+    CHECK(traced() == list{"hand"});
+    CHECK(w.counts().failed_calls == 3);
+    CHECK(w.counts().skipped == 1);
+}
+
+namespace {
+/// Of every event, by name.
+struct hearing {
+    using handles = pj::every_event;
+    const char* name = "";
+    void on(const pj::stored_event&) { note(name); }
+};
+template<int I> struct heard : hearing {
+    static constexpr char handler_name[] = {'E', static_cast<char>('0' + I), '\0'};
+    heard() { name = handler_name; }
+};
+using five_hearing = std::tuple<heard<0>, heard<1>, heard<2>, heard<3>, heard<4>>;
+template<size_t I> void on_circle(const circle&) {
+    static constexpr char name[] = {'T', static_cast<char>('0' + I), '\0'};
+    note(name);
+}
+
+/// A typed handler or one of every event at each of five places; the names in that order.
+template<size_t... I>
+list add_mixed(pj::handler_map<8>& map, five_hearing& every, unsigned pattern,
+               std::index_sequence<I...>) {
+    list names;
+    const auto add = [&](auto& one, auto function, size_t i) {
+        const std::string number = std::to_string(i);
+        static const char* const typed[] = {"T0", "T1", "T2", "T3", "T4"};
+        if ((pattern >> i & 1) != 0) map.add<circle>(function, typed[i]);
+        else map.add(one);
+        names.push_back(((pattern >> i & 1) != 0 ? "T" : "E") + number);
+    };
+    (add(std::get<I>(every), &on_circle<I>, I), ...);
+    return names;
+}
+list named(pj::handler_list handlers) {
+    list result;
+    for (size_t i = 0; i < handlers.size(); ++i)
+        result.emplace_back(handlers[i].begin(), handlers[i].end());
+    return result;
+}
+} // namespace
+
+TEST_CASE("handler_map: typed handlers and those of every event, in each order") {
+    for (unsigned pattern = 0; pattern < 32; ++pattern) {
+        CAPTURE(pattern);
+        five_hearing every;
+        pj::handler_map<8> map;
+        const list names = add_mixed(map, every, pattern, std::make_index_sequence<5>());
+        REQUIRE(map.fault() == pj::status::ok);
+        list of_every;
+        for (const std::string& name : names) {
+            if (name[0] == 'E') of_every.push_back(name);
+        }
+        CHECK(named(map.find("Unknown")) == of_every);
+        if (pattern != 0) CHECK(named(map.find("Circle")) == names);
+        traced();
+        for (const bool replaying : {false, true}) {
+            CHECK(pj::deliver(map, a_circle, replaying) == pj::handled);
+            CHECK(traced() == (pattern != 0 ? names : of_every));
+        }
+        CHECK(pj::deliver(map, {0, "Unknown"}) == pj::handled);
+        CHECK(traced() == of_every);
+        const pj::verdict broken = pj::deliver(map, {0, "Circle", {"broken", 6}});
+        CHECK(broken == (pattern != 0 ? pj::reject() : pj::handled));
+        CHECK(traced() == of_every);
+    }
+}
+
+namespace {
+struct tally {
+    int members = 0, objects = 0, hands = 0;
+    void member(const circle&) { ++members; }
+    static pj::verdict by_hand(void* self, const pj::stored_event&, const pj::context&) {
+        ++static_cast<tally*>(self)->hands;
+        return pj::handled;
+    }
+};
+void count_object(tally& of, const circle&) { ++of.objects; }
+} // namespace
+
+TEST_CASE("handler_map: functions are called with their object, for replayed events, too") {
+    tally t;
+    pj::handler_map<4> map;
+    map.add<circle, &tally::member>(t, "1").add<circle, &count_object>(t, "2");
+    map.add(circle::type, &tally::by_hand, &t, "3").add<circle>(free_function, "4");
+    for (int i = 1; i <= 3; ++i) {
+        traced();
+        CHECK(pj::deliver(map, a_circle, i > 1) == pj::handled);
+        CHECK(t.members == i);
+        CHECK(t.objects == i);
+        CHECK(t.hands == i);
+        CHECK(traced() == list{"free"});
+    }
 }

@@ -205,3 +205,52 @@ TEST_CASE("deliver: outside of any engine a context has no lease, no partition, 
     CHECK(pj::deliver(handler, pj::raw_event(3, event)) == pj::handled);
     CHECK(handler.calls == 2);
 }
+
+namespace {
+struct curious {
+    using handles = pj::events<job>;
+    int calls = 0;
+    bool replaying = false;
+    void on(const job&, const pj::context& c) {
+        ++calls;
+        replaying = c.replaying;
+        CHECK(c.event.at == pj::before_first);
+        CHECK(c.event.type.name() == "Job");
+        CHECK(c.event.payload.empty());
+        CHECK(c.event.aggregate_id == "order-7");
+        CHECK(c.event.version == 1);
+        CHECK(c.event.occurred_at == 0);
+        CHECK(c.event.partition_key == pj::no_key);
+        CHECK(c.now_ms == 0);
+        CHECK(c.attempt == 1);
+        CHECK_FALSE(c.resumed);
+    }
+};
+} // namespace
+
+TEST_CASE("deliver(): what the context says of an event that is not stored") {
+    curious handler;
+    for (const bool replaying : {false, true}) {
+        CHECK(pj::deliver(handler, job{1}, "order-7", replaying) == pj::handled);
+        CHECK(handler.replaying == replaying);
+    }
+    CHECK(handler.calls == 2);
+}
+
+TEST_CASE("run(): sleeps for one millisecond, too, and never for none") {
+    setup s;
+    s.what.poll_ms = 1;
+    s.what.batch = 1;
+    for (int i = 0; i < 4; ++i) s.log.append(job{1});
+    REQUIRE(s.worker.start() == pj::status::ok);
+    uint32_t now = 0;
+    int sleeps = 0;
+    CHECK(pj::run(s.worker, [&] { return now; }, [&](uint32_t ms) {
+        CHECK(ms == 1);
+        CHECK(s.worker.running());
+        CHECK(s.handler.sum == 4);      // not before the end of the log
+        now += ms;
+        if (++sleeps == 5) s.worker.stop();
+    }) == pj::status::ok);
+    CHECK(sleeps == 5);
+}

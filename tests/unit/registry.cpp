@@ -248,3 +248,16 @@ TEST_CASE("40 handler classes in one registry") {
     CHECK(h.ours() == 40);
     CHECK(h.mine() == 40);
 }
+
+TEST_CASE("the handlers of every event are named wherever they stand") {
+    list order;
+    first f;
+    every<2> all_events(order);
+    pj::registry all{f, all_events};
+    const pj::text name = pj::routes(all_events).find("Unknown")[0];
+    CHECK(all.find("Unknown").size() == 1);
+    CHECK(all.find("Unknown")[0] == name);
+    CHECK(all.find("Ping").size() == 2);
+    CHECK(all.find("Ping")[0] == "the first");
+    CHECK(all.find("Ping")[1] == name);
+}

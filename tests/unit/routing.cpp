@@ -25,8 +25,9 @@ constexpr uint32_t scramble(uint32_t x) {
     return x ^ x >> 16;
 }
 
-/// What names have in common: nothing, a head, a tail, both; or each is the head of the next.
-enum class likeness { none, head, tail, middle, prefixes };
+/// What names have in common: nothing, a head, a tail, both; each is the head of the next; or all
+/// but one character, another one in each, so that no two words tell them apart.
+enum class likeness { none, head, tail, middle, prefixes, spots };
 
 /// Name number I of a set; the digits tell it from all others.
 constexpr characters name_of(likeness like, uint32_t seed, size_t i) {
@@ -38,6 +39,11 @@ constexpr characters name_of(likeness like, uint32_t seed, size_t i) {
     characters name{};
     if (like == likeness::prefixes) {
         while (name.size <= i % longest) name.add(head.at[name.size % 50]);
+        return name;
+    }
+    if (like == likeness::spots) {
+        const size_t size = i < 9 ? i + 1 : 63 + seed % 3;
+        while (name.size < size) name.add(name.size == (i - 9) * 4 ? 'b' : 'a');
         return name;
     }
     if (like == likeness::head || like == likeness::middle) name = head;
@@ -133,7 +139,78 @@ template<likeness Like, uint32_t Seed, size_t Count> void check_set() {
     CHECK(find("") == 0);
 }
 
+/// A log of one event, another one each time.
+struct newest_only {
+    pj::stored_event event;
+    pj::status read(pj::position after, pj::visitor& visit) {
+        if (event.at > after) static_cast<void>(visit(event));
+        return pj::status::ok;
+    }
+};
+
+/// The same as check_set(), as a worker finds them and as a handler_map does.
+template<likeness Like, uint32_t Seed, size_t Count> void check_set_elsewhere() {
+    check_set<Like, Seed, Count>();
+    catcher<Like, Seed, std::make_index_sequence<Count>> handler;
+    names by_name;
+    numbers by_number;
+    for (size_t i = 0; i < Count; ++i) {
+        const characters c = name_of(Like, Seed, i);
+        by_name[{c.at, c.size}] = i + 1;
+        by_number[pj::event_type(pj::text(c.at, c.size)).number()] = i + 1;
+    }
+    newest_only log;
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::projection what{"names", log, handler, checkpoints};
+    what.poll_ms = 0;
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    static_cast<void>(worker.tick(0));
+    const auto by_worker = [&](const pj::type_key& key) {
+        handler.caught = 0;
+        log.event.type = key;
+        ++log.event.at;
+        static_cast<void>(worker.tick(0));
+        return worker.scanned() == log.event.at ? handler.caught : ~size_t{0};
+    };
+    pj::handler_map<Count> map;
+    map.add(handler);
+    REQUIRE(map.fault() == pj::status::ok);
+    const auto by_map = [&](const pj::type_key& key) {
+        handler.caught = 0;
+        static_cast<void>(pj::deliver(map, {0, key}));
+        return handler.caught;
+    };
+    size_t wrong = 0;
+    for (const auto& one : by_name) {
+        wrong += wrong_near(by_name, one.first, by_worker);
+        wrong += wrong_near(by_name, one.first, by_map);
+    }
+    CHECK(wrong == 0);
+    CHECK(wrong_numbers(by_number, by_worker) == 0);
+    CHECK(wrong_numbers(by_number, by_map) == 0);
+    CHECK(by_worker({}) == 0);
+    CHECK(by_map({}) == 0);
+}
+
 } // namespace
+
+TEST_CASE("routing: a worker and a handler_map find what deliver() finds, and nothing else") {
+    check_set_elsewhere<likeness::prefixes, 1, 1>();
+    check_set_elsewhere<likeness::prefixes, 1, 2>();
+    check_set_elsewhere<likeness::prefixes, 1, 9>();
+    check_set_elsewhere<likeness::prefixes, 1, 40>();
+    check_set_elsewhere<likeness::none, 8, 4>();
+    check_set_elsewhere<likeness::none, 9, 8>();
+    check_set_elsewhere<likeness::none, 10, 30>();
+    check_set_elsewhere<likeness::middle, 2, 15>();
+}
+
+TEST_CASE("routing: names that no two words tell apart, short ones among them") {
+    check_set_elsewhere<likeness::spots, 3, 24>();      // of 63 characters
+    check_set_elsewhere<likeness::spots, 4, 24>();      // of 64
+    check_set_elsewhere<likeness::spots, 5, 24>();
+}
 
 TEST_CASE("routing: names with nothing in common, 1 to 300 of them") {
     check_set<likeness::none, 1, 1>();

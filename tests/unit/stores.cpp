@@ -251,4 +251,44 @@ TEST_CASE("memory_log: read alone, without bounds, tells a reader below what is 
     CHECK(worker.state() == pj::run_state::halted);
     CHECK(worker.reason() == pj::status::log_trimmed);
     CHECK(handler.lines.empty());
+namespace {
+/// A log whose members have other names.
+struct ring {
+    pj::memory_log<4, 64> inside;
+    pj::position newest_max = pj::before_first;
+    pj::status fetch(pj::position after, pj::visitor& visit) { return inside.read(after, visit); }
+    pj::status ends(pj::position& trimmed, pj::position& newest, uint64_t& log_id) const {
+        log_id = 9;
+        const pj::status s = inside.bounds(trimmed, newest, log_id);
+        if (newest_max >= 0) newest = newest_max;
+        return s;
+    }
+};
+} // namespace
+
+TEST_CASE("event_store::from: a log by the names that its members have") {
+    ring log;
+    for (int i = 0; i < 3; ++i) log.inside.append("N", x);
+    seen handler;
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::projection what{"ring", pj::event_store::from<&ring::fetch>(log), handler, checkpoints};
+    CHECK(what.log.bounds == nullptr);
+    {
+        pj::worker worker{what};
+        REQUIRE(worker.start() == pj::status::ok);
+        static_cast<void>(worker.tick(0));
+        CHECK(handler.lines.size() == 3);
+        CHECK(worker.lag() == -1);
+    }
+    what.log = pj::event_store::from<&ring::fetch, &ring::ends>(log);
+    log.newest_max = 7;
+    log.inside.append("N", x);
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    static_cast<void>(worker.tick(0));
+    CHECK(handler.lines.size() == 4);
+    CHECK(worker.lag() == 4);
+    pj::checkpoint record;
+    CHECK(checkpoints.load("ring", record) == pj::status::ok);
+    CHECK(record.log_id == 9);
 }
