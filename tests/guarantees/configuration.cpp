@@ -16,6 +16,8 @@ const mistake mistakes[] = {
     {status::no_name, [](setup& s) { s.what.name = ""; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_p0"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_p12345"; }},
+    {status::reserved_name, [](setup& s) { s.what.name = "orders_p9"; }},
+    {status::reserved_name, [](setup& s) { s.what.name = "orders_p7890"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_partitions"; }},
     {status::no_read, [](setup& s) { s.what.log = {}; }},
     {status::no_read, [](setup& s) { s.what.log.read = nullptr; }},
@@ -50,6 +52,18 @@ const mistake mistakes[] = {
      [](setup& s) {
          static const pj::error_policy letter = pj::error_policy::dead_letter();
          s.what.on_error_replaying = &letter;
+     }},
+    {status::no_dead_letter_sink,
+     [](setup& s) {
+         static const pj::error_policy other = pj::error_policy::skip();
+         s.what.on_error = pj::error_policy::dead_letter();
+         s.what.on_error_replaying = &other;
+     }},
+    {status::unknown_policy,
+     [](setup& s) {
+         static const pj::error_policy other = pj::error_policy::skip();
+         s.what.on_error = pj::error_policy::custom({});
+         s.what.on_error_replaying = &other;
      }},
     {status::bad_batch, [](setup& s) { s.what.batch = 0; }},
     {status::bad_save_rule, [](setup& s) { s.what.save.every_events = 0; }},
@@ -105,7 +119,8 @@ TEST_CASE("G29 start() itself calls no port, tick() with a good description does
 
 TEST_CASE("G29 names that only look like the library's are allowed") {
     for (const char* name : {"p0", "_p", "orders_p", "orders_px1", "ordersp1", "partitions",
-                             "a_p1x", "a_q1", "a1", "orders_partitions2"}) {
+                             "a_p1x", "a_q1", "a1", "orders_partitions2", "2024",
+                             "orders_p1-2", "orders_p1-", "orders_p+1", "orders_p1/", "5"}) {
         setup s;
         s.what.name = name;
         CHECK(s.start() == status::ok);

@@ -259,7 +259,192 @@ TEST_CASE("G14 after any number of failures in a row the wait is the cap") {
     }
 }
 
+TEST_CASE("G27 wake() asks again what was pending, at once, and nothing that has failed") {
+    SUBCASE("a letter that is pending") {
+        setup s;
+        s.log.append(1, "Alpha");
+        s.letters();
+        s.what.pending_ms = pj::never;
+        s.b.says.at(0, pj::reject());
+        s.sink.puts.then(status::pending, 2);
+        REQUIRE(s.start() == status::ok);
+        for (uint32_t puts = 1; puts <= 3; ++puts) {
+            s.tick();
+            CHECK(s.sink.put_count == puts);
+            if (puts < 3) CHECK(s.last.wait_ms == pj::never);
+            s.worker.wake();
+        }
+    }
+    SUBCASE("a letter that was refused, beside a handler that is pending") {
+        setup s;
+        s.log.append(1, "Alpha");
+        s.letters();
+        s.what.pending_ms = pj::never;
+        s.a.says.always(0, pj::pending);
+        s.b.says.at(0, pj::reject());
+        s.sink.puts.then(status::failed);
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK(s.last.wait_ms == 100);
+        for (uint32_t calls = 2; calls < 6; ++calls) {
+            s.worker.wake();
+            s.tick();
+            CHECK(s.w.times("a", 0) == calls);
+            CHECK(s.sink.put_count == 1);
+        }
+        s.tick_after(100);
+        CHECK(s.sink.put_count == 2);
+    }
+    SUBCASE("a save that is pending") {
+        setup s;
+        s.log.append(1, "Beta");
+        s.what.pending_ms = pj::never;
+        s.store.saves.then(status::pending, 2);
+        REQUIRE(s.start() == status::ok);
+        for (size_t saves = 1; saves <= 3; ++saves) {
+            s.tick();
+            CHECK(s.store.tried.size() == saves);
+            s.worker.wake();
+        }
+        CHECK(s.stored().at == 0);
+    }
+}
+
+TEST_CASE("G13 the observer hears of a pause once, however often it was asked for") {
+    setup s;
+    REQUIRE(s.start() == status::ok);
+    s.worker.resume();
+    s.run_for(10);
+    CHECK(s.watch.count(pj::notice_kind::resumed) == 0);
+    for (int i = 0; i < 3; ++i) {
+        s.worker.pause();
+        s.run_for(10);
+    }
+    CHECK(s.watch.count(pj::notice_kind::paused) == 1);
+    for (int i = 0; i < 3; ++i) {
+        s.worker.resume();
+        s.run_for(10);
+    }
+    CHECK(s.watch.count(pj::notice_kind::resumed) == 1);
+}
+
+TEST_CASE("G14 while it is not known who has saved, nothing is saved") {
+    for (const status answer : {status::failed, status::pending}) {
+        setup s;
+        s.log.append(3, "Beta");
+        s.store.saves.then(status::conflict);
+        s.store.loads.then(status::ok).then(answer, 3);
+        REQUIRE(s.start() == status::ok);
+        for (int i = 0; i < 4; ++i) {
+            s.tick();
+            CHECK(s.store.tried.size() == 1);
+            s.now_ms += s.last.wait_ms;
+        }
+        CHECK(s.store.load_count >= 4);
+        s.tick();
+        CHECK(s.worker.reason() == status::checkpoint_conflict);
+    }
+}
+
+TEST_CASE("G29 the first mistake is named, though a lease is described as it should be") {
+    cluster all;
+    host h(all, 1);
+    h.what.transaction.commit = [](void*) { return status::ok; };
+    h.what.transaction.rollback = [](void*) { return status::ok; };
+    pj::worker w{h.what};
+    CHECK(w.start() == status::no_unit_of_work);
+    h.what.transaction = {};
+    h.what.batch = 0;
+    CHECK(w.start() == status::bad_batch);
+    h.what.batch = 1;
+    h.lease.ttl_ms = 0;
+    CHECK(w.start() == status::bad_lease);
+}
+
+TEST_CASE("tick() without an argument goes by the projection's clock") {
+    setup s;
+    auto clock = [&] { return s.now_ms; };
+    s.what.clock = clock;
+    s.log.append(3, "Beta");
+    s.a.says.at(1, pj::fail());
+    s.what.on_error = pj::error_policy::retry(3);
+    pj::tick_result inside{};
+    s.a.says.before = [&] { inside = s.worker.tick(); };
+    REQUIRE(s.start() == status::ok);
+    const pj::tick_result r = s.worker.tick();
+    CHECK(s.w.called() == "a0 a1");
+    CHECK(s.w.calls.front().now_ms == 1000);
+    CHECK(r.scanned == 1);
+    CHECK(r.wait_ms == 100);
+    CHECK(inside.reason == status::reentered);
+    CHECK(inside.state == pj::run_state::running);
+    CHECK(inside.wait_ms == pj::never);
+    CHECK(inside.scanned == 0);
+    s.now_ms += 99;
+    CHECK(s.worker.tick().wait_ms == 1);
+    s.now_ms += 1;
+    CHECK(s.worker.tick().scanned == 1);
+    CHECK(s.w.called() == "a0 a1 a1");
+    CHECK(s.w.calls.back().now_ms == 1100);
+}
+
+TEST_CASE("G26 tick() from inside a callback is refused as such, clock or not") {
+    setup s;
+    s.log.append(1, "Beta");
+    pj::tick_result inside{};
+    s.a.says.before = [&] { inside = s.worker.tick(); };
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    CHECK(inside.reason == status::reentered);
+}
+
+TEST_CASE("G27 the tick that ends a run says 0, whatever the engine had waited for") {
+    for (int which = 0; which < 5; ++which) {
+        CAPTURE(which);
+        setup s;
+        s.log.append(3, "Beta");
+        s.what.save = {100, 100000, false};
+        if (which == 2) s.a.says.always(1, pj::pending_for(77));
+        if (which == 3) s.store.loads.always(status::failed);
+        if (which == 4) s.what.poll_ms = pj::never;
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        if (which == 1) {
+            s.worker.pause();
+            s.tick();
+            CHECK(s.worker.state() == pj::run_state::paused);
+            CHECK(s.last.wait_ms == pj::never);
+        }
+        s.worker.stop();
+        s.tick();
+        CHECK(s.last.state == pj::run_state::stopped);
+        CHECK(s.last.wait_ms == 0);
+        s.tick();
+        CHECK(s.last.wait_ms == pj::never);
+    }
+}
+
 #if PROJECTIONS_EXCEPTIONS
+TEST_CASE("a clock that throws stands still") {
+    setup s;
+    bool throws = false;
+    auto clock = [&] {
+        if (throws) throw 1;
+        return s.now_ms;
+    };
+    s.what.clock = clock;
+    s.log.append(2, "Beta");
+    s.what.on_error = pj::error_policy::retry(3);
+    s.a.says.at(0, pj::fail());
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.worker.tick().wait_ms == 100);
+    throws = true;
+    s.now_ms += 1000;
+    for (int i = 0; i < 3; ++i) CHECK(s.worker.tick().wait_ms == 100);
+    throws = false;
+    CHECK(s.worker.tick().scanned == 1);
+}
+
 TEST_CASE("G14 a port that throws has failed") {
     const step thrown{status::ok, false, true};
     for (int which = 0; which < 4; ++which) {

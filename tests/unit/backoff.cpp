@@ -102,3 +102,53 @@ TEST_CASE("backoff: jitter takes no more of a long wait than of a short one") {
     }
     CHECK(waits_of({0xFFFFFFFFu, 0xFFFFFFFFu, 1, 0, 1}, 2) == waits{0xFFFFFFFEu, 0xFFFFFFFEu});
 }
+
+TEST_CASE("backoff: the longest wait that is still multiplied") {
+    CHECK(waits_of({0x00FFFFFEu, 0xFFFFFFFFu, 255, 0, 1}, 2)[1] == 0x00FFFFFEu * 255u);
+    CHECK(waits_of({0x00FFFFFFu, 0xFFFFFFFFu, 255, 0, 1}, 2)[1] == 0x00FFFFFFu * 255u);
+    CHECK(waits_of({0x00FFFFFFu, 0xFFFFFFFFu, 2, 0, 1}, 2)[1] == 0x00FFFFFFu * 2u);
+}
+
+namespace {
+/// The first wait of a device with this seed, before an event after `at`.
+uint32_t first_wait(uint32_t seed, pj::position at) {
+    struct broken {
+        pj::status read(pj::position, pj::visitor&) { return pj::status::failed; }
+    } log;
+    failing handler;
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::checkpoint record;
+    record.at = at;
+    record.revision = 1;
+    CHECK(checkpoints.save("backoff", record) == pj::status::ok);
+    pj::projection what{"backoff", log, handler, checkpoints};
+    what.delays = {25600, 25600, 1, 100, seed};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    return worker.tick(0).wait_ms;
+}
+} // namespace
+
+TEST_CASE("backoff: devices with different seeds come back at different times, wherever they are") {
+    for (const pj::position at : {-1, 0, 1, 1000, 65535}) {
+        CAPTURE(at);
+        uint32_t in_eighth[8] = {};
+        for (uint32_t seed = 1; seed <= 800; ++seed) {
+            const uint32_t ms = first_wait(seed, at);
+            CHECK(ms <= 25600);
+            ++in_eighth[ms == 25600 ? 7 : ms / 3200];
+        }
+        for (const uint32_t n : in_eighth) {
+            CHECK(n > 50);          // of 100 that are to be expected
+            CHECK(n < 150);
+        }
+    }
+}
+
+TEST_CASE("backoff: each wait has a share of its own taken off, by attempt and by event") {
+    const waits all = waits_of({25600, 25600, 1, 100, 1}, 40);
+    CHECK(std::set<uint32_t>(all.begin(), all.end()).size() > 20);
+    std::set<uint32_t> by_event;
+    for (pj::position at = 0; at < 40; ++at) by_event.insert(first_wait(1, at));
+    CHECK(by_event.size() > 20);
+}

@@ -559,6 +559,15 @@ TEST_CASE("handler_map: handlers of every event and the routes that are full, cl
         REQUIRE(map.find("Circle").size() == 1);
         CHECK(map.find("Circle")[0] == "lA");
     }
+    SUBCASE("all routes are there, and the first handler is a function") {
+        one_of_three of_three;
+        pj::handler_map<4> map;
+        map.add<colour>(on_colour, "function").add(of_three).add(every);
+        CHECK(map.fault() == pj::status::ok);
+        CHECK(map.find("Unknown").size() == 1);
+        CHECK(map.find("Colour").size() == 3);
+        CHECK(map.find("Quadrat").size() == 1);
+    }
     SUBCASE("a clash of names in a later route") {
         pj::handler_map<8> map;
         map.add(typed).add<colour>(on_colour, "lA");
