@@ -152,3 +152,21 @@ TEST_CASE("backoff: each wait has a share of its own taken off, by attempt and b
     for (pj::position at = 0; at < 40; ++at) by_event.insert(first_wait(1, at));
     CHECK(by_event.size() > 20);
 }
+
+TEST_CASE("backoff: short waits and long ones have their share taken off") {
+    const struct { uint32_t ms, least; } cases[] = {
+        {100, 80}, {10, 8}, {0x00FFFFFFu, 0x00CCCCCCu}, {0x01000000u, 0x00CCCCCCu},
+        {0xF0000000u, 0xC0000000u},
+    };
+    for (const auto& c : cases) {
+        CAPTURE(c.ms);
+        uint32_t shortest = c.ms;
+        for (uint32_t seed = 1; seed <= 200; ++seed) {
+            const uint32_t ms = waits_of({c.ms, c.ms, 1, 20, seed}, 1).front();
+            CHECK(ms >= c.least);
+            CHECK(ms <= c.ms);
+            shortest = ms < shortest ? ms : shortest;
+        }
+        CHECK(shortest - c.least <= (c.ms - c.least) / 4 + 1);
+    }
+}
