@@ -273,6 +273,89 @@ TEST_CASE("G28 a rollback that stays pending does not keep stop() for ever, nor 
     }
 }
 
+TEST_CASE("G28 a broker that does not let go keeps no sink from stopping, nor does it go too early") {
+    struct client {
+        int unsubscribes = 0;
+        status subscribe(pj::text, pj::text) { return status::ok; }
+        status unsubscribe(pj::text, pj::text) {
+            ++unsubscribes;
+            return status::pending;
+        }
+    } broker;
+    for (const uint32_t stop_ms : {1u, 700u}) {
+        broker.unsubscribes = 0;
+        setup s;
+        s.what.log = {};
+        s.what.stop_ms = stop_ms;
+        s.what.pending_ms = pj::never;
+        pj::sink_options options;
+        options.client = broker;
+        pj::event_sink sink{s.what, options};
+        REQUIRE(sink.start() == status::ok);
+        static_cast<void>(sink.tick(s.now_ms));
+        sink.stop();
+        CHECK(sink.tick(s.now_ms).wait_ms == stop_ms);
+        CHECK(broker.unsubscribes == 1);
+        CHECK(sink.running());
+        static_cast<void>(sink.tick(s.now_ms + stop_ms - 1));
+        CHECK(sink.running());
+        static_cast<void>(sink.tick(s.now_ms + stop_ms));
+        CHECK(sink.state() == run_state::stopped);
+    }
+}
+
+TEST_CASE("G28 a stop() does not hide why an engine halts") {
+    setup s;
+    s.log.append(5, "Beta");
+    s.what.save = {100, 100000, false};
+    s.what.on_error = pj::error_policy::halt();
+    s.a.says.at(3, pj::fail());
+    s.store.saves.then(status::failed, 2);
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    REQUIRE(s.worker.running());        // it halts, when what was done before is saved
+    s.worker.stop();
+    s.run_for(60000);
+    CHECK(s.worker.state() == run_state::halted);
+    CHECK(s.worker.reason() == status::handler_failed);
+    CHECK(s.stored().at == 2);
+    CHECK(s.worker.skip_failed(3) == status::ok);
+}
+
+TEST_CASE("G14 over somebody else's record nothing is saved, not even at the end") {
+    setup s;
+    s.log.append(5, "Beta");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    s.store.put("p", 40, 7);
+    s.log.append(2, "Beta");
+    s.run_for(2000);
+    CHECK(s.worker.state() == run_state::halted);
+    CHECK(s.worker.reason() == status::checkpoint_conflict);
+    CHECK(s.store.tried.size() == 2);           // the first, and the one that was refused
+    CHECK(s.stored().at == 40);
+}
+
+TEST_CASE("G14 loads that have failed make no later wait longer, and are no reason any more") {
+    setup s;
+    s.log.append(3, "Beta");
+    s.store.loads.then(status::failed, 3);
+    s.log.shows = {0};
+    s.log.reads.then(status::failed);
+    REQUIRE(s.start() == status::ok);
+    s.worker.pause();
+    for (const uint32_t ms : {100u, 200u, 400u}) CHECK(s.tick_after(s.last.wait_ms).wait_ms == ms);
+    CHECK(s.worker.reason() == status::checkpoint_failed);
+    s.tick_after(400);
+    CHECK(s.worker.loaded());
+    CHECK(s.worker.state() == run_state::paused);
+    CHECK(s.worker.reason() == status::ok);
+    s.worker.resume();
+    s.tick();
+    CHECK(s.worker.reason() == status::store_failed);
+    CHECK(s.last.wait_ms == 100);
+}
+
 TEST_CASE("G14 when a save is refused nothing more is handled before the record is loaded") {
     setup s;
     s.log.append(5, "Beta");

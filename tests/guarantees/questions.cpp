@@ -81,6 +81,126 @@ TEST_CASE("G5 lag() counts the positions after the last one that is done") {
     CHECK(unknown.worker.lag() == -1);
 }
 
+TEST_CASE("G16 what a sink was given twice is a duplicate, and nothing of it foreign") {
+    setup s;
+    s.what.log = {};
+    s.what.save.every_events = 1;
+    pj::event_sink sink{s.what};
+    REQUIRE(sink.start() == status::ok);
+    static_cast<void>(sink.tick(s.now_ms));
+    pj::stored_event message;
+    message.type = "Beta";
+    s.w.feeding = true;
+    for (const pj::position at : {4, 5, 4, 5}) {
+        message.at = at;
+        const pj::receive_result r = sink.receive(message, s.now_ms);
+        CHECK(r.answer == pj::receipt::ack);
+        CHECK(r.wait_ms == 0);
+        CHECK(r.reason == status::ok);
+    }
+    CHECK(sink.counts().handled == 2);
+    CHECK(sink.counts().duplicate == 2);
+    CHECK(sink.counts().foreign == 0);
+    CHECK(sink.counts().scanned == 4);
+
+    s.what.on_error = pj::error_policy::dead_letter();      // without a sink: the broker's
+    s.a.says.at(7, pj::reject());
+    message.at = 7;
+    const pj::receive_result r = sink.receive(message, s.now_ms);
+    CHECK(r.answer == pj::receipt::reject);
+    CHECK(r.wait_ms == 0);
+    CHECK(r.reason == status::ok);
+
+    // Another run, and nobody says that it comes again: the source has started over.
+    sink.stop();
+    static_cast<void>(sink.tick(s.now_ms));
+    REQUIRE(sink.start() == status::ok);
+    static_cast<void>(sink.tick(s.now_ms));
+    message.at = 5;
+    CHECK(sink.receive(message, s.now_ms).reason == status::log_replaced);
+    CHECK(sink.receive(message, s.now_ms, true).answer == pj::receipt::ack);
+}
+
+TEST_CASE("G21 a lease is one when it is claimed, and what a later owner has saved is not loaded") {
+    cluster all;
+    all.append(3);
+    host h(all, 1);
+    SUBCASE("not while the record is being loaded") {
+        struct slow {
+            cluster& of;
+            int pendings = 3;
+            status load(pj::text key, pj::checkpoint& out) {
+                return pendings-- > 0 ? status::pending : of.store.load(key, out);
+            }
+            status save(pj::text key, const pj::checkpoint& next) {
+                return of.store.save(key, next);
+            }
+        } store{all};
+        h.what.checkpoints = store;
+        pj::worker w{h.what};
+        REQUIRE(w.start() == status::ok);
+        for (int i = 0; i < 3; ++i) {
+            static_cast<void>(w.tick(all.clock()));
+            CHECK_FALSE(w.has_lease());
+            CHECK(w.fencing_token() == 1);
+            CHECK_FALSE(w.loaded());
+            all.clock.advance(10);
+        }
+        drain(all, w);
+        CHECK(w.has_lease());
+        CHECK(h.count(pj::notice_kind::loaded) == 1);
+    }
+    SUBCASE("not if the record has a higher token") {
+        pj::checkpoint record;
+        record.revision = 1;
+        record.fencing_token = 99;
+        REQUIRE(all.store.save("p", record) == status::ok);
+        pj::worker w{h.what};
+        REQUIRE(w.start() == status::ok);
+        drain(all, w);
+        CHECK_FALSE(w.has_lease());
+        CHECK(h.count(pj::notice_kind::loaded) == 0);
+        CHECK(all.effects.empty());
+    }
+}
+
+TEST_CASE("G2 a position below before_first is no checkpoint, and an answer that is not ok no record") {
+    struct odd {
+        status answer = status::ok;
+        pj::position at = -2;
+        int saves = 0;
+        status load(pj::text, pj::checkpoint& out) {
+            out.at = at;
+            return answer;
+        }
+        status save(pj::text, const pj::checkpoint&) {
+            ++saves;
+            return status::ok;
+        }
+    };
+    for (const status answer : {status::ok, status::failed, status::pending, status::conflict}) {
+        odd store;
+        store.answer = answer;
+        setup s;
+        s.what.checkpoints = store;
+        s.log.append(3, "Beta");
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        CHECK_FALSE(s.worker.loaded());
+        CHECK(store.saves == 0);
+        CHECK(s.w.calls.empty());
+        if (answer == status::ok) {
+            CHECK(s.worker.state() == pj::run_state::halted);
+            CHECK(s.worker.reason() == status::checkpoint_corrupt);
+        } else {
+            CHECK(s.worker.state() == pj::run_state::waiting);
+            CHECK(s.worker.reason() == (answer == status::pending ? status::pending
+                                                                   : status::checkpoint_failed));
+            CHECK(s.last.wait_ms == (answer == status::pending ? 10 : 100));
+        }
+    }
+}
+
 TEST_CASE("G21 a token in the record is no lease, and a lease is one only when it is claimed") {
     setup s;
     pj::checkpoint record;
@@ -332,6 +452,7 @@ TEST_CASE("G14 while it is not known who has saved, nothing is saved") {
     for (const status answer : {status::failed, status::pending}) {
         setup s;
         s.log.append(3, "Beta");
+        s.what.save.every_ms = 0;
         s.store.saves.then(status::conflict);
         s.store.loads.then(status::ok).then(answer, 3);
         REQUIRE(s.start() == status::ok);
