@@ -1,5 +1,6 @@
 // One engine, several runs: what one leaves behind is nothing to the next, and what go on after a
 // halt and after a reset begin with.
+#include "support/cluster.hpp"
 #include "support/setup.hpp"
 
 #include <algorithm>
@@ -271,6 +272,133 @@ TEST_CASE("G28 a rollback that stays pending does not keep stop() for ever, nor 
         CHECK(slow.rollback_count == 5);
         CHECK(s.w.calls.size() > calls);
     }
+}
+
+TEST_CASE("G13 while a rollback is pending, the lease is renewed and the rollback asked for in time") {
+    for (const bool is_paused : {true, false}) {
+        CAPTURE(is_paused);
+        cluster all;
+        all.append(3);
+        host h(all, 1);
+        transactions slow;
+        h.what.transaction = slow;
+        h.what.pending_ms = is_paused ? 10 : pj::never;
+        h.what.unit_ms_max = 300;
+        h.does = [](const pj::context& c, bool) {
+            return c.event.at == 1 ? pj::pending_for(100000) : pj::handled;
+        };
+        slow.rollbacks.always(status::pending);
+        pj::worker w{h.what};
+        REQUIRE(w.start() == status::ok);
+        CHECK(drain(all, w).wait_ms == 300);
+        if (is_paused) w.pause();
+        else all.clock.advance(300);
+        const uint32_t waits = w.tick(all.clock()).wait_ms;
+        CHECK(slow.rollback_count == 1);
+        CHECK(waits == (is_paused ? 10 : 700));     // a third of the lease's time, less 300
+        for (int i = 0; i < 40; ++i) {
+            all.clock.advance(w.tick(all.clock()).wait_ms);
+            CHECK(w.has_lease());
+        }
+        if (is_paused) CHECK(slow.rollback_count > 30);
+        else CHECK(slow.rollback_count == 1);       // only wake() is asked for
+    }
+}
+
+TEST_CASE("G9 a partition that was given away and came back waits no longer than its backoff") {
+    cluster all;
+    all.append(2);
+    host h(all, 1);
+    h.what.on_error = pj::error_policy::retry(9);
+    std::vector<uint64_t> tries;
+    h.does = [&](const pj::context& c, bool second) -> pj::verdict {
+        if (c.event.at != 2 || second) return pj::handled;
+        tries.push_back(all.clock.full());
+        return tries.size() < 3 ? pj::fail() : pj::handled;
+    };
+    pj::partition_limit limit{0};
+    pj::partition_options options;
+    options.limit = &limit;
+    pj::partitioned_worker w{h.what, pj::partition{0, 1}, options};
+    REQUIRE(w.start() == status::ok);
+    CHECK(drain(all, w).wait_ms == 301);
+    limit.set(1);
+    w.wake();                                       // it ends no wait for a place
+    CHECK(drain(all, w).wait_ms == 301);
+    CHECK_FALSE(w.has_lease());
+    run_for(all, 400, w);
+    REQUIRE(w.has_lease());
+    CHECK(w.checkpointed() == 1);
+    limit.set(0);
+    run_for(all, 1500, w);
+    REQUIRE_FALSE(w.has_lease());
+    limit.set(1);
+    all.append(1);
+    run_for(all, 1500, w);
+    REQUIRE(tries.size() == 3);
+    CHECK(tries[1] - tries[0] == 100);
+    CHECK(tries[2] - tries[1] == 200);
+    CHECK(w.checkpointed() == 2);
+}
+
+TEST_CASE("G7 what waits is known before anything is handled, after a halt on the way there, too") {
+    cluster all;
+    all.append(1);
+    host h(all, 1);
+    pj::letter_sequences<2> waiting;
+    h.what.dead_letters = all.letters;
+    h.what.sequences = waiting;
+    h.what.on_error = pj::error_policy::dead_letter();
+    h.does = [](const pj::context& c, bool second) {
+        return c.event.at == 0 && !second ? pj::reject() : pj::handled;
+    };
+    {
+        pj::worker w{h.what};
+        REQUIRE(w.start() == status::ok);
+        run_for(all, 100, w);
+        w.stop();
+        run_for(all, 100, w);
+        REQUIRE(all.letters.kept.size() == 1);
+    }
+    pj::letter_sequences<2> unknown_yet;
+    h.what.sequences = unknown_yet;
+    all.store.positions_only = true;
+    pj::worker w{h.what};
+    REQUIRE(w.start() == status::ok);
+    run_for(all, 100, w);
+    REQUIRE(w.reason() == status::partial_record);
+    h.what.accept_partial_records = true;
+    REQUIRE(w.retry_failed() == status::ok);
+    all.append(7);                      // the last of them is of the aggregate that waits
+    run_for(all, 2000, w);
+    CHECK(w.checkpointed() == 7);
+    CHECK(all.letters.kept.size() == 2);
+    CHECK(all.letters.kept.count({"p", 0, "first", 7, 0}) == 1);
+}
+
+TEST_CASE("a letter that still cannot be decoded when it is redelivered is not the engine's failure") {
+    setup s;
+    projections_kit::memory_letters letters;
+    pj::letter_sequences<2> waiting;
+    s.what.dead_letters = letters;
+    s.what.sequences = waiting;
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.log.rows = {{0, "Alpha", "!", "x"}, {1, "Alpha", "", "y"}, {2, "Alpha", "", "y"}};
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.worker.counts().failed_calls == 1);
+    CHECK(s.worker.scanned() == 2);
+    const size_t told_before = s.watch.notices.size();
+    CHECK(waiting.redeliver(s.worker, "", "x") == status::decode_failed);
+    CHECK(s.watch.notices.size() == told_before);
+    CHECK(s.worker.counts().failed_calls == 1);
+    CHECK(s.worker.last_failure().attempts == 1);
+    s.log.add(3, "Alpha");
+    s.run_for(2000);
+    CHECK(s.worker.scanned() == 3);
+    CHECK(s.worker.counts().handled == 3);
+    CHECK(s.worker.counts().vanished == 0);
+    CHECK(s.stored().at == 3);
 }
 
 TEST_CASE("G28 a broker that does not let go keeps no sink from stopping, nor does it go too early") {
