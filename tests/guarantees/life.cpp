@@ -124,7 +124,8 @@ TEST_CASE("G14 waits begin anew with the run, however often something had failed
         s.log.shows.assign(100, 0);
         port.always(status::failed);
         REQUIRE(s.start() == status::ok);
-        for (const uint32_t ms : {100u, 200u, 400u, 800u}) CHECK(s.tick_after(s.last.wait_ms).wait_ms == ms);
+        for (const uint32_t ms : {100u, 200u, 400u, 800u})
+            CHECK(s.tick_after(s.last.wait_ms).wait_ms == ms);
         CHECK(s.stop() == status::ok);
         REQUIRE(s.worker.start() == status::ok);
         CHECK(s.tick().wait_ms == 100);             // at once, and then after the first wait
@@ -274,7 +275,7 @@ TEST_CASE("G28 a rollback that stays pending does not keep stop() for ever, nor 
     }
 }
 
-TEST_CASE("G13 while a rollback is pending, the lease is renewed and the rollback asked for in time") {
+TEST_CASE("G13 while a rollback is pending, the lease is renewed and the rollback asked for") {
     for (const bool is_paused : {true, false}) {
         CAPTURE(is_paused);
         cluster all;
@@ -376,7 +377,7 @@ TEST_CASE("G7 what waits is known before anything is handled, after a halt on th
     CHECK(all.letters.kept.count({"p", 0, "first", 7, 0}) == 1);
 }
 
-TEST_CASE("a letter that still cannot be decoded when it is redelivered is not the engine's failure") {
+TEST_CASE("a letter that cannot be decoded when it comes again is not the engine's failure") {
     setup s;
     projections_kit::memory_letters letters;
     pj::letter_sequences<2> waiting;
@@ -401,7 +402,7 @@ TEST_CASE("a letter that still cannot be decoded when it is redelivered is not t
     CHECK(s.stored().at == 3);
 }
 
-TEST_CASE("G28 a broker that does not let go keeps no sink from stopping, nor does it go too early") {
+TEST_CASE("G28 a broker that does not let go keeps no sink from stopping, in its time") {
     struct client {
         int unsubscribes = 0;
         status subscribe(pj::text, pj::text) { return status::ok; }

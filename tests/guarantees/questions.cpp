@@ -164,7 +164,7 @@ TEST_CASE("G21 a lease is one when it is claimed, and what a later owner has sav
     }
 }
 
-TEST_CASE("G2 a position below before_first is no checkpoint, and an answer that is not ok no record") {
+TEST_CASE("G2 a position below before_first is no checkpoint, and no record comes without ok") {
     struct odd {
         status answer = status::ok;
         pj::position at = -2;

@@ -618,7 +618,7 @@ TEST_CASE("handler_map: the first answer that is not handled, before a payload t
     }
 }
 
-TEST_CASE("G10 handler_map: a retry for a broken payload calls no handler that takes it undecoded") {
+TEST_CASE("G10 handler_map: a retry for a broken payload calls nobody who takes it undecoded") {
     drawing d;
     pj::handler_map<4> map;
     map.add("Circle", &by_hand, hand("hand"), "hand").add(d);
