@@ -134,3 +134,18 @@ TEST_CASE("checkpoint: other sizes, erased flash, half a write, another layout")
     CHECK_FALSE(pj::decode({layout_2, size}, out));
     CHECK(same(out, {}));
 }
+
+TEST_CASE("checkpoint: encode() writes its bytes, and not one more") {
+    struct {
+        uint8_t image[size];
+        uint8_t behind[8];
+    } memory;
+    memset(&memory, 0xA5, sizeof memory);
+    pj::checkpoint record;
+    record.at = 7;
+    pj::encode(record, memory.image);
+    for (const uint8_t byte : memory.behind) CHECK(byte == 0xA5);
+    pj::checkpoint out;
+    CHECK(pj::decode({memory.image, size}, out));
+    CHECK(out.at == 7);
+}
