@@ -1,4 +1,4 @@
-// What a sink answers in each of its states, which offsets it knows, and what it tells of its broker.
+// What a sink answers in each of its states, which offsets it knows, what it tells of its broker.
 #include "support/setup.hpp"
 
 using namespace support;
