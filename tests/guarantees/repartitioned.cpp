@@ -112,7 +112,7 @@ TEST_CASE("G22 a merge: the lowest position, the least that was replayed, the mo
     }
 }
 
-TEST_CASE("G22 repartition: what is done already is only looked at; what was begun is not marked twice") {
+TEST_CASE("G22 repartition: what is done is only looked at; what was begun is not marked twice") {
     parted s(2);
     REQUIRE(pj::repartition(s.what, 2, 4) == status::ok);
     s.store_of_parts.calls.clear();
@@ -128,7 +128,7 @@ TEST_CASE("G22 repartition: what is done already is only looked at; what was beg
     for (uint32_t i = 0; i < 4; ++i) CHECK(begun.part(i).partition_count == 4);
 }
 
-TEST_CASE("G22 repartition: what the store answers at first is the answer, and nothing is written") {
+TEST_CASE("G22 repartition: what the store answers at first is the answer; nothing is written") {
     for (const status answer : {status::failed, status::pending, status::checkpoint_corrupt}) {
         parted s(2);
         s.store_of_parts.loads.then(answer);

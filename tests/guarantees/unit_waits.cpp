@@ -174,7 +174,7 @@ TEST_CASE("G15 a save() in a unit that is pending keeps it open, and is asked ag
     s.check_end(3);
 }
 
-TEST_CASE("G15 a commit() that is pending is asked again, and nothing is saved or handled between") {
+TEST_CASE("G15 a commit() that is pending is asked again; nothing is saved or handled between") {
     in_units s;
     s.what.pending_ms = 70;
     s.db.commits.then(status::pending, 2);
@@ -492,7 +492,7 @@ TEST_CASE("an event that changes while its handler is pending in a unit halts th
     CHECK_FALSE(s.db.is_open);
 }
 
-TEST_CASE("a unit's wait says what is waited for: the handler, the payload, the commit, or nothing") {
+TEST_CASE("a unit's wait says what is waited for: handler, payload, commit, or nothing") {
     struct line { const char* type; const char* payload; uint32_t code; uint32_t ms; status why; };
     const line lines[] = {
         {"Beta", "", 5, 100, status::handler_failed},
@@ -555,7 +555,7 @@ TEST_CASE("G15 G9 what is pending for longer than a unit lasts makes no attempt 
     CHECK(s.db.durable.at == 0);
 }
 
-TEST_CASE("G28 stop() with a handler pending in a unit: rolled back once, and what is whole saved") {
+TEST_CASE("G28 stop() with a handler pending in a unit: rolled back, and what is whole saved") {
     in_units s;
     s.a.says.always(1, pj::pending);
     s.until_waiting();

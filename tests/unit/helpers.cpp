@@ -254,3 +254,14 @@ TEST_CASE("run(): sleeps for one millisecond, too, and never for none") {
     }) == pj::status::ok);
     CHECK(sleeps == 5);
 }
+
+TEST_CASE("development(): every event is saved before the next one is handled") {
+    setup s;
+    s.what = pj::development("shop", s.log, s.handler, s.checkpoints);
+    for (int i = 0; i < 3; ++i) s.log.append(job{1});
+    REQUIRE(s.worker.start() == pj::status::ok);
+    for (pj::position at = 0; at < 3; ++at) {
+        CHECK(s.worker.tick(0).scanned == 1);
+        CHECK(s.worker.checkpointed() == at);
+    }
+}
