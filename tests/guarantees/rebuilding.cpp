@@ -1,0 +1,241 @@
+// Rebuilds: one engine that rebuilds twice, what is told of progress, the partitions' records.
+#include "support/cluster.hpp"
+#include "support/setup.hpp"
+
+using namespace support;
+using pj::position;
+using pj::run_state;
+using pj::status;
+
+namespace {
+
+struct rebuilt : setup {
+    pj::replay_options options;
+    std::vector<pj::progress> told_of;
+    std::vector<status> drops;          // answers to come
+    uint32_t dropped = 0;
+
+    explicit rebuilt(uint32_t events = 5) {
+        log.append(events, "Beta");
+        options.on_progress = {[](void* me, const pj::progress& p) {
+            static_cast<rebuilt*>(me)->told_of.push_back(p);
+        }, this};
+        options.on_drop = {[](void* me) {
+            rebuilt& r = *static_cast<rebuilt*>(me);
+            ++r.dropped;
+            if (r.drops.empty()) return status::ok;
+            const status s = r.drops.front();
+            r.drops.erase(r.drops.begin());
+            return s;
+        }, this};
+    }
+    template<class Engine> void finish(Engine& e) {
+        for (int i = 0; i < 300 && e.running(); ++i) now_ms += e.tick(now_ms).wait_ms;
+        CHECK_FALSE(e.running());
+    }
+};
+
+} // namespace
+
+TEST_CASE("G24 one engine rebuilds twice, the second time as the first") {
+    rebuilt s;
+    s.options.batch = 2;
+    pj::replay_engine replay{s.what, s.options};
+    for (uint32_t run = 1; run <= 2; ++run) {
+        CAPTURE(run);
+        s.told_of.clear();
+        s.w.calls.clear();
+        REQUIRE(replay.start() == status::ok);
+        CHECK_FALSE(replay.finished());
+        CHECK(replay.how_far().percent < 100);
+        s.finish(replay);
+        CHECK(replay.finished());
+        CHECK(s.w.called() == "a0 a1 a2 a3 a4");
+        CHECK(s.dropped == run);
+        CHECK(s.stored().rebuild == run);
+        CHECK(s.stored().at == 4);
+        CHECK(s.stored().replay_stage == 0);
+        REQUIRE(s.told_of.size() == 4);         // nothing yet, two, four, all
+        for (size_t i = 0; i < 4; ++i) CHECK(s.told_of[i].processed == (i < 3 ? 2 * i : 5));
+        CHECK(s.told_of.back().percent == 100);
+    }
+}
+
+TEST_CASE("on_progress is told after each tick that moved on, and after no other") {
+    rebuilt s;
+    s.a.says.at(2, pj::pending, 4);
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    s.finish(replay);
+    CHECK(replay.finished());
+    for (size_t i = 1; i < s.told_of.size(); ++i)
+        CHECK(s.told_of[i].processed > s.told_of[i - 1].processed);
+    CHECK(s.told_of.back().processed == 5);
+}
+
+TEST_CASE("G24 without bounds a rebuild does not end before the last event has its outcome") {
+    for (const pj::verdict v : {pj::pending, pj::fail()}) {
+        rebuilt s;
+        s.what.log.bounds = nullptr;
+        s.what.on_error = pj::error_policy::retry(3);
+        s.a.says.at(4, v, 2);
+        pj::replay_engine replay{s.what, s.options};
+        REQUIRE(replay.start() == status::ok);
+        s.finish(replay);
+        CHECK(replay.finished());
+        CHECK(s.w.times("a", 4) == 3);
+        CHECK(replay.counts().handled == 5);
+        CHECK(s.stored().at == 4);
+        CHECK(s.stored().replayed_through == 4);
+    }
+}
+
+TEST_CASE("G5 a rebuild of what the log has no more begins nothing: no marker, no drop, no call") {
+    for (const bool is_ahead : {false, true}) {
+        rebuilt s;
+        if (is_ahead) s.store.put("p", 20);
+        else s.log.trim_to(1);
+        pj::replay_engine replay{s.what, s.options};
+        REQUIRE(replay.start() == status::ok);
+        s.finish(replay);
+        CHECK(replay.reason() == (is_ahead ? status::checkpoint_ahead : status::log_trimmed));
+        CHECK_FALSE(replay.finished());
+        CHECK(s.dropped == 0);
+        CHECK(s.w.calls.empty());
+        CHECK(s.store.tried.empty());
+        CHECK(s.watch.count(pj::notice_kind::rebuild_began) == 0);
+    }
+}
+
+TEST_CASE("G14 an on_drop that fails is told, waited for, and no reason for longer waits later") {
+    rebuilt s;
+    s.drops = {status::failed, status::failed, status::pending, status::failed};
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    s.log.shows = {0};
+    s.log.reads.then(status::failed);
+    std::vector<uint32_t> waits;
+    for (int i = 0; i < 100 && replay.running(); ++i) {
+        const pj::tick_result r = replay.tick(s.now_ms);
+        if (r.wait_ms != 0) {
+            waits.push_back(r.wait_ms);
+            CHECK(r.reason == (r.wait_ms == 10 ? status::pending : status::store_failed));
+        }
+        s.now_ms += r.wait_ms;
+    }
+    CHECK(waits == std::vector<uint32_t>{100, 200, 10, 400, 100});
+    for (const told& t : s.watch.notices) {
+        if (t.kind == pj::notice_kind::store_failed) CHECK(t.reason == status::store_failed);
+    }
+    CHECK(s.watch.count(pj::notice_kind::store_failed) == 4);
+    CHECK(replay.finished());
+    CHECK(s.dropped == 5);
+}
+
+TEST_CASE("G29 a rebuild of partitions needs keys that fit; one without has none") {
+    const std::string name(100, 'n');
+    setup s;
+    s.what.name = pj::text(name.data(), 100);
+    pj::replay_engine plain{s.what};
+    CHECK(plain.start() == status::ok);
+    for (const uint32_t partitions : {1u, 10u, 100u}) {
+        const size_t digits = std::to_string(partitions).size();
+        pj::replay_options options;
+        options.partitions = partitions;
+        pj::replay_engine replay{s.what, options};
+        s.what.name = pj::text(name.data(), 63 - 2 - digits + 1);
+        CHECK(replay.start() == status::bad_key);
+        s.what.name = pj::text(name.data(), 63 - 2 - digits);
+        CHECK(replay.start() == status::ok);
+    }
+    pj::replay_options none;
+    none.batch = 0;
+    pj::replay_engine no_batch{s.what, none};
+    CHECK(no_batch.start() == status::bad_batch);
+}
+
+TEST_CASE("G24 a rebuild of partitions sets each back, twice if asked to, and no other record") {
+    for (const uint32_t partitions : {1u, 2u, 4u}) {
+        CAPTURE(partitions);
+        rebuilt s;
+        s.options.partitions = partitions;
+        for (uint32_t i = 0; i < partitions; ++i)
+            s.store.put("p_p" + std::to_string(i), static_cast<position>(i));
+        pj::replay_engine replay{s.what, s.options};
+        for (uint32_t run = 1; run <= 2; ++run) {
+            CAPTURE(run);
+            REQUIRE(replay.start() == status::ok);
+            s.finish(replay);
+            CHECK(replay.finished());
+            CHECK(s.dropped == run);
+            for (uint32_t i = 0; i < partitions; ++i) {
+                CAPTURE(i);
+                const pj::checkpoint c = s.store.at("p_p" + std::to_string(i));
+                CHECK(c.at == pj::before_first);
+                CHECK(c.replayed_through == static_cast<position>(i));
+                CHECK(c.rebuild == run);
+                CHECK(c.replay_stage == 0);
+            }
+            CHECK_FALSE(s.store.has("p_p" + std::to_string(partitions)));
+            CHECK_FALSE(s.store.has("p"));
+        }
+        CHECK(s.w.calls.empty());
+    }
+}
+
+TEST_CASE("G25 partitions that had no checkpoint have replayed nothing") {
+    rebuilt s;
+    s.options.partitions = 2;
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    s.finish(replay);
+    CHECK(replay.finished());
+    for (const char* key : {"p_p0", "p_p1"}) {
+        CHECK(s.store.at(key).at == pj::before_first);
+        CHECK(s.store.at(key).replayed_through == pj::before_first);
+        CHECK(s.store.at(key).replay_stage == 0);
+    }
+}
+
+TEST_CASE("G23 a partition's record that cannot be had is waited for, and then it is marked") {
+    for (const status answer : {status::failed, status::pending, status::conflict}) {
+        rebuilt s;
+        s.options.partitions = 2;
+        pj::replay_engine replay{s.what, s.options};
+        s.store.saves.then(status::ok).then(answer);    // the mark of p_p0, then that of p_p1
+        REQUIRE(replay.start() == status::ok);
+        pj::tick_result r{};
+        for (int i = 0; i < 9 && r.wait_ms == 0 && replay.running(); ++i) r = replay.tick(s.now_ms);
+        CHECK(s.dropped == 0);
+        CHECK(r.wait_ms == (answer == status::failed ? 100 : 10));
+        CHECK(r.reason == (answer == status::failed ? status::checkpoint_failed
+                                                    : status::pending));
+        s.now_ms += r.wait_ms;
+        s.finish(replay);
+        CHECK(replay.finished());
+        CHECK(s.store.at("p_p1").rebuild == 1);
+        CHECK(s.store.at("p_p1").revision == 2);
+    }
+}
+
+TEST_CASE("G23 a rebuild waits for the lease of each partition, saves under it, gives it back") {
+    cluster all;
+    all.append(5);
+    host h(all, 1);
+    uint64_t token = 0;
+    REQUIRE(all.leases.acquire("p_p1", 1000, token) == status::ok);
+    pj::replay_options options;
+    options.partitions = 2;
+    pj::replay_engine replay{h.what, options};
+    REQUIRE(replay.start() == status::ok);
+    pj::tick_result r{};
+    for (int i = 0; i < 9 && r.wait_ms == 0; ++i) r = replay.tick(all.clock());
+    CHECK(r.reason == status::lease_held);
+    CHECK(r.wait_ms == 301);
+    run_for(all, 5000, replay);
+    CHECK(replay.finished());
+    CHECK(all.store.at("p_p1").fencing_token > token);
+    CHECK(all.store.at("p_p1").rebuild == 1);
+    for (const char* key : {"p_p0", "p_p1"})
+        CHECK(all.leases.acquire(key, 1000, token) == status::ok);
+}
