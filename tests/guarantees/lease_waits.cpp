@@ -1,0 +1,348 @@
+// What an engine with a lease waits for, tells and asks when its lease store does not answer ok.
+#include "support/setup.hpp"
+
+using namespace support;
+using pj::run_state;
+using pj::status;
+
+namespace {
+
+struct lease_book {
+    plan acquires, extends, releases;
+    std::string trace;                  // a e r
+    uint64_t next_token = 7;
+    std::vector<uint64_t> tokens;       // that extend() and release() were given
+    status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
+        CHECK(resource == "p");
+        CHECK(ttl_ms == 3000);
+        trace += 'a';
+        const step s = acquires.take();
+        if (s.answer == status::ok) token = next_token++;
+        return s.answer;
+    }
+    status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
+        CHECK(resource == "p");
+        CHECK(ttl_ms == 3000);
+        trace += 'e';
+        tokens.push_back(token);
+        return extends.take().answer;
+    }
+    status release(pj::text resource, uint64_t token) {
+        CHECK(resource == "p");
+        trace += 'r';
+        tokens.push_back(token);
+        return releases.take().answer;
+    }
+};
+
+struct leased : setup {
+    lease_book book;
+    pj::lease lease{book};
+    uint32_t passed_ms = 0;             // since the tick began, as the clock has it
+    leased() {
+        lease.ttl_ms = 3000;
+        lease.margin_ms = 300;
+        what.lease = &lease;
+        what.poll_ms = pj::never;
+        what.clock = {[](void* me) {
+            const leased& l = *static_cast<leased*>(me);
+            return l.now_ms + l.passed_ms;
+        }, this};
+        log.append(3, "Beta");
+    }
+    void begin() { REQUIRE(worker.start() == status::ok); }
+    uint32_t told_of(pj::notice_kind kind, status reason) const {
+        uint32_t n = 0;
+        for (const told& t : watch.notices) n += t.kind == kind && t.reason == reason ? 1u : 0u;
+        return n;
+    }
+};
+
+} // namespace
+
+TEST_CASE("G29 a lease: every function is there, and its times can be kept") {
+    const struct { uint32_t ttl_ms, margin_ms; status answer; } cases[] = {
+        {3000, 300, status::ok}, {3000, 1499, status::ok}, {3000, 1500, status::bad_lease},
+        {10, 4, status::ok}, {10, 5, status::bad_lease}, {10, 9, status::bad_lease},
+        {2, 0, status::bad_lease}, {0, 0, status::bad_lease}, {3, 0, status::ok},
+        {0x3FFFFFFF, 3000, status::ok}, {0x40000000, 3000, status::bad_lease},
+        {pj::never, 3000, status::bad_lease},
+    };
+    for (const auto& c : cases) {
+        CAPTURE(c.ttl_ms);
+        CAPTURE(c.margin_ms);
+        leased s;
+        s.lease.ttl_ms = c.ttl_ms;
+        s.lease.margin_ms = c.margin_ms;
+        CHECK(s.worker.start() == c.answer);
+    }
+    for (int which = 0; which < 3; ++which) {
+        leased s;
+        if (which == 0) s.lease.store.acquire = nullptr;
+        if (which == 1) s.lease.store.extend = nullptr;
+        if (which == 2) s.lease.store.release = nullptr;
+        CHECK(s.worker.start() == status::no_lease);
+    }
+    leased no_clock;
+    no_clock.what.clock = nullptr;
+    CHECK(no_clock.worker.start() == status::no_clock);
+}
+
+TEST_CASE("G21 a lease that cannot be had: the wait, its reason, what is told, what wake() ends") {
+    struct line { status answer; status why; uint32_t first, second; bool is_woken; };
+    const line lines[] = {
+        {status::pending, status::pending, 10, 10, true},
+        {status::conflict, status::lease_held, 301, 301, false},
+        {status::failed, status::lease_failed, 100, 200, false},
+        {status::more, status::lease_failed, 100, 200, false},
+    };
+    for (const line& l : lines) {
+        CAPTURE(pj::to_string(l.answer));
+        leased s;
+        s.book.acquires.then(l.answer, 3);
+        s.begin();
+        CHECK(s.tick().wait_ms == l.first);
+        CHECK(s.last.reason == l.why);
+        CHECK(s.last.state == run_state::waiting);
+        s.worker.wake();
+        s.tick();
+        CHECK(s.book.trace == (l.is_woken ? "aa" : "a"));
+        CHECK(s.last.wait_ms == l.first);
+        s.tick_after(l.first - 1);
+        CHECK(s.last.wait_ms == 1);
+        CHECK(s.book.trace == (l.is_woken ? "aa" : "a"));
+        s.tick_after(1);
+        CHECK(s.book.trace == (l.is_woken ? "aaa" : "aa"));
+        CHECK(s.last.wait_ms == l.second);
+        const bool is_failure = l.why == status::lease_failed;
+        CHECK(s.told_of(pj::notice_kind::lease_failed, status::lease_failed) ==
+              (is_failure ? 2 : 0));
+        CHECK(s.w.port_calls == 0);
+        s.store.loads.then(status::failed);     // whose first wait is the first again
+        s.run_for(l.second + (is_failure ? 400 : l.second));
+        CHECK(s.told_of(pj::notice_kind::lease_gained, status::ok) == 1);
+        CHECK(s.last.reason == status::checkpoint_failed);
+        CHECK(s.last.wait_ms <= 100);
+        s.run_for(100);
+        CHECK(s.worker.scanned() == 2);
+        CHECK(s.worker.fencing_token() == 7);
+        CHECK(s.watch.count(pj::notice_kind::lease_lost) == 0);
+    }
+}
+
+TEST_CASE("G21 a token of 0 is none, though acquire() answers ok") {
+    leased s;
+    s.book.next_token = 0;
+    s.begin();
+    CHECK(s.tick().wait_ms == 100);
+    CHECK(s.last.reason == status::lease_failed);
+    CHECK_FALSE(s.worker.has_lease());
+    s.run_for(100);
+    CHECK(s.worker.fencing_token() == 1);
+    CHECK(s.worker.scanned() == 2);
+}
+
+TEST_CASE("G13 the lease is renewed after a third of its time, with the token it has") {
+    leased s;
+    s.begin();
+    s.drain();
+    CHECK(s.worker.has_lease());
+    for (int i = 1; i <= 4; ++i) {
+        CHECK(s.last.wait_ms == 1000);
+        s.tick_after(999);
+        CHECK(s.book.tokens.size() == static_cast<size_t>(i - 1));
+        CHECK(s.last.wait_ms == 1);
+        s.tick_after(1);
+        CHECK(s.book.tokens == std::vector<uint64_t>(static_cast<size_t>(i), 7));
+        CHECK(s.last.reason == status::ok);
+        CHECK(s.last.state == run_state::idle);
+    }
+    CHECK(s.watch.count(pj::notice_kind::lease_failed) == 0);
+}
+
+TEST_CASE("G13 a renewal that fails is told, and tried again after a quarter of what is left") {
+    leased s;
+    s.begin();
+    s.drain();
+    s.book.extends.then(status::failed, 2);
+    s.tick_after(1000);                 // 1700 are left until the margin
+    CHECK(s.last.wait_ms == 426);
+    CHECK(s.told_of(pj::notice_kind::lease_failed, status::lease_failed) == 1);
+    CHECK(s.worker.has_lease());
+    s.worker.wake();
+    CHECK(s.tick().wait_ms == 426);     // no backoff ends by it
+    s.tick_after(426);                  // 1274
+    CHECK(s.last.wait_ms == 319);
+    CHECK(s.told_of(pj::notice_kind::lease_failed, status::lease_failed) == 2);
+    s.tick_after(319);
+    CHECK(s.last.wait_ms == 1000);
+    CHECK(s.book.trace == "aeee");
+    CHECK(s.watch.count(pj::notice_kind::lease_lost) == 0);
+}
+
+TEST_CASE("G13 a renewal that is pending is asked again after pending_ms or wake(), untold") {
+    leased s;
+    s.begin();
+    s.drain();
+    s.book.extends.then(status::pending, 2);
+    s.tick_after(1000);
+    CHECK(s.last.wait_ms == 11);
+    s.worker.wake();
+    s.tick();
+    CHECK(s.book.trace == "aee");
+    CHECK(s.last.wait_ms == 11);
+    s.tick_after(11);
+    CHECK(s.last.wait_ms == 1000);
+    s.worker.wake();
+    s.tick();
+    CHECK(s.book.trace == "aeee");      // it is not pending any more
+    CHECK(s.watch.count(pj::notice_kind::lease_failed) == 0);
+}
+
+TEST_CASE("G20 a lease that is never renewed is over its margin before its end, exactly") {
+    leased s;
+    s.begin();
+    s.drain();
+    s.book.extends.always(status::failed);
+    while (s.now_ms < 1000 + 2699) {
+        const uint32_t left = 1000 + 2699 - s.now_ms;
+        s.tick_after(s.last.wait_ms < left ? s.last.wait_ms : left);
+    }
+    CHECK(s.worker.has_lease());
+    s.log.append(1, "Beta");
+    s.tick_after(1);
+    CHECK_FALSE(s.worker.has_lease());
+    CHECK(s.told_of(pj::notice_kind::lease_lost, status::lease_lost) == 1);
+    CHECK(s.last.reason == status::lease_lost);
+    CHECK(s.last.wait_ms == 301);
+    CHECK(s.w.times("a", 3) == 0);
+    CHECK(s.worker.fencing_token() == 0);
+    s.book.extends.clear();
+    s.run_for(301);
+    CHECK(s.worker.fencing_token() == 8);
+    s.run_for(10);
+    CHECK(s.worker.scanned() == 3);
+}
+
+TEST_CASE("G20 a renewal that is refused ends the lease at once") {
+    leased s;
+    s.begin();
+    s.drain();
+    s.book.extends.then(status::conflict);
+    s.log.append(1, "Beta");
+    s.worker.wake();
+    s.tick_after(1000);
+    CHECK_FALSE(s.worker.has_lease());
+    CHECK(s.told_of(pj::notice_kind::lease_lost, status::lease_lost) == 1);
+    CHECK(s.watch.count(pj::notice_kind::lease_failed) == 0);
+    CHECK(s.w.times("a", 3) == 0);
+}
+
+TEST_CASE("G27 what passed within the tick counts: nobody sleeps over a renewal") {
+    for (const uint32_t took : {0u, 30u, 999u, 1000u, 1400u}) {
+        CAPTURE(took);
+        leased s;
+        s.a.says.before = [&] { s.passed_ms = s.w.calls.size() >= 3 ? took : 0; };
+        s.begin();
+        s.drain();
+        if (took < 1000) CHECK(s.last.wait_ms == 1000 - took);
+        else CHECK(s.book.trace.find('e') != std::string::npos);    // it was renewed meanwhile
+        CHECK(s.last.wait_ms <= 1000);
+        CHECK(s.worker.has_lease());
+    }
+}
+
+TEST_CASE("G28 giving the lease back: what is told, and how long it may take") {
+    struct line { status answer; pj::notice_kind kind; status reason; };
+    const line lines[] = {
+        {status::ok, pj::notice_kind::lease_released, status::ok},
+        {status::failed, pj::notice_kind::lease_failed, status::lease_failed},
+        {status::pending, pj::notice_kind::lease_released, status::ok},
+    };
+    for (const line& l : lines) {
+        CAPTURE(pj::to_string(l.answer));
+        leased s;
+        s.what.pending_ms = 70;
+        s.begin();
+        s.drain();
+        s.book.releases.then(l.answer);
+        s.worker.stop();
+        s.tick();
+        if (l.answer == status::pending) {
+            CHECK(s.last.wait_ms == 70);
+            CHECK(s.worker.running());
+            s.worker.wake();
+            s.tick();
+            CHECK(s.book.trace == "arr");
+        }
+        CHECK(s.last.state == run_state::stopped);
+        CHECK(s.last.reason == status::ok);
+        CHECK(s.last.wait_ms == 0);
+        CHECK(s.told_of(l.kind, l.reason) == 1);
+        CHECK(s.watch.count(pj::notice_kind::lease_released) +
+                  s.watch.count(pj::notice_kind::lease_failed) == 1);
+        CHECK(s.book.tokens == std::vector<uint64_t>(l.answer == status::pending ? 2 : 1, 7));
+        CHECK_FALSE(s.worker.has_lease());
+    }
+    leased s;
+    s.what.stop_ms = 500;
+    s.what.pending_ms = pj::never;
+    s.begin();
+    s.drain();
+    s.book.releases.always(status::pending);
+    s.worker.stop();
+    s.tick();
+    CHECK(s.last.wait_ms == 500);
+    s.tick_after(499);
+    CHECK(s.worker.running());
+    s.tick_after(1);
+    CHECK(s.last.state == run_state::stopped);
+}
+
+TEST_CASE("G13 a paused standby asks for nothing and waits for nothing") {
+    leased s;
+    s.book.acquires.then(status::conflict);
+    s.begin();
+    s.worker.pause();
+    s.tick();
+    CHECK(s.book.trace.empty());
+    CHECK(s.last.wait_ms == pj::never);
+    CHECK(s.last.state == run_state::paused);
+    s.worker.resume();
+    s.tick();
+    CHECK(s.book.trace == "a");
+    CHECK(s.last.wait_ms == 301);
+    s.worker.pause();
+    s.tick();
+    CHECK(s.last.wait_ms == pj::never);
+    s.worker.stop();
+    s.tick();
+    CHECK(s.last.state == run_state::stopped);
+    CHECK(s.book.trace == "a");
+}
+
+TEST_CASE("extend_lease() from inside a handler: its answers, and that the time counts from it") {
+    const struct { status answer, said; } cases[] = {
+        {status::ok, status::ok}, {status::pending, status::pending},
+        {status::failed, status::lease_failed}, {status::conflict, status::lease_lost},
+    };
+    for (const auto& c : cases) {
+        CAPTURE(pj::to_string(c.answer));
+        leased s;
+        s.what.observe = {};            // it is told inside the handler
+        status said = status::more;
+        s.a.says.otherwise = [&](const pj::stored_event& e, const pj::context& with) {
+            if (e.at != 1) return pj::handled;
+            s.passed_ms = 500;
+            s.book.extends.then(c.answer);
+            said = with.extend_lease();
+            if (c.answer == status::conflict) CHECK(with.extend_lease() == status::lease_lost);
+            return pj::handled;
+        };
+        s.begin();
+        s.drain();
+        CHECK(said == c.said);
+        if (c.answer == status::ok) CHECK(s.last.wait_ms == 1000);
+        CHECK(s.worker.has_lease() == (c.answer != status::conflict));
+    }
+}
