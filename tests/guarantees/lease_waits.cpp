@@ -17,7 +17,9 @@ struct lease_book {
         CHECK(ttl_ms == 3000);
         trace += 'a';
         const step s = acquires.take();
-        if (s.answer == status::ok) token = next_token++;
+        if (s.answer != status::ok) return s.answer;
+        if (next_token != 0) token = next_token;    // else it is left as it was
+        ++next_token;
         return s.answer;
     }
     status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
@@ -270,6 +272,7 @@ TEST_CASE("G28 giving the lease back: what is told, and how long it may take") {
         s.tick();
         if (l.answer == status::pending) {
             CHECK(s.last.wait_ms == 70);
+            CHECK(s.last.reason == status::pending);
             CHECK(s.worker.running());
             s.worker.wake();
             s.tick();

@@ -103,6 +103,7 @@ TEST_CASE("G5 a rebuild of what the log has no more begins nothing: no marker, n
         CHECK(s.dropped == 0);
         CHECK(s.w.calls.empty());
         CHECK(s.store.tried.empty());
+        CHECK(s.log.read_count == 0);
         CHECK(s.watch.count(pj::notice_kind::rebuild_began) == 0);
     }
 }
