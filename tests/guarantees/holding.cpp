@@ -126,7 +126,7 @@ TEST_CASE("G12 the wait for a letter grows with failures in a row, and with noth
         CHECK(s.tick().wait_ms == ms);
         s.now_ms += ms;
     }
-    while (s.sink.put_count < 6) s.tick();
+    for (int i = 0; i < 20 && s.sink.put_count < 6; ++i) s.tick();
     CHECK(s.last.wait_ms == 100);
     CHECK(s.tick_after(100).wait_ms == 200);
     for (const told& t : s.watch.notices) {
