@@ -4286,7 +4286,6 @@ inline void engine::advance() {
 inline void engine::work() {
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
-        if (saving_ != detail::saving::none && save_in_ == 0) save();
         if (paused_ == 0 && !only_saves() && !is_refused() && read_in_ == 0 &&
             (what_->lease == nullptr || keeper().confirm(*this))) {
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
@@ -4361,7 +4360,6 @@ inline uint32_t engine::delay(uint32_t failures) const {
 /// Ends the run before anything else is handled; what is done is saved first. Answers false.
 inline bool engine::halt(status why) {
     if (stage_ != stage::ending) {
-        end_reason_ = status::ok;
         retry_in_ = what_->stop_ms;
         if (!is_save_pending()) save_in_ = 0;
         read_in_ = 0;
@@ -4385,7 +4383,7 @@ inline void engine::end() {
     }
     if (is_leased && !keeper().give_back(*this)) return;
     const bool is_halt = end_reason_ != status::ok;
-    reason_ = is_halt || !loaded_ || !is_dirty() ? end_reason_ : status::checkpoint_failed;
+    reason_ = is_halt || !is_dirty() ? end_reason_ : status::checkpoint_failed;
     stage_ = is_halt ? stage::halted : stage::stopped;
     state_ = is_halt ? run_state::halted : run_state::stopped;
     notify(is_halt ? notice_kind::halted : notice_kind::stopped, reason_);
@@ -4554,8 +4552,7 @@ inline bool engine::begin_somewhere(position trimmed, bool is_new) {
         save_in_ = 0;
     }
     if (at_ < trimmed) return halt(status::log_trimmed);
-    if ((save_first_ ? at_ : detail::later(at_, record_.at)) > newest_)
-        return halt(status::checkpoint_ahead);
+    if (detail::later(at_, record_.at) > newest_) return halt(status::checkpoint_ahead);
     return true;
 }
 
@@ -4857,7 +4854,7 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
         (wanted & detail::no_handler_bit) != 0) {
         failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
     }
-    const bool is_called = d.mask != 0 || is_holding();
+    const bool is_called = d.mask != 0;
     if (has_sequences()) sequences().divert(*this, d);
     if (p.lease != nullptr) keeper().call(*this, d, route);
     else if (d.mask != 0) route.call(p.handlers.self, d);
@@ -4920,7 +4917,7 @@ inline bool engine::keep_holding(visitor& from, const stored_event& event) {
         uint32_t ms = from.delivery_->wait_ms;       // the shortest of those that are pending
         if (owed_ != 0) ms = sooner(ms, letter_in_);
         wait(ms, pending_ != 0 ? status::pending : status::dead_letter_failed,
-             pending_ != 0 || (owed_ != 0 && letter_failures_ == 0));
+             pending_ != 0 || letter_failures_ == 0);
     } else if (halts_ != 0) {
         halt(detail::status_of(last_failure_.kind));
     } else {

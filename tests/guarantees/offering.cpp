@@ -168,7 +168,7 @@ TEST_CASE("a message that is held is the same only if it says the same") {
 }
 
 TEST_CASE("messages without offsets: while one is held no other is tried, and it is known again") {
-    for (const bool opens : {false}) {
+    for (const bool opens : {false, true}) {
         CAPTURE(opens);
         offered s;
         s.what.on_error = pj::error_policy::retry(9);

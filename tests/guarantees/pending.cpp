@@ -1,5 +1,6 @@
 // G15: `pending` from any port or handler: never an attempt, never a busy wait, never a lost event,
 // never a standstill.
+#include "kit/projections_kit.hpp"
 #include "support/setup.hpp"
 
 using namespace support;
@@ -248,4 +249,26 @@ TEST_CASE("G15 at the end of a log that answers later, bounds too, the engine is
         s.run_for(1100);
         CHECK(s.stored().at == 4);
     }
+}
+
+TEST_CASE("G15 wake() asks again for a letter of a sequence that is pending") {
+    setup s;
+    projections_kit::memory_letters letters;
+    pj::letter_sequences<2> waiting;
+    s.what.dead_letters = letters;
+    s.what.sequences = waiting;
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.what.pending_ms = pj::never;
+    s.log.rows = {{0, "Beta", "", "x"}, {1, "Beta", "", "x"}};
+    s.a.says.at(0, pj::reject());
+    letters.puts.pass(1).then(status::pending, false);
+    REQUIRE(s.start() == status::ok);
+    s.drain();
+    CHECK(s.worker.scanned() == 0);
+    CHECK(s.last.wait_ms == 1000);
+    for (int i = 0; i < 3; ++i) {
+        s.worker.wake();
+        s.tick_after(10000);
+    }
+    CHECK(s.worker.scanned() == 1);
 }

@@ -830,19 +830,3 @@ TEST_CASE("G15 a message that is opened and has no offset: while it is held no o
     CHECK(s.offer(pj::before_first, "Beta") == receipt::hold);
     CHECK(s.w.called() == "a0 b0 c0");
 }
-
-TEST_CASE("G15 a message that is opened and has no offset: while it is held no other is tried") {
-    fed s(false);
-    const auto open = [](pj::stored_event&) { return true; };
-    s.options.open = open;
-    s.open();
-    s.a.says.at(0, pj::pending);
-    CHECK(s.offer(pj::before_first) == receipt::hold);
-    s.now_ms += s.what.pending_ms;
-    CHECK(s.offer(pj::before_first, "Beta") == receipt::hold);
-    CHECK(s.w.called() == "a0 b0 c0");
-    CHECK(s.offer(pj::before_first) == receipt::ack);
-    CHECK(s.w.called() == "a0 b0 c0 a0");
-    CHECK(s.offer(pj::before_first, "Beta") == receipt::ack);
-    CHECK(s.fed_by->counts().handled == 2);
-}

@@ -311,3 +311,47 @@ TEST_CASE("G26 tick() without an argument, too, does nothing from inside a callb
     CHECK(s.worker.tick().scanned == 2);
     CHECK(s.w.called() == "a0 a1");
 }
+
+TEST_CASE("G26 a tick calls save() at most once") {
+    setup s;
+    s.log.append(3, "Beta");
+    s.store.saves.then(status::failed);
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    s.log.append(1, "Beta");
+    s.now_ms += 1000;
+    const size_t before = s.store.tried.size();
+    s.tick();
+    CHECK(s.store.tried.size() - before == 1);
+}
+
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G16 a filter that threw once: an event that nobody handles is unhandled") {
+    setup s;
+    s.log.append(1, "Gamma");
+    s.what.on_error = pj::error_policy::retry(3);
+    int calls = 0;
+    auto filter = [&](const pj::stored_event&) {
+        if (++calls == 1) throw calls;
+        return true;
+    };
+    s.what.filter = filter;
+    REQUIRE(s.start() == status::ok);
+    s.run_for(1000);
+    CHECK(s.worker.scanned() == 0);
+    CHECK(s.worker.counts().unhandled == 1);
+    CHECK(s.worker.counts().handled == 0);
+}
+#endif
+
+namespace {
+struct only_live {
+    using handles = pj::live_only<alpha>;
+    void on(const alpha&) {}
+};
+} // namespace
+
+TEST_CASE("deliver(): nobody is called, so nothing is decoded") {
+    only_live one;
+    CHECK(pj::deliver(one, {0, "Alpha", {"!", 1}}, true) == pj::handled);
+}

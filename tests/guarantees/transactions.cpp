@@ -1209,6 +1209,8 @@ TEST_CASE("G24 a rebuild in units of work ends, though its end is no event's pos
     CHECK(s.db.record().at == 2);
     CHECK(s.db.applied("a", 1) == 1);
     CHECK(s.db.applied("a", 4) == 0);
+}
+
 TEST_CASE("G11 G17 an event that vanishes while it is pending in a unit: the unit is rolled back first") {
     for (const int variant : {0, 1, 2}) {       // passed by, and the commit then fails; passed by; gone
         const bool is_passed = variant < 2;

@@ -406,64 +406,6 @@ TEST_CASE("handler_map: what a typed handler answers is not lost, whoever else h
 }
 
 namespace {
-/// A second C++ type for events that `circle` stands for.
-struct disc { static constexpr pj::event_type type{"Circle", pj::raw}; char c; };
-struct of_discs {
-    using handles = pj::events<disc>;
-    void on(const disc&) { note("disc"); }
-};
-template<int N> struct ear {
-    using handles = pj::every_event;
-    static constexpr char handler_name[] = {'e', 'a', 'r', '0' + N / 10, '0' + N % 10, '\0'};
-    void on(const pj::stored_event&) {}
-};
-template<class Map, int... N> void add_ears(Map& map, std::integer_sequence<int, N...>) {
-    static std::tuple<ear<N>...> ears;
-    (map.add(std::get<N>(ears)), ...);
-}
-} // namespace
-
-TEST_CASE("handler_map: the first fault is the one that is told") {
-    pj::handler_map<4> map;
-    map.add(pj::event_type(pj::text()), nullptr, nullptr);
-    REQUIRE(map.fault() == pj::status::bad_type);
-    const auto hand = [](void*, const pj::stored_event&, const pj::context&) -> pj::verdict {
-        return pj::handled;
-    };
-    map.add(pj::event_type("A", pj::id{1}), hand, nullptr, "first");
-    map.add(pj::event_type("B", pj::id{1}), hand, nullptr, "second");
-    CHECK(map.fault() == pj::status::bad_type);
-}
-
-TEST_CASE("handler_map: more handlers than it has room for") {
-    of_discs first;
-    audit every;
-    pj::handler_map<1> map;
-    map.add(first);
-    REQUIRE(map.fault() == pj::status::ok);
-    map.add(every);
-    CHECK(map.fault() == pj::status::table_full);
-    CHECK(map.find(disc::type).size() == 1);
-}
-
-TEST_CASE("handler_map: an event that two handlers want as two C++ types is refused") {
-    drawing circles;
-    of_discs discs;
-    pj::handler_map<4> map;
-    map.add(circles).add(discs);
-    CHECK(map.fault() == pj::status::duplicate_type);
-    CHECK(map.find(circle::type).size() == 1);
-}
-
-TEST_CASE("handler_map: at most 31 handlers of every event") {
-    pj::handler_map<40> map;
-    add_ears(map, std::make_integer_sequence<int, 31>{});
-    CHECK(map.fault() == pj::status::ok);
-    CHECK(map.find("Anything").size() == 31);
-    audit one_more;
-    map.add(one_more);
-    CHECK(map.fault() == pj::status::table_full);
-    CHECK(map.find("Anything").size() == 31);
 struct circle_too {     // another C++ type of the same event
     static constexpr pj::event_type type{"Circle"};
     static bool decode(const pj::stored_event&, circle_too&) { return true; }
@@ -730,4 +672,65 @@ TEST_CASE("handler_map: functions are called with their object, for replayed eve
         CHECK(t.hands == i);
         CHECK(traced() == list{"free"});
     }
+}
+
+namespace {
+/// A second C++ type for events that `circle` stands for.
+struct disc { static constexpr pj::event_type type{"Circle", pj::raw}; char c; };
+struct of_discs {
+    using handles = pj::events<disc>;
+    void on(const disc&) { note("disc"); }
+};
+template<int N> struct ear {
+    using handles = pj::every_event;
+    static constexpr char handler_name[] = {'e', 'a', 'r', '0' + N / 10, '0' + N % 10, '\0'};
+    void on(const pj::stored_event&) {}
+};
+template<class Map, int... N> void add_ears(Map& map, std::integer_sequence<int, N...>) {
+    static std::tuple<ear<N>...> ears;
+    (map.add(std::get<N>(ears)), ...);
+}
+} // namespace
+
+TEST_CASE("handler_map: the first fault is the one that is told") {
+    pj::handler_map<4> map;
+    map.add(pj::event_type(pj::text()), nullptr, nullptr);
+    REQUIRE(map.fault() == pj::status::bad_type);
+    const auto hand = [](void*, const pj::stored_event&, const pj::context&) -> pj::verdict {
+        return pj::handled;
+    };
+    map.add(pj::event_type("A", pj::id{1}), hand, nullptr, "first");
+    map.add(pj::event_type("B", pj::id{1}), hand, nullptr, "second");
+    CHECK(map.fault() == pj::status::bad_type);
+}
+
+TEST_CASE("handler_map: more handlers than it has room for") {
+    of_discs first;
+    audit every;
+    pj::handler_map<1> map;
+    map.add(first);
+    REQUIRE(map.fault() == pj::status::ok);
+    map.add(every);
+    CHECK(map.fault() == pj::status::table_full);
+    CHECK(map.find(disc::type).size() == 1);
+}
+
+TEST_CASE("handler_map: an event that two handlers want as two C++ types is refused") {
+    drawing circles;
+    of_discs discs;
+    pj::handler_map<4> map;
+    map.add(circles).add(discs);
+    CHECK(map.fault() == pj::status::duplicate_type);
+    CHECK(map.find(circle::type).size() == 1);
+}
+
+TEST_CASE("handler_map: at most 31 handlers of every event") {
+    pj::handler_map<40> map;
+    add_ears(map, std::make_integer_sequence<int, 31>{});
+    CHECK(map.fault() == pj::status::ok);
+    CHECK(map.find("Anything").size() == 31);
+    audit one_more;
+    map.add(one_more);
+    CHECK(map.fault() == pj::status::table_full);
+    CHECK(map.find("Anything").size() == 31);
 }

@@ -238,19 +238,6 @@ TEST_CASE("memory_log: an aggregate's id that is too long is refused, not cut") 
     CHECK(log.append("A", pj::bytes(), longest) == 0);
 }
 
-TEST_CASE("memory_log: read alone, without bounds, tells a reader below what is kept") {
-    using small_log = pj::memory_log<2, 64>;
-    small_log log;
-    for (int i = 0; i < 5; ++i) log.append("A", pj::bytes("x", 1));
-    seen handler;
-    pj::memory_checkpoint_store<1> store;
-    pj::projection what{"p", pj::event_store::from<&small_log::read>(log), handler, store};
-    pj::worker worker{what};
-    REQUIRE(worker.start() == pj::status::ok);
-    for (int i = 0; i < 3; ++i) static_cast<void>(worker.tick(0));
-    CHECK(worker.state() == pj::run_state::halted);
-    CHECK(worker.reason() == pj::status::log_trimmed);
-    CHECK(handler.lines.empty());
 namespace {
 /// A log whose members have other names.
 struct ring {
@@ -291,4 +278,19 @@ TEST_CASE("event_store::from: a log by the names that its members have") {
     pj::checkpoint record;
     CHECK(checkpoints.load("ring", record) == pj::status::ok);
     CHECK(record.log_id == 9);
+}
+
+TEST_CASE("memory_log: read alone, without bounds, tells a reader below what is kept") {
+    using small_log = pj::memory_log<2, 64>;
+    small_log log;
+    for (int i = 0; i < 5; ++i) log.append("A", pj::bytes("x", 1));
+    seen handler;
+    pj::memory_checkpoint_store<1> store;
+    pj::projection what{"p", pj::event_store::from<&small_log::read>(log), handler, store};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    for (int i = 0; i < 3; ++i) static_cast<void>(worker.tick(0));
+    CHECK(worker.state() == pj::run_state::halted);
+    CHECK(worker.reason() == pj::status::log_trimmed);
+    CHECK(handler.lines.empty());
 }

@@ -154,11 +154,6 @@ TEST_CASE("event_type: the version is 1 where none is said, whatever else is") {
     CHECK(pj::event_type(pj::id{3}, pj::raw).version() == 1);
 }
 
-TEST_CASE("event_type: a name whose hash is 0 has the number 1: 0 means that there is none") {
-    const std::string name = "Orderberxjz";
-    REQUIRE(pj::detail::fnv1a(name.data(), name.size()) == 0);
-    CHECK(pj::event_type(pj::text(name)).number() == 1);
-    CHECK(pj::event_type().number() == 0);
 TEST_CASE("event_type: raw where it is said, and nowhere else") {
     CHECK_FALSE(pj::event_type().is_raw());
     CHECK_FALSE(pj::event_type(pj::text("A")).is_raw());
@@ -174,4 +169,11 @@ TEST_CASE("event_type: raw where it is said, and nowhere else") {
 TEST_CASE("event_type: a name whose hash is 0 has a number all the same, and is found by it") {
     CHECK(pj::event_type("Fvhmpow").number() == 1);     // its FNV-1a is 0, which is no number
     CHECK(pj::event_type(pj::text()).number() == 0);
+}
+
+TEST_CASE("event_type: a name whose hash is 0 has the number 1: 0 means that there is none") {
+    const std::string name = "Orderberxjz";
+    REQUIRE(pj::detail::fnv1a(name.data(), name.size()) == 0);
+    CHECK(pj::event_type(pj::text(name)).number() == 1);
+    CHECK(pj::event_type().number() == 0);
 }
