@@ -829,4 +829,8 @@ TEST_CASE("G15 a message that is opened and has no offset: while it is held no o
     s.now_ms += s.what.pending_ms;
     CHECK(s.offer(pj::before_first, "Beta") == receipt::hold);
     CHECK(s.w.called() == "a0 b0 c0");
+    CHECK(s.offer(pj::before_first) == receipt::ack);
+    CHECK(s.w.called() == "a0 b0 c0 a0");
+    CHECK(s.offer(pj::before_first, "Beta") == receipt::ack);
+    CHECK(s.fed_by->counts().handled == 2);
 }
