@@ -1,0 +1,507 @@
+// G9, G14, G17, G18: what a unit of work waits for and says why, whose attempts are counted, and
+// what is told of commits, saves and rollbacks that fail.
+#include "support/database.hpp"
+
+#include <memory>
+
+using namespace support;
+using pj::position;
+using pj::status;
+
+namespace {
+
+/// A database whose answers are planned, call by call, and so many handlers of "Alpha": h0, h1, ...
+struct office {
+    struct hand : row_writer {
+        using row_writer::row_writer;
+        uint32_t failed = 0;
+        std::vector<uint32_t> attempts;
+        static pj::verdict call(void* self, const pj::stored_event&, const pj::context& c) {
+            hand& me = *static_cast<hand*>(self);
+            me.attempts.push_back(c.attempt);
+            const pj::verdict v = me.run(c);
+            if (v.what() == pj::verdict::kind::failed) ++me.failed;
+            return v;
+        }
+    };
+    static constexpr pj::event_type alpha{"Alpha"};
+
+    database db;
+    plan begins, commits, rollbacks, saves, puts;
+    uint32_t rollback_calls = 0, put_calls = 0;
+    std::vector<std::unique_ptr<hand>> hands;
+    std::vector<std::string> names;
+    pj::handler_map<34> map;
+    std::vector<std::pair<pj::notice_kind, status>> notices;
+    pj::projection what{"p", *this, {}, *this};
+    pj::worker worker{what};
+    uint32_t now_ms = 0;
+    pj::tick_result last{};
+
+    explicit office(uint32_t events, size_t handlers = 1) {
+        names.reserve(handlers);
+        for (size_t i = 0; i < handlers; ++i) {
+            names.push_back("h" + std::to_string(i));
+            hands.emplace_back(new hand(db, names.back()));
+            map.add(alpha, &hand::call, hands.back().get(), pj::text(names.back()));
+        }
+        what.handlers = map;
+        what.transaction = *this;
+        what.dead_letters = *this;
+        what.delays = {100, 30000, 2, 0, 1};
+        what.batch = 8;
+        what.observe = {[](void* me, const pj::notice& n) {
+            static_cast<office*>(me)->notices.push_back({n.kind, n.reason});
+        }, this};
+        db.append(events, "Alpha");
+        db.append(1, "Nobody");         // so that the end of the log is not reached too early
+    }
+    office(const office&) = delete;
+    office& operator=(const office&) = delete;
+
+    template<class F> static status by(plan& of, F&& works) {
+        const step s = of.take();
+        if (!s.does_it && s.answer != status::ok) return s.answer;
+        const status done = works();
+        return s.answer == status::ok ? done : s.answer;
+    }
+    status begin() { return by(begins, [&] { return db.begin(); }); }
+    status commit() { return by(commits, [&] { return db.commit(); }); }
+    status rollback() {
+        ++rollback_calls;
+        return by(rollbacks, [&] { return db.rollback(); });
+    }
+    status read(position after, pj::visitor& visit) { return db.read(after, visit); }
+    status bounds(position& trimmed, position& newest, uint64_t& id) {
+        return db.bounds(trimmed, newest, id);
+    }
+    status load(pj::text key, pj::checkpoint& out) { return db.load(key, out); }
+    status save(pj::text key, const pj::checkpoint& next) {
+        return by(saves, [&] { return db.save(key, next); });
+    }
+    status put(const pj::dead_letter& l) {
+        ++put_calls;
+        return by(puts, [&] { return db.put(l); });
+    }
+
+    void start() { REQUIRE(worker.start() == status::ok); }
+    pj::tick_result tick(uint32_t after_ms = 0) {
+        now_ms += after_ms;
+        return last = worker.tick(now_ms);
+    }
+    /// Ticks until it waits for `why`; how long it does.
+    uint32_t wait_for(status why) {
+        for (int i = 0; i < 200; ++i) {
+            if (tick().reason == why && last.wait_ms != 0) return last.wait_ms;
+            if (last.wait_ms == pj::never) break;
+            now_ms += last.wait_ms;
+        }
+        CHECK_MESSAGE(false, "it never waits for that");
+        return 0;
+    }
+    void run_for(uint32_t ms) {
+        const uint32_t until = now_ms + ms;
+        for (int i = 0; i < 3000 && worker.running() && now_ms <= until; ++i) {
+            tick();
+            if (last.wait_ms == pj::never) return;
+            now_ms += last.wait_ms;
+        }
+    }
+    uint32_t count(pj::notice_kind kind, status why) const {
+        uint32_t n = 0;
+        for (const auto& [k, reason] : notices) n += k == kind && reason == why ? 1u : 0u;
+        return n;
+    }
+    uint32_t count(pj::notice_kind kind) const {
+        uint32_t n = 0;
+        for (const auto& [k, reason] : notices) n += k == kind ? 1u : 0u;
+        return n;
+    }
+    /// How many events the units had so far that called the first handler: "8 4 2".
+    std::string sizes() {
+        std::string all;
+        uint32_t n = 0;
+        position before = -2;
+        for (const position at : hands[0]->called) {
+            if (at <= before) {
+                all += std::to_string(n) + " ";
+                n = 0;
+            }
+            ++n;
+            before = at;
+        }
+        return all + std::to_string(n);
+    }
+};
+
+/// Fails so many times at one event, after it has done it so many times.
+auto failing(position at, uint32_t times, pj::verdict v = pj::fail(7), uint32_t after = 0) {
+    return [at, v, left = std::make_shared<uint32_t>(times),
+            passes = std::make_shared<uint32_t>(after)](const pj::context& c) {
+        if (c.event.at != at) return pj::handled;
+        if (*passes != 0) {
+            --*passes;
+            return pj::handled;
+        }
+        if (*left == 0) return pj::handled;
+        --*left;
+        return v;
+    };
+}
+
+} // namespace
+
+TEST_CASE("G14 G18 each commit that fails is told, halves the unit, and doubles the wait") {
+    office s(16);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.commits.then(status::failed, 3);
+    s.start();
+    for (const uint32_t ms : {100u, 200u, 400u}) {
+        CHECK(s.wait_for(status::unit_of_work_failed) == ms);
+        CHECK(s.worker.state() == pj::run_state::waiting);
+        CHECK(s.tick(ms - 1).wait_ms == 1);
+        CHECK(s.last.reason == status::unit_of_work_failed);
+        s.worker.wake();                // a backoff is no wait for a completion
+        CHECK(s.tick().wait_ms == 1);
+        ++s.now_ms;
+    }
+    CHECK(s.sizes() == "8 4 2");
+    CHECK(s.count(pj::notice_kind::store_failed, status::unit_of_work_failed) == 3);
+    CHECK(s.count(pj::notice_kind::store_failed) == 3);
+    CHECK(s.rollback_calls == 3);
+    s.run_for(5000);
+    CHECK(s.db.record().at == 16);
+    CHECK(s.count(pj::notice_kind::store_failed) == 3);
+    CHECK(s.worker.counts().failed_calls == 0);
+    CHECK(s.worker.counts().handled == 16);
+}
+
+TEST_CASE("G18 a unit is halved to at most half of what could not be committed, down to one") {
+    for (uint32_t events = 1; events <= 16; ++events) {
+        office s(events);
+        s.what.batch = 16;
+        s.what.on_error = pj::error_policy::retry(20);
+        s.db.events.erase(s.db.newest());
+        s.commits.then(status::failed, 5);
+        s.start();
+        s.run_for(100000);
+        CHECK(s.db.record().at == position{events} - 1);
+        std::string sizes = s.sizes();
+        uint32_t before = std::stoul(sizes) & 0xFFu;
+        CHECK(before == events);
+        for (int i = 1; i < 5; ++i) {
+            sizes = sizes.substr(sizes.find(' ') + 1);
+            const uint32_t now = std::stoul(sizes) & 0xFFu;
+            CHECK(now >= 1);
+            CHECK(now <= (before > 1 ? before / 2 : 1));
+            CHECK(now * 4 >= before);       // and no smaller than it need be
+            before = now;
+        }
+    }
+}
+
+TEST_CASE("G18 after a commit that failed the units grow again, one doubling a commit") {
+    office s(40);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.commits.then(status::failed, 3);
+    s.start();
+    s.run_for(100000);
+    CHECK(s.db.record().at == 40);
+    CHECK(s.worker.counts().handled == 40);
+    // 8, 4 and 2 fail; then 1, and each unit twice as large as the one before, up to the batch.
+    CHECK(s.db.committed <= 9);
+    CHECK(s.db.committed >= 7);
+}
+
+TEST_CASE("G17 a rollback that is pending is asked again after pending_ms or wake(), not before") {
+    office s(4);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.what.pending_ms = 50;
+    s.hands[0]->says = failing(0, 1);
+    s.rollbacks.then(status::pending, 2);
+    s.start();
+    CHECK(s.wait_for(status::pending) == 50);
+    CHECK(s.rollback_calls == 1);
+    CHECK(s.tick(20).wait_ms == 30);
+    CHECK(s.rollback_calls == 1);
+    CHECK(s.db.begun == 1);
+    s.worker.wake();
+    CHECK(s.tick().wait_ms == 50);
+    CHECK(s.last.reason == status::pending);
+    CHECK(s.rollback_calls == 2);
+    CHECK(s.db.rolled_back == 0);
+    CHECK(s.hands[0]->called.size() == 1);
+    s.run_for(5000);
+    CHECK(s.rollback_calls == 3);
+    CHECK(s.db.rolled_back == 1);
+    CHECK(s.count(pj::notice_kind::store_failed) == 0);
+    CHECK(s.db.record().at == 4);
+}
+
+TEST_CASE("G17 a rollback that fails is told, once, and the unit is over all the same") {
+    for (const status answer : {status::failed, status::conflict, status::more}) {
+        office s(4);
+        s.what.on_error = pj::error_policy::retry(3);
+        s.hands[0]->says = failing(0, 1);
+        s.rollbacks.then({answer, true, false});
+        s.start();
+        s.run_for(5000);
+        CHECK(s.rollback_calls == 1);
+        CHECK(s.count(pj::notice_kind::store_failed, status::unit_of_work_failed) == 1);
+        CHECK(s.count(pj::notice_kind::store_failed) == 1);
+        CHECK(s.db.record().at == 4);
+    }
+}
+
+TEST_CASE("G9 in units a retry waits as long as its policy says, and wake() does not end that") {
+    office s(3);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.hands[0]->says = failing(0, 2);
+    s.start();
+    for (const uint32_t ms : {100u, 200u}) {
+        CHECK(s.wait_for(status::handler_failed) == ms);
+        s.worker.wake();
+        CHECK(s.tick(ms - 1).wait_ms == 1);
+        CHECK(s.last.reason == status::handler_failed);
+        ++s.now_ms;
+    }
+    CHECK(s.tick().reason == status::ok);
+    s.run_for(5000);
+    CHECK(s.hands[0]->attempts == std::vector<uint32_t>{1, 2, 3, 1, 1});
+    CHECK(s.db.record().at == 3);
+}
+
+TEST_CASE("G9 in units an event that is given up is gone on with at once") {
+    office s(3);
+    s.what.on_error = pj::error_policy::skip();
+    s.hands[0]->says = failing(0, 1);
+    s.start();
+    s.tick();
+    CHECK(s.last.wait_ms == 0);
+    CHECK(s.last.reason == status::ok);
+    CHECK(s.worker.state() == pj::run_state::running);
+    s.run_for(50);
+    CHECK(s.db.record().at == 3);
+    CHECK(s.now_ms <= 1000);
+}
+
+TEST_CASE("G15 in units a pending handler is called again after its wait or wake()") {
+    office s(2);
+    s.what.pending_ms = 50;
+    s.what.unit_ms_max = 10000;
+    s.hands[0]->says = failing(0, 3, pj::pending);
+    s.start();
+    CHECK(s.wait_for(status::pending) == 50);
+    CHECK(s.hands[0]->called.size() == 1);
+    CHECK(s.tick(49).wait_ms == 1);
+    CHECK(s.hands[0]->called.size() == 1);
+    CHECK(s.tick(1).wait_ms == 50);
+    CHECK(s.hands[0]->called.size() == 2);
+    s.worker.wake();
+    CHECK(s.tick(10).wait_ms == 50);
+    CHECK(s.hands[0]->called.size() == 3);
+    s.run_for(5000);
+    CHECK(s.hands[0]->attempts == std::vector<uint32_t>{1, 1, 1, 1, 1});
+    CHECK(s.db.rolled_back == 0);
+    CHECK(s.db.record().at == 2);
+}
+
+TEST_CASE("G12 G17 a letter that is pending keeps its unit open, one that fails ends it") {
+    for (const bool is_pending : {true, false}) {
+        office s(2);
+        s.what.on_error = pj::error_policy::dead_letter();
+        s.what.pending_ms = 50;
+        s.what.unit_ms_max = 10000;
+        s.hands[0]->says = failing(0, 100);
+        s.puts.then(is_pending ? status::pending : status::failed, 2);
+        s.start();
+        CHECK(s.wait_for(status::dead_letter_failed) == (is_pending ? 50 : 100));
+        CHECK(s.put_calls == 1);
+        CHECK(s.db.is_open() == is_pending);
+        s.worker.wake();                // ends the wait for a completion, and no backoff
+        s.tick();
+        CHECK(s.put_calls == (is_pending ? 2 : 1));
+        s.run_for(5000);
+        CHECK(s.put_calls == 3);
+        CHECK(s.db.rolled_back == (is_pending ? 1 : 3));        // one for the failure itself
+        CHECK(s.hands[0]->failed == 1);
+        CHECK(s.db.letter_keys() == "h0@0");
+        CHECK(s.count(pj::notice_kind::letter_failed, status::dead_letter_failed) ==
+              (is_pending ? 0 : 2));
+        CHECK(s.db.record().at == 2);
+    }
+}
+
+TEST_CASE("G9 G18 in units, handlers that fail one after the other have all of their attempts") {
+    const uint32_t all[] = {0, 1, 2, 100};
+    for (const uint16_t retries : {uint16_t{0}, uint16_t{1}, uint16_t{2}}) {
+        for (uint32_t which = 0; which < 64; ++which) {
+            office s(3, 3);
+            s.what.on_error = pj::error_policy::retry_then_skip(retries);
+            const uint32_t fails[] = {all[which & 3], all[which >> 2 & 3], all[which >> 4]};
+            for (size_t i = 0; i < 3; ++i) s.hands[i]->says = failing(1, fails[i]);
+            s.start();
+            s.run_for(1000000);
+            CHECK(s.db.record().at == 3);
+            for (size_t i = 0; i < 3; ++i) {
+                const uint32_t most = retries + 1u;
+                CHECK(s.hands[i]->failed == (fails[i] < most ? fails[i] : most));
+                CHECK(s.db.applied(s.names[i], 1) == (fails[i] < most ? 1 : 0));
+            }
+        }
+    }
+}
+
+TEST_CASE("G9 G18 once a handler is given up the others have all of their attempts, earlier ones, too") {
+    office s(3, 4);
+    s.what.on_error = pj::error_policy::retry_then_skip(1);
+    s.hands[2]->says = failing(0, 100);
+    s.hands[0]->says = failing(0, 1, pj::fail(7), 2);       // not before the third is given up
+    s.hands[1]->says = failing(0, 100, pj::fail(7), 2);
+    s.start();
+    s.run_for(100000);
+    CHECK(s.hands[2]->failed == 2);
+    CHECK(s.hands[0]->failed == 1);
+    CHECK(s.hands[1]->failed == 2);
+    CHECK(s.db.applied("h0", 0) == 1);
+    CHECK(s.db.applied("h3", 0) == 1);
+
+    office last(3, 2);
+    last.what.on_error = pj::error_policy::retry_then_skip(1);
+    last.hands[1]->says = failing(0, 100);
+    last.hands[0]->says = failing(0, 100, pj::fail(7), 2);
+    last.start();
+    last.run_for(100000);
+    CHECK(last.hands[1]->failed == 2);
+    CHECK(last.hands[0]->failed == 2);
+}
+
+TEST_CASE("G12 in units a letter says which of 32 handlers, why, with which code and attempts") {
+    for (size_t which = 0; which < 32; ++which) {
+        office s(2, 32);
+        const uint16_t retries = static_cast<uint16_t>(which % 14);
+        const uint32_t code = which % 3 == 0 ? 0x0FFFFFFAu : static_cast<uint32_t>(which);
+        s.what.delays = {1, 1, 1, 0, 1};
+        s.what.on_error = pj::error_policy::retry_then_dead_letter(retries);
+        const bool is_rejected = which % 5 == 0;
+        s.hands[which]->says =
+            failing(0, 100, is_rejected ? pj::reject(code) : pj::fail(code));
+        s.start();
+        s.run_for(10000);
+        REQUIRE(s.db.letter_keys() == s.names[which] + "@0");
+        const database::letter l = s.db.durable.letters[{s.names[which], 0}];
+        CHECK(l.code == code);
+        CHECK(l.kind == (is_rejected ? pj::failure_kind::permanent : pj::failure_kind::transient));
+        CHECK(l.attempts == (is_rejected ? 1u : retries + 1u));
+        CHECK(s.db.record().at == 2);
+    }
+}
+
+TEST_CASE("G18 what nobody is called for any more is committed in the end, without a policy") {
+    office s(1);
+    s.what.on_error = pj::error_policy::skip();
+    s.hands[0]->says = failing(0, 1);
+    s.start();
+    s.tick();                           // the unit of the failure: rolled back
+    s.commits.then(status::failed, 3);
+    for (const uint32_t ms : {100u, 200u, 400u}) {
+        CHECK(s.wait_for(status::unit_of_work_failed) == ms);
+        s.now_ms += ms;
+    }
+    s.run_for(5000);
+    CHECK(s.worker.counts().failed_calls == 1);     // that of the handler; the commit is no other's
+    CHECK(s.worker.counts().skipped == 1);
+    CHECK(s.db.record().at == 1);
+    CHECK(s.count(pj::notice_kind::store_failed, status::unit_of_work_failed) == 3);
+}
+
+TEST_CASE("G14 G17 a save that fails in a unit is told, waited for, and the wait grows") {
+    office s(4);
+    s.saves.then(status::failed, 2);
+    s.start();
+    for (const uint32_t ms : {100u, 200u}) {
+        CHECK(s.wait_for(status::checkpoint_failed) == ms);
+        CHECK(s.db.record().revision == 0);
+        CHECK_FALSE(s.db.is_open());
+        CHECK(s.tick(ms - 1).wait_ms == 1);
+        CHECK(s.last.reason == status::checkpoint_failed);
+        ++s.now_ms;
+    }
+    CHECK(s.count(pj::notice_kind::checkpoint_failed, status::checkpoint_failed) == 2);
+    CHECK(s.count(pj::notice_kind::checkpoint_failed) == 2);
+    s.run_for(5000);
+    CHECK(s.db.record().at == 4);
+    CHECK(s.worker.counts().failed_calls == 0);
+    // What has worked once begins with the first wait when it fails again.
+    s.db.append(1, "Alpha");
+    s.saves.then(status::failed);
+    CHECK(s.wait_for(status::checkpoint_failed) == 100);
+}
+
+TEST_CASE("G14 G17 a save or commit that is pending is asked again after pending_ms, not before") {
+    for (const bool is_save : {true, false}) {
+        office s(4);
+        s.what.pending_ms = 50;
+        (is_save ? s.saves : s.commits).then(status::pending, 2);
+        s.start();
+        CHECK(s.wait_for(status::pending) == 50);
+        CHECK(s.tick(49).wait_ms == 1);
+        CHECK(s.last.reason == status::pending);
+        CHECK(s.tick(1).wait_ms == 50);
+        s.worker.wake();
+        s.tick(1);
+        CHECK(s.db.record().at == 4);
+        CHECK(s.db.begun == 1);
+        CHECK(s.hands[0]->called.size() == 4);
+        CHECK(s.rollback_calls == 0);
+    }
+}
+
+TEST_CASE("G14 G18 a commit that fails once for one event: the policy's wait, and then no other") {
+    office s(1);
+    s.db.events.erase(s.db.newest());
+    s.what.on_error = pj::error_policy::skip();
+    s.commits.then(status::failed);
+    s.start();
+    s.tick();
+    CHECK(s.last.wait_ms == 0);         // skipped: there is nothing to wait for
+    CHECK(s.last.reason == status::ok);
+    s.run_for(90);
+    CHECK(s.now_ms < 1100);
+    CHECK(s.db.record().at == 0);
+    CHECK(s.worker.counts().skipped == 1);
+
+    office again(1);
+    again.db.events.erase(again.db.newest());
+    again.what.on_error = pj::error_policy::retry_then_skip(2);
+    again.commits.then(status::failed, 2);
+    again.start();
+    for (const uint32_t ms : {100u, 200u}) {
+        CHECK(again.wait_for(status::unit_of_work_failed) == ms);
+        again.now_ms += ms;
+    }
+    again.run_for(5000);
+    CHECK(again.worker.counts().handled == 1);
+    CHECK(again.worker.counts().failed_calls == 2);
+    CHECK(again.hands[0]->attempts == std::vector<uint32_t>{1, 2, 3});
+}
+
+TEST_CASE("G17 what is in a unit counts when it is committed: each outcome, at any time before") {
+    office s(2);
+    s.what.pending_ms = 50;
+    s.what.on_unknown = pj::unknown_types::ignore;
+    s.what.filter = {[](void*, const pj::stored_event& e) { return e.at != 1; }, nullptr};
+    s.db.append(2, "Nobody");
+    s.commits.then(status::pending);
+    s.start();
+    CHECK(s.wait_for(status::pending) == 50);
+    for (int i = 0; i < 2; ++i) {
+        const pj::counters n = s.worker.counts();
+        const uint64_t done = i == 0 ? 0 : 1;
+        CHECK(n.handled == done);
+        CHECK(n.filtered == done);
+        CHECK(n.unknown == 3 * done);
+        CHECK(n.scanned == 5 * done);
+        s.tick(50);
+    }
+}
