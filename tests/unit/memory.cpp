@@ -1,0 +1,70 @@
+// The stores in memory and the encoded checkpoint at their limits: full slots, longest names,
+// largest events, and no byte beyond.
+#include "projections.hpp"
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <string>
+
+namespace pj = projections;
+using pj::status;
+
+TEST_CASE("memory_checkpoint_store: each of several keys is found again") {
+    const char* const keys[] = {"aaaa", "", "bbbb", "b"};
+    pj::memory_checkpoint_store<4, 4> store;
+    for (uint32_t round = 1; round <= 3; ++round) {
+        for (uint32_t i = 0; i < 4; ++i) {
+            pj::checkpoint next;
+            next.revision = round;
+            next.at = static_cast<pj::position>(10 * round + i);
+            CHECK(store.save(keys[i], next) == status::ok);
+            next.revision = round + 2;
+            CHECK(store.save(keys[i], next) == status::conflict);
+        }
+        for (uint32_t i = 0; i < 4; ++i) {
+            pj::checkpoint found;
+            CHECK(store.load(keys[i], found) == status::ok);
+            CHECK(found.revision == round);
+            CHECK(found.at == static_cast<pj::position>(10 * round + i));
+        }
+    }
+    pj::checkpoint first;
+    first.revision = 1;
+    CHECK(store.save("c", first) == status::failed);
+}
+
+TEST_CASE("memory_log: the longest name is kept; a longer one and a huge payload are not") {
+    const std::string longest(0xFFFF, 'n');
+    const auto log = std::make_unique<pj::memory_log<2, 0x20010>>();
+    CHECK(log->append(pj::text(longest), {}) == 0);
+    CHECK(log->append(pj::text(longest + "n"), {}) == pj::before_first);
+    CHECK(log->append("Type", {}, pj::text(longest)) == 1);
+    CHECK(log->append("Type", {}, pj::text(longest + "n")) == pj::before_first);
+    if constexpr (sizeof(size_t) > 4) {         // whatever the lower half of its size says
+        const char one = 'x';
+        const size_t huge = static_cast<size_t>(uint64_t{1} << 32);
+        CHECK(log->append("Type", pj::bytes(&one, huge)) == pj::before_first);
+        CHECK(log->append("Type", pj::bytes(&one, huge + 1)) == pj::before_first);
+    }
+}
+
+TEST_CASE("encode writes its 64 bytes and not one more") {
+    struct { uint8_t bytes[pj::checkpoint_bytes]; uint8_t behind[8]; } room;
+    for (uint8_t& one : room.behind) one = 0xA5;
+    pj::checkpoint record;
+    record.at = 7;
+    record.crashes = 0xFFFF;
+    pj::encode(record, room.bytes);
+    for (const uint8_t one : room.behind) CHECK(one == 0xA5);
+    pj::checkpoint found;
+    CHECK(pj::decode(pj::bytes(room.bytes, sizeof room.bytes), found));
+    CHECK(found.at == 7);
+    CHECK(found.crashes == 0xFFFF);
+}
+
+TEST_CASE("a development profile saves after every event, so that a crash repeats one at most") {
+    const pj::projection p = pj::development("p", {}, {}, {});
+    CHECK(p.save.every_events == 1);
+    CHECK(p.on_unknown == pj::unknown_types::fail);
+}
