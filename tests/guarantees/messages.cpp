@@ -1,0 +1,281 @@
+// Messages without offsets, opened ones and those that come twice: what an event_sink takes for the
+// same, and that no other is taken for it; with and without units of work.
+#include "support/office.hpp"
+
+using namespace support;
+using pj::position;
+using pj::receipt;
+using pj::status;
+
+namespace {
+
+/// A broker's client whose answers are planned.
+struct broker {
+    plan subscribes, unsubscribes;
+    uint32_t subscribed = 0, unsubscribed = 0;
+    status subscribe(pj::text, pj::text) {
+        ++subscribed;
+        return subscribes.take().answer;
+    }
+    status unsubscribe(pj::text, pj::text) {
+        ++unsubscribed;
+        return unsubscribes.take().answer;
+    }
+};
+
+struct queue : office {
+    broker client;
+    pj::sink_options options;
+    std::unique_ptr<pj::event_sink> sink;
+    std::vector<std::string> handled;   // payloads, in the order of the calls
+    std::function<pj::verdict(const std::string&)> does;
+
+    explicit queue(bool has_units) : office(0) {
+        what.log = {};
+        if (!has_units) what.transaction = {};
+        what.pending_ms = 50;
+        what.save = {1, 1000, true};
+        hands[0]->says = [this](const pj::context& c) -> pj::verdict {
+            handled.emplace_back(c.event.payload.text().data(), c.event.payload.size());
+            return does ? does(handled.back()) : pj::handled;
+        };
+        db.strict = false;
+    }
+    void open() {
+        sink.reset(new pj::event_sink(what, options));
+        REQUIRE(sink->start() == status::ok);
+        sink_tick();
+    }
+    pj::tick_result sink_tick(uint32_t after_ms = 0) {
+        now_ms += after_ms;
+        return last = sink->tick(now_ms);
+    }
+    pj::receive_result offer(const std::string& payload, position at = pj::before_first,
+                             bool again = false) {
+        pj::stored_event message;
+        message.at = at;
+        message.type = pj::text("Alpha");
+        message.payload = pj::text(payload);
+        return sink->receive(message, now_ms, again);
+    }
+    uint32_t times(const std::string& payload) const {
+        return static_cast<uint32_t>(std::count(handled.begin(), handled.end(), payload));
+    }
+};
+
+} // namespace
+
+TEST_CASE("G7 G9 a message without an offset that failed is held, and no other is tried before it") {
+    for (const bool has_units : {false, true}) {
+        for (const bool is_opened : {false, true}) {
+            queue s(has_units);
+            s.what.on_error = pj::error_policy::retry(5);
+            std::string room;
+            int opened = 0;
+            const auto open = [&](pj::stored_event& message) {
+                room = std::string(message.payload.text().data(), message.payload.size());
+                room += "/" + std::to_string(++opened);         // never twice the same
+                message.payload = pj::text(room);
+                return true;
+            };
+            if (is_opened) s.options.open = open;
+            s.does = [&](const std::string&) {
+                return s.handled.size() < 4 ? pj::fail() : pj::handled;
+            };
+            s.open();
+            for (const uint32_t ms : {100u, 200u, 400u}) {
+                const pj::receive_result r = s.offer("first");
+                CHECK(r.answer == receipt::hold);
+                CHECK(r.reason == status::handler_failed);
+                CHECK(r.wait_ms == ms);
+                for (int i = 0; i < 8; ++i) {
+                    const pj::receive_result other = s.offer("other " + std::to_string(i));
+                    CHECK(other.answer == receipt::hold);
+                }
+                s.now_ms += ms;
+                CHECK(s.offer("another").answer == receipt::hold);
+            }
+            CHECK(s.handled.size() == 3);
+            CHECK(s.offer("first").answer == receipt::ack);
+            CHECK(s.offer("other 1").answer == receipt::ack);
+            REQUIRE(s.handled.size() == 5);
+            for (size_t i = 0; i < 4; ++i) CHECK(s.handled[i].substr(0, 5) == "first");
+            CHECK(s.sink->running());
+        }
+    }
+}
+
+TEST_CASE("G17 a message whose commit was pending is acknowledged when it comes again") {
+    for (const bool is_rejected : {false, true}) {
+        queue s(true);
+        s.what.on_error = pj::error_policy::dead_letter();
+        s.what.dead_letters = {};
+        s.does = [&](const std::string&) { return is_rejected ? pj::reject() : pj::handled; };
+        s.open();
+        s.commits.then(status::pending, 2);
+        pj::receive_result r = s.offer("one");
+        for (int i = 0; i < 5 && r.reason != status::pending; ++i) r = s.offer("one");
+        CHECK(r.answer == receipt::hold);
+        CHECK(r.reason == status::pending);
+        CHECK(r.wait_ms == 50);
+        CHECK(s.offer("one").answer == receipt::hold);
+        CHECK(s.offer("two").answer == receipt::hold);
+        CHECK(s.times("two") == 0);
+        s.sink_tick(50);
+        s.sink_tick(50);
+        const size_t calls = s.handled.size();
+        r = s.offer("one");
+        CHECK(r.answer == (is_rejected ? receipt::reject : receipt::ack));
+        CHECK(s.handled.size() == calls);
+        CHECK(s.times("one") == calls);
+        CHECK_FALSE(s.db.is_open());
+    }
+}
+
+TEST_CASE("G17 no other message is taken for the one whose commit was pending") {
+    for (int which = 0; which < 16; ++which) {
+        queue s(true);
+        s.open();
+        s.commits.then(status::pending);
+        CHECK(s.offer("one").answer == receipt::hold);
+        s.sink_tick(50);
+        const std::string other = "other " + std::to_string(which);
+        CHECK(s.offer(other).answer == receipt::ack);
+        CHECK(s.times(other) == 1);
+        CHECK(s.offer("one").answer == receipt::ack);   // at least once: that is promised
+        CHECK(s.times("one") == 2);
+    }
+}
+
+TEST_CASE("G17 a message whose commit has failed is done again, and not before it is offered") {
+    queue s(true);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.open();
+    s.commits.then(status::pending).then(status::failed);
+    CHECK(s.offer("one").answer == receipt::hold);
+    s.sink_tick(50);
+    for (int i = 0; i < 5; ++i) s.sink_tick(50);
+    CHECK(s.times("one") == 1);
+    pj::receive_result r = s.offer("one");
+    for (int i = 0; i < 20 && r.answer == receipt::hold; ++i) {
+        s.now_ms += r.wait_ms;
+        r = s.offer("one");
+    }
+    CHECK(r.answer == receipt::ack);
+    CHECK(s.times("one") == 2);
+    CHECK(s.db.rolled_back == 1);
+}
+
+TEST_CASE("messages without offsets save nothing, and however many come none is held for that") {
+    for (const bool has_units : {false, true}) {
+        queue s(has_units);
+        s.what.unsaved_max = 1;
+        s.what.save = {100, 1000, true};
+        s.open();
+        for (int i = 0; i < 300; ++i) {
+            const pj::receive_result r = s.offer("message " + std::to_string(i));
+            CHECK(r.answer == receipt::ack);
+            CHECK(r.wait_ms == 0);
+            CHECK(r.reason == status::ok);
+        }
+        CHECK(s.handled.size() == 300);
+        CHECK(s.sink->counts().handled == 300);
+        CHECK(s.db.durable.records.empty());
+        CHECK(s.sink_tick().wait_ms == pj::never);
+        CHECK(s.db.durable.records.empty());
+    }
+}
+
+TEST_CASE("G28 leaving a broker: pending waits, a failure is told, and it stops all the same") {
+    for (const status answer : {status::ok, status::failed, status::conflict}) {
+        queue s(false);
+        s.options.client = s.client;
+        s.open();
+        CHECK(s.client.subscribed == 1);
+        s.client.unsubscribes.then(status::pending).then(answer);
+        s.sink->stop();
+        CHECK(s.sink_tick().wait_ms == 50);
+        CHECK(s.client.unsubscribed == 1);
+        CHECK(s.sink_tick(20).wait_ms == 30);
+        CHECK(s.client.unsubscribed == 1);
+        s.sink->wake();
+        s.sink_tick();
+        CHECK(s.client.unsubscribed == 2);
+        CHECK_FALSE(s.sink->running());
+        CHECK(s.sink->reason() == status::ok);
+        CHECK(s.count(pj::notice_kind::store_failed, status::store_failed) ==
+              (answer == status::ok ? 0 : 1));
+        CHECK(s.count(pj::notice_kind::store_failed) == (answer == status::ok ? 0 : 1));
+    }
+}
+
+TEST_CASE("G14 a broker that cannot be subscribed is asked again with backoff, and that is told") {
+    queue s(false);
+    s.options.client = s.client;
+    s.client.subscribes.then(status::failed, 2).then(status::pending);
+    s.open();
+    for (const uint32_t ms : {100u, 200u}) {
+        CHECK(s.last.wait_ms == ms);
+        CHECK(s.last.reason == status::store_failed);
+        CHECK(s.offer("one", 0).answer == receipt::hold);
+        s.sink_tick(ms);
+    }
+    CHECK(s.count(pj::notice_kind::store_failed, status::store_failed) == 2);
+    CHECK(s.last.wait_ms == 50);
+    CHECK(s.last.reason == status::pending);
+    s.sink_tick(50);
+    CHECK(s.offer("one", 0).answer == receipt::ack);
+    CHECK(s.client.subscribed == 4);
+}
+
+TEST_CASE("offsets tell what has come before, also before it is saved and from 0 on") {
+    queue s(false);
+    s.what.save = {100, 1000, false};
+    s.open();
+    CHECK(s.offer("zero", 0).answer == receipt::later);
+    CHECK(s.offer("one", 1).answer == receipt::later);
+    for (const position at : {position{0}, position{1}}) {
+        const pj::receive_result r = s.offer("again", at);
+        CHECK(r.answer == receipt::later);
+        CHECK(r.wait_ms == 0);
+        CHECK(r.reason == status::ok);
+    }
+    CHECK(s.sink->counts().duplicate == 2);
+    CHECK(s.handled.size() == 2);
+    s.sink_tick(1000);
+    CHECK(s.offer("again", 1).answer == receipt::ack);
+    CHECK(s.offer("again", 0).answer == receipt::ack);
+    CHECK(s.count(pj::notice_kind::store_failed) == 0);
+}
+
+TEST_CASE("a source that begins anew is told, and its messages are held") {
+    queue s(false);
+    pj::checkpoint record;
+    record.revision = 1;
+    record.at = 50;
+    s.db.durable.records["p"] = record;
+    s.what.poll_ms = 700;
+    s.open();
+    const pj::receive_result r = s.offer("low", 3);
+    CHECK(r.answer == receipt::hold);
+    CHECK(r.wait_ms == 700);
+    CHECK(r.reason == status::log_replaced);
+    CHECK(s.count(pj::notice_kind::store_failed, status::log_replaced) == 1);
+    CHECK(s.count(pj::notice_kind::store_failed) == 1);
+    CHECK(s.handled.empty());
+}
+
+TEST_CASE("G31 a sink that is started again has forgotten what it was offered before") {
+    queue s(true);
+    s.open();
+    s.commits.then(status::pending);
+    CHECK(s.offer("one").answer == receipt::hold);
+    s.sink_tick(50);
+    s.sink->stop();
+    for (int i = 0; i < 5 && s.sink->running(); ++i) s.sink_tick(50);
+    REQUIRE_FALSE(s.sink->running());
+    REQUIRE(s.sink->start() == status::ok);
+    s.sink_tick();
+    CHECK(s.offer("one").answer == receipt::ack);
+    CHECK(s.times("one") == 2);         // of a run before nothing is known: at least once
+}
