@@ -65,7 +65,7 @@ struct queue : office {
 
 } // namespace
 
-TEST_CASE("G7 G9 a message without an offset that failed is held, and no other is tried before it") {
+TEST_CASE("G7 G9 a message without an offset that failed is held, and no other is tried") {
     for (const bool has_units : {false, true}) {
         for (const bool is_opened : {false, true}) {
             queue s(has_units);
