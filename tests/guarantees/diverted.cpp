@@ -214,7 +214,7 @@ TEST_CASE("G12 in the rounds of a retry a handler whose letter is there gets no 
     CHECK(s.letter("a", 1).attempts == 0);
 }
 
-TEST_CASE("G12 a letter that waits for its sink keeps its backoff while the event is read for others") {
+TEST_CASE("G12 a letter that waits for its sink keeps its backoff, whoever else is pending") {
     desk s;
     s.what.pending_ms = 10;
     s.a.says = rejects_at({0});
