@@ -373,3 +373,38 @@ TEST_CASE("G14 what waits cannot be asked: the wait grows, is told, and begins a
     s.run_for(2000);
     CHECK(s.worker.checkpointed() == 0);
 }
+
+TEST_CASE("G7 what waits is forgotten where the letters are gone when they are asked for again") {
+    desk s;
+    pj::letter_sequences<1> single;
+    s.what.sequences = single;
+    s.a.says = rejects_at({0});
+    s.append("x").append("x");
+    s.start();
+    REQUIRE(s.kept() == "a0 a1");
+    s.letters.kept.clear();             // by hand, elsewhere
+    REQUIRE(s.worker.reset(0) == status::ok);
+    s.run_for(1500);
+    CHECK(single.size() == 0);
+    CHECK(s.a.called == std::vector<position>{0, 1});
+    CHECK(s.kept().empty());
+}
+
+TEST_CASE("a redelivery: whatever but ok and pending a letters' store answers is a failure") {
+    for (const status answer : {status::failed, status::conflict, status::more, status::trimmed}) {
+        for (const bool is_first : {true, false}) {
+            desk s;
+            s.a.says = rejects_at({0});
+            s.append("x");
+            s.start();
+            s.a.says = nullptr;
+            if (is_first) s.letters.firsts.then(answer, true);     // it shows the letter, and fails
+            else s.letters.evicts.then(answer, false);
+            CHECK(s.two.redeliver(s.worker, "a", "x") == status::failed);
+            CHECK(s.kept() == "a0");
+            CHECK(s.two.is_blocked(s.worker, "a", "x"));
+            CHECK(s.two.redeliver(s.worker, "a", "x") == status::more);
+            CHECK(s.kept().empty());
+        }
+    }
+}

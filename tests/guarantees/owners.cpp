@@ -177,6 +177,47 @@ TEST_CASE("G27 with a lease, too, waits are counted from the end of a tick that 
     CHECK(all.leases.extended == 1);
 }
 
+TEST_CASE("G27 with a lease a tick that outlasts the next renewal is followed at once") {
+    cluster all;
+    host h(all, 1);
+    h.what.poll_ms = pj::never;
+    h.what.save = {100, 100000, false};
+    h.does = [&](const pj::context&, bool second) -> pj::verdict {
+        if (second) all.clock.advance(1200);
+        return pj::handled;
+    };
+    pj::worker w{h.what};
+    REQUIRE(w.start() == status::ok);
+    CHECK(drain(all, w).wait_ms == 1000);
+    all.append(1);
+    w.wake();
+    CHECK(w.tick(all.clock()).wait_ms == 0);
+    static_cast<void>(w.tick(all.clock()));
+    CHECK(all.leases.extended == 1);
+    CHECK(w.has_lease());
+}
+
+TEST_CASE("G21 a lease store that says ok and gives no token has given no lease") {
+    cluster all;
+    all.append(1);
+    host h(all, 1);
+    struct tokenless {
+        status acquire(pj::text, uint32_t, uint64_t&) { return status::ok; }
+        status extend(pj::text, uint32_t, uint64_t) { return status::ok; }
+        status release(pj::text, uint64_t) { return status::ok; }
+    } store;
+    h.lease.store = store;
+    pj::worker w{h.what};
+    REQUIRE(w.start() == status::ok);
+    const pj::tick_result r = w.tick(all.clock());
+    CHECK(r.reason == status::lease_failed);
+    CHECK(r.wait_ms == 100);
+    run_for(all, 5000, w);
+    CHECK(all.effects.empty());
+    CHECK_FALSE(w.has_lease());
+    CHECK(h.count(notice_kind::lease_gained) == 0);
+}
+
 TEST_CASE("G28 the end of a lease is told: given back, or that this has failed") {
     for (const status answer : {status::ok, status::failed, status::conflict}) {
         cluster all;

@@ -301,3 +301,46 @@ TEST_CASE("G14 G24 records of partitions: conflict and pending wait, a failure i
         }
     }
 }
+
+TEST_CASE("G20 a token that comes with a failure is no lease: no partition is marked under it") {
+    for (const status answer : {status::failed, status::pending, status::conflict}) {
+        cluster all;
+        all.append(20);
+        rebuild r(all, 15);
+        put_partitions(all, 2);
+        struct confusing {
+            cluster& of;
+            status answer;
+            int left = 3;
+            status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
+                if (resource != pj::text("p_p1") || left == 0)
+                    return of.leases.acquire(resource, ttl_ms, token);
+                --left;
+                token = 99;
+                return answer;
+            }
+            status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
+                return of.leases.extend(resource, ttl_ms, token);
+            }
+            status release(pj::text resource, uint64_t token) {
+                return of.leases.release(resource, token);
+            }
+        } store{all, answer};
+        r.lease.store = store;
+        r.what.lease = &r.lease;
+        r.options.partitions = 2;
+        pj::replay_engine engine{r.what, r.options};
+        REQUIRE(engine.start() == status::ok);
+        for (int i = 0; i < 200 && store.left != 0; ++i) {
+            const pj::tick_result now = engine.tick(all.clock());
+            CHECK(all.store.at("p_p1").replay_stage == 0);
+            all.clock.advance(now.wait_ms);
+        }
+        CHECK(store.left == 0);
+        CHECK(r.drops == 0);
+        run_for(all, 5000, engine);
+        CHECK(engine.finished());
+        CHECK(all.store.at("p_p1").fencing_token != 99);
+        CHECK(all.store.at("p_p1").replayed_through == 11);
+    }
+}

@@ -644,3 +644,53 @@ TEST_CASE("G14 a save that is refused in a unit: the record is loaded at once") 
         CHECK(s.worker.reason() == status::checkpoint_conflict);
     }
 }
+
+TEST_CASE("G18 after a failure the events before it are done again at once, for no reason") {
+    office s(8);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.hands[0]->says = failing(3, 1);
+    s.start();
+    s.tick();
+    CHECK(s.db.rolled_back == 1);
+    CHECK(s.last.wait_ms == 0);
+    CHECK(s.last.reason == status::ok);
+    CHECK(s.worker.state() == pj::run_state::running);
+    s.tick();
+    CHECK(s.last.wait_ms == 100);
+    CHECK(s.last.reason == status::handler_failed);
+    CHECK(s.db.record().at == 2);
+}
+
+namespace {
+
+struct known_gamma {
+    static constexpr pj::event_type type{"Gamma"};
+    static bool decode(const pj::stored_event&, known_gamma&) { return true; }
+};
+struct only_alpha {
+    using handles = pj::matching<pj::events<any_alpha, known_gamma>>;
+    static constexpr const char* handler_name = "only";
+    office::hand& of;
+    pj::verdict on(const any_alpha&, const pj::context& c) { return of.run(c); }
+};
+
+} // namespace
+
+TEST_CASE("G16 G17 events that nobody handles count when their unit is committed, as all others") {
+    office s(2);
+    only_alpha only{*s.hands[0]};
+    s.what.handlers = only;
+    s.what.pending_ms = 50;
+    s.db.append(2, "Gamma").append(1, "Alpha");
+    s.commits.then(status::pending);
+    s.start();
+    CHECK(s.wait_for(status::pending) == 50);
+    for (const uint64_t done : {uint64_t{0}, uint64_t{1}}) {
+        const pj::counters n = s.worker.counts();
+        CHECK(n.handled == 3 * done);
+        CHECK(n.unhandled == 2 * done);
+        CHECK(n.unknown == done);
+        CHECK(n.scanned == 6 * done);
+        s.tick(50);
+    }
+}
