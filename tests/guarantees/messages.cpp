@@ -279,3 +279,56 @@ TEST_CASE("G31 a sink that is started again has forgotten what it was offered be
     CHECK(s.offer("one").answer == receipt::ack);
     CHECK(s.times("one") == 2);         // of a run before nothing is known: at least once
 }
+
+TEST_CASE("G17 G18 a message whose commit has failed is held for itself, and no other is tried") {
+    for (int which = 0; which < 12; ++which) {
+        const std::string mine = "message " + std::to_string(which);
+        queue s(true);
+        s.what.on_error = pj::error_policy::retry(3);
+        s.open();
+        REQUIRE(s.offer("before").answer == receipt::ack);
+        s.commits.then(status::pending).then(status::failed, 2);
+        CHECK(s.offer(mine).answer == receipt::hold);
+        s.sink_tick(50);
+        for (int i = 0; i < 4; ++i) s.sink_tick(50);
+        const auto check_others = [&] {
+            for (int i = 0; i < 12; ++i) {
+                const std::string other = "other " + std::to_string(i);
+                CHECK(s.offer(other).answer == receipt::hold);
+                CHECK(s.times(other) == 0);
+            }
+        };
+        check_others();
+        pj::receive_result r = s.offer(mine);
+        for (int i = 0; i < 20 && r.answer == receipt::hold; ++i) {
+            check_others();
+            s.now_ms += r.wait_ms;
+            s.sink_tick();
+            r = s.offer(mine);
+        }
+        CHECK(r.answer == receipt::ack);
+        CHECK(s.times(mine) == 3);
+        CHECK(s.sink->counts().handled == 2);
+        CHECK(s.offer("other 1").answer == receipt::ack);
+    }
+}
+
+TEST_CASE("G14 G17 a message whose save was pending and then failed is done again") {
+    queue s(true);
+    s.options.count_messages = true;
+    s.open();
+    REQUIRE(s.offer("before").answer == receipt::ack);
+    s.saves.then(status::pending).then(status::failed);
+    CHECK(s.offer("one").answer == receipt::hold);
+    s.sink_tick(50);
+    CHECK_FALSE(s.db.is_open());
+    CHECK(s.db.record().at == 0);
+    pj::receive_result r = s.offer("one");
+    for (int i = 0; i < 20 && r.answer == receipt::hold; ++i) {
+        s.sink_tick(r.wait_ms);
+        r = s.offer("one");
+    }
+    CHECK(r.answer == receipt::ack);
+    CHECK(s.times("one") == 2);
+    CHECK(s.db.record().at == 1);
+}

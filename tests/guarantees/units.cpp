@@ -694,3 +694,19 @@ TEST_CASE("G16 G17 events that nobody handles count when their unit is committed
         s.tick(50);
     }
 }
+
+TEST_CASE("G8 G17 a hole is passed outside of any unit, so that no rollback makes it come twice") {
+    office s(6);
+    const pj::gap_guard guard{0};
+    s.db.events.erase(2);
+    s.what.gaps = &guard;
+    s.what.on_error = pj::error_policy::retry(3);
+    s.hands[0]->says = failing(3, 2);
+    s.start();
+    s.run_for(5000);
+    CHECK(s.db.record().at == 6);
+    CHECK(s.count(pj::notice_kind::gap_found, status::log_gap) == 1);
+    CHECK(s.count(pj::notice_kind::gap_skipped, status::log_gap) == 1);
+    CHECK(s.hands[0]->called == std::vector<position>{0, 1, 3, 3, 3, 4, 5});
+    CHECK(s.worker.counts().handled == 5);
+}
