@@ -426,3 +426,71 @@ TEST_CASE("G19 the remainder where it is the largest there is") {
     CHECK(pj::detail::modulo<false>(words, 0xFFFFFFFF) == 0xFFFFFFFE);
     CHECK(pj::detail::modulo<true>(words, 0xFFFFFFFF) == 0xFFFFFFFE);
 }
+
+TEST_CASE("G14 G21 a claim that a former owner's saves come before is repeated, with backoff") {
+    cluster all;
+    all.append(6);
+    host h(all, 1);
+    h.what.poll_ms = pj::never;
+    pj::worker w{h.what};
+    int saves = 0;
+    all.store.saves.decide = [&](bool& works) {
+        works = ++saves > 3;
+        if (works) return status::ok;
+        pj::checkpoint& late = all.store.records["p"];  // of the one before, at the last moment
+        ++late.revision;
+        late.at = saves - 1;
+        return status::conflict;
+    };
+    REQUIRE(w.start() == status::ok);
+    for (const uint32_t ms : {200u, 400u}) {
+        const pj::tick_result r = drain(all, w);        // the first is repeated at once
+        CHECK(r.wait_ms == ms);
+        CHECK(all.effects.empty());
+        all.clock.advance(ms - 1);
+        CHECK(w.tick(all.clock()).wait_ms == 1);
+        CHECK(saves == (ms == 200 ? 2 : 3));
+        all.clock.advance(1);
+    }
+    run_for(all, 1000, w);
+    CHECK(w.has_lease());
+    CHECK(all.store.at("p").at == 5);
+    CHECK(all.store.at("p").fencing_token == w.fencing_token());
+    for (pj::position at = 0; at < 6; ++at) CHECK(all.times(at) == (at <= 2 ? 0 : 2));
+}
+
+TEST_CASE("a limit: whoever stops without a lease gives no place back, and takes none") {
+    for (const uint32_t most : {1u, 2u}) {
+        cluster all;
+        host h(all, 1);
+        pj::partition_limit limit{most};
+        pj::partition_options options;
+        options.limit = &limit;
+        pj::partitioned_worker a{h.what, {0, 3}, options};
+        pj::partitioned_worker b{h.what, {1, 3}, options};
+        pj::partitioned_worker c{h.what, {2, 3}, options};
+        REQUIRE(a.start() == status::ok);
+        drain(all, a);
+        REQUIRE(a.has_lease());
+        uint64_t token = 0;
+        REQUIRE(all.leases.acquire("p_p1", 60000, token) == status::ok);        // another host
+        for (int i = 0; i < 3; ++i) {
+            REQUIRE(b.start() == status::ok);
+            drain(all, b);
+            CHECK_FALSE(b.has_lease());
+            b.stop();
+            drain(all, b);
+            REQUIRE_FALSE(b.running());
+        }
+        REQUIRE(c.start() == status::ok);
+        drain(all, c);
+        CHECK(a.has_lease());
+        CHECK(limit.held() == most);
+        CHECK(c.has_lease() == (most == 2));
+        a.stop();
+        drain(all, a);
+        all.clock.advance(400);
+        drain(all, c);
+        CHECK(c.has_lease());
+    }
+}
