@@ -416,9 +416,11 @@ TEST_CASE("G22 repartition gives the leases back under the names that they were 
 }
 
 TEST_CASE("G29 G22 a name whose length is no length of this world is refused, and not read") {
-    moved s;
-    s.h.what.name = pj::text("p", ~size_t{0} - 3);
-    CHECK(pj::repartition(s.h.what, 2, 4) == status::bad_key);
+    for (size_t less = 0; less < 20; ++less) {      // with what follows a name it begins at 0 again
+        moved s;
+        s.h.what.name = pj::text("p", ~size_t{0} - less);
+        CHECK(pj::repartition(s.h.what, 2, 4) == status::bad_key);
+    }
 }
 
 TEST_CASE("G19 the remainder where it is the largest there is") {

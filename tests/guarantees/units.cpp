@@ -710,3 +710,24 @@ TEST_CASE("G8 G17 a hole is passed outside of any unit, so that no rollback make
     CHECK(s.hands[0]->called == std::vector<position>{0, 1, 3, 3, 3, 4, 5});
     CHECK(s.worker.counts().handled == 5);
 }
+
+TEST_CASE("G14 G17 an event that comes while such a save waits does not cut its wait short") {
+    filtering s;
+    const database::event one = s.db.events.begin()->second;
+    s.db.events.clear();
+    s.saves.then(status::failed, 2);
+    s.start();
+    CHECK(s.wait_for(status::checkpoint_failed) == 100);
+    s.db.events[5] = one;
+    s.worker.wake();
+    s.tick(10);
+    for (int i = 0; i < 5 && s.last.wait_ms == 0; ++i) s.tick();
+    CHECK(s.last.wait_ms == 90);
+    CHECK(s.saves.is_empty() == false);
+    CHECK(s.count(pj::notice_kind::checkpoint_failed) == 1);
+    CHECK(s.tick(90).wait_ms == 200);
+    CHECK(s.saves.is_empty());
+    s.run_for(2000);
+    CHECK(s.db.record().at == 5);
+    CHECK(s.db.begun == 1);
+}
