@@ -4286,7 +4286,7 @@ inline void engine::advance() {
 inline void engine::work() {
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
-        if (paused_ == 0 && !only_saves() && !is_refused() && read_in_ == 0 &&
+        if (paused_ == 0 && !only_saves() && read_in_ == 0 &&
             (what_->lease == nullptr || keeper().confirm(*this))) {
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
                 why_ = status::ok;

@@ -1340,3 +1340,34 @@ TEST_CASE("G21 a message that comes when a later owner's record was found is hel
     CHECK(all.effects.empty());
     CHECK(all.store.history.empty());
 }
+
+TEST_CASE("G20 a redelivery for all handlers begins none of them when the lease has ended") {
+    cluster all;
+    all.append(1);
+    host a(all, 1);
+    pj::letter_sequences<2> waiting;
+    a.what.dead_letters = all.letters;
+    a.what.sequences = waiting;
+    all.store.records["p"].at = 0;
+    all.store.records["p"].revision = 1;
+    const tick_event e{0};
+    const pj::stored_event first = pj::raw_event(0, e, all.events[0].first);
+    REQUIRE(all.letters.put({pj::failure_kind::decode, 0, 1, false, 0, 0, "p", {}, first}) ==
+            pj::status::ok);
+    pj::worker worker{a.what};
+    REQUIRE(worker.start() == pj::status::ok);
+    run_for(all, 500, worker);
+    REQUIRE(worker.has_lease());
+    a.does = [&](const pj::context&, bool is_second) {
+        if (!is_second) all.clock.advance(3000);
+        return pj::handled;
+    };
+    CHECK(waiting.redeliver(worker, "", all.events[0].first) == pj::status::lease_held);
+    CHECK(all.effects.size() == 1);
+    CHECK(all.letters.kept.size() == 1);
+    a.does = nullptr;
+    run_for(all, 4000, worker);
+    CHECK(waiting.redeliver(worker, "", all.events[0].first) == pj::status::more);
+    CHECK(all.effects.size() == 3);
+    CHECK(all.letters.kept.empty());
+}

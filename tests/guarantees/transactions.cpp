@@ -1138,6 +1138,49 @@ TEST_CASE("G17 a sink without offsets: nothing is saved; a commit that is pendin
     CHECK(s.db.record().revision == 0);
 }
 
+TEST_CASE("G15 a sink's commit that fails, and its rollback is pending: nothing before that is done") {
+    received s;
+    s.db.on_change = nullptr;
+    s.start();
+    s.db.troubles = {{s.db.calls + 5, trouble::kind::failed},           // begin, a, b, c, commit
+                     {s.db.calls + 6, trouble::kind::pending}};         // rollback
+    const pj::receive_result first = s.offer(pj::before_first);
+    CHECK(first.answer == pj::receipt::hold);
+    CHECK(first.wait_ms == s.fed.pending_ms);
+    const uint32_t calls = s.db.calls;
+    CHECK(s.offer(pj::before_first).answer == pj::receipt::hold);       // too early
+    CHECK(s.db.calls == calls);
+    s.fed.on_error = pj::error_policy::retry(3);
+    pj::receipt answer = pj::receipt::hold;
+    static_cast<void>(s.insist(pj::before_first, answer));
+    CHECK(answer == pj::receipt::ack);
+    CHECK(s.db.applied("a", 0) == 1);
+}
+
+TEST_CASE("G18 a batch that is made smaller while units are narrowed is one event at least") {
+    shop s;
+    s.db.append(8, "Alpha");
+    s.what.batch = 8;
+    int failures = 2;
+    struct refusing {
+        database& db;
+        int& failures;
+        status begin() { return db.begin(); }
+        status commit() { return failures-- > 0 ? status::failed : db.commit(); }
+        status rollback() { return db.rollback(); }
+    } units{s.db, failures};
+    s.what.transaction = units;
+    REQUIRE(s.worker.start() == status::ok);
+    for (int ticks = 0; ticks < 50 && failures > 0; ++ticks) {
+        s.tick();
+        s.now_ms += s.last.wait_ms;
+    }
+    REQUIRE(failures == 0);
+    s.what.batch = 1;
+    s.run_for(5000);
+    s.check_end();
+}
+
 TEST_CASE("G12 a letter that is the broker's: its unit is committed without the checkpoint") {
     for (const bool is_pending : {false, true}) {
         received s;
