@@ -4662,7 +4662,8 @@ inline size_t visitor::operator()(const stored_event* events, size_t count) {
     engine& e = *engine_;
     const uint32_t before = wanted();
     for (size_t i = 0; i < count; ++i) {
-        i += take_plainly(events + i, count - i < fast_ ? count - i : fast_);
+        const size_t rest = count - i;
+        i += take_plainly(events + i, rest < fast_ ? rest : static_cast<size_t>(fast_));
         if (i == count) break;
         const bool was_tried = fast_ != 0 && delivery_->trouble;
         if (!(was_tried ? e.had_trouble(*this, events[i]) : e.take_closely(*this, events[i])))
