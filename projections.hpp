@@ -5669,9 +5669,9 @@ struct sequence_hooks {
     }
     /// False: there is no room.
     static bool block(const engine& e, text handler, text aggregate_id) {
+        if (aggregate_id.empty()) return true;
         const uint64_t key = key_of(handler, aggregate_id);
         blocked_sequence* const place = place_of(e, key);
-        if (aggregate_id.empty()) return true;
         if (place != nullptr && place->key == 0) *place = {key, e.part().index, 0, before_first};
         return place != nullptr;
     }
