@@ -53,11 +53,6 @@ struct leased : setup {
         log.append(3, "Beta");
     }
     void begin() { REQUIRE(worker.start() == status::ok); }
-    uint32_t told_of(pj::notice_kind kind, status reason) const {
-        uint32_t n = 0;
-        for (const told& t : watch.notices) n += t.kind == kind && t.reason == reason ? 1u : 0u;
-        return n;
-    }
 };
 
 } // namespace
@@ -117,12 +112,12 @@ TEST_CASE("G21 a lease that cannot be had: the wait, its reason, what is told, w
         CHECK(s.book.trace == (l.is_woken ? "aaa" : "aa"));
         CHECK(s.last.wait_ms == l.second);
         const bool is_failure = l.why == status::lease_failed;
-        CHECK(s.told_of(pj::notice_kind::lease_failed, status::lease_failed) ==
+        CHECK(s.watch.count(pj::notice_kind::lease_failed, status::lease_failed) ==
               (is_failure ? 2 : 0));
         CHECK(s.w.port_calls == 0);
         s.store.loads.then(status::failed);     // whose first wait is the first again
         s.run_for(l.second + (is_failure ? 400 : l.second));
-        CHECK(s.told_of(pj::notice_kind::lease_gained, status::ok) == 1);
+        CHECK(s.watch.count(pj::notice_kind::lease_gained, status::ok) == 1);
         CHECK(s.last.reason == status::checkpoint_failed);
         CHECK(s.last.wait_ms <= 100);
         s.run_for(100);
@@ -169,13 +164,13 @@ TEST_CASE("G13 a renewal that fails is told, and tried again after a quarter of 
     s.book.extends.then(status::failed, 2);
     s.tick_after(1000);                 // 1700 are left until the margin
     CHECK(s.last.wait_ms == 426);
-    CHECK(s.told_of(pj::notice_kind::lease_failed, status::lease_failed) == 1);
+    CHECK(s.watch.count(pj::notice_kind::lease_failed, status::lease_failed) == 1);
     CHECK(s.worker.has_lease());
     s.worker.wake();
     CHECK(s.tick().wait_ms == 426);     // no backoff ends by it
     s.tick_after(426);                  // 1274
     CHECK(s.last.wait_ms == 319);
-    CHECK(s.told_of(pj::notice_kind::lease_failed, status::lease_failed) == 2);
+    CHECK(s.watch.count(pj::notice_kind::lease_failed, status::lease_failed) == 2);
     s.tick_after(319);
     CHECK(s.last.wait_ms == 1000);
     CHECK(s.book.trace == "aeee");
@@ -214,7 +209,7 @@ TEST_CASE("G20 a lease that is never renewed is over its margin before its end, 
     s.log.append(1, "Beta");
     s.tick_after(1);
     CHECK_FALSE(s.worker.has_lease());
-    CHECK(s.told_of(pj::notice_kind::lease_lost, status::lease_lost) == 1);
+    CHECK(s.watch.count(pj::notice_kind::lease_lost, status::lease_lost) == 1);
     CHECK(s.last.reason == status::lease_lost);
     CHECK(s.last.wait_ms == 301);
     CHECK(s.w.times("a", 3) == 0);
@@ -235,7 +230,7 @@ TEST_CASE("G20 a renewal that is refused ends the lease at once") {
     s.worker.wake();
     s.tick_after(1000);
     CHECK_FALSE(s.worker.has_lease());
-    CHECK(s.told_of(pj::notice_kind::lease_lost, status::lease_lost) == 1);
+    CHECK(s.watch.count(pj::notice_kind::lease_lost, status::lease_lost) == 1);
     CHECK(s.watch.count(pj::notice_kind::lease_failed) == 0);
     CHECK(s.w.times("a", 3) == 0);
 }
@@ -281,7 +276,7 @@ TEST_CASE("G28 giving the lease back: what is told, and how long it may take") {
         CHECK(s.last.state == run_state::stopped);
         CHECK(s.last.reason == status::ok);
         CHECK(s.last.wait_ms == 0);
-        CHECK(s.told_of(l.kind, l.reason) == 1);
+        CHECK(s.watch.count(l.kind, l.reason) == 1);
         CHECK(s.watch.count(pj::notice_kind::lease_released) +
                   s.watch.count(pj::notice_kind::lease_failed) == 1);
         CHECK(s.book.tokens == std::vector<uint64_t>(l.answer == status::pending ? 2 : 1, 7));

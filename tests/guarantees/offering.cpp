@@ -46,11 +46,6 @@ struct offered : setup {
         w.feeding = false;
         return r;
     }
-    uint32_t told_of(pj::notice_kind kind, status reason) const {
-        uint32_t n = 0;
-        for (const told& t : watch.notices) n += t.kind == kind && t.reason == reason ? 1u : 0u;
-        return n;
-    }
 };
 
 void check(const pj::receive_result& r, receipt answer, status reason, uint32_t wait_ms) {
@@ -142,7 +137,7 @@ TEST_CASE("an offset from before the run: a duplicate only where the log is know
                 check(r, receipt::ack, status::ok, 0);
             } else {
                 check(r, receipt::hold, status::log_replaced, 700);
-                CHECK(s.told_of(pj::notice_kind::store_failed, status::log_replaced) == 1);
+                CHECK(s.watch.count(pj::notice_kind::store_failed, status::log_replaced) == 1);
             }
             CHECK(s.offer(sink, 12).answer == receipt::later);      // of this run
             CHECK(s.offer(sink, 10, "", true).answer == receipt::ack);
@@ -230,7 +225,7 @@ TEST_CASE("a broker that does not subscribe at once is asked again, told of, and
         CHECK(r.reason == (ms == 10 ? status::pending : status::store_failed));
         s.now_ms += ms;
     }
-    CHECK(s.told_of(pj::notice_kind::store_failed, status::store_failed) == 2);
+    CHECK(s.watch.count(pj::notice_kind::store_failed, status::store_failed) == 2);
     static_cast<void>(sink.tick(s.now_ms));
     CHECK(sink.reason() == status::ok);
     CHECK(b.calls == "ssss");
@@ -260,7 +255,7 @@ TEST_CASE("a broker that does not unsubscribe well is told of, and the sink ends
         }
         CHECK(sink.state() == run_state::stopped);
         CHECK(sink.reason() == status::ok);
-        CHECK(s.told_of(pj::notice_kind::store_failed, status::store_failed) ==
+        CHECK(s.watch.count(pj::notice_kind::store_failed, status::store_failed) ==
               (answer == status::failed ? 1 : 0));
         CHECK(s.watch.count(pj::notice_kind::store_failed) == (answer == status::failed ? 1 : 0));
     }

@@ -713,25 +713,31 @@ struct mails {
     void on(const step_done&) { ++sent; }
 };
 
+/// Its only event was replayed, for a handler and one that is live_only.
+struct replayed : shop {
+    mails live;
+    pj::registry<named<'a'>, mails> both{a, live};
+    pj::worker one{what};
+    step_done event{0};
+    replayed() {
+        append("x");
+        what.handlers = both;
+        what.replayed_through = 5;
+        REQUIRE(one.start() == status::ok);
+        run_for(one, 100);
+    }
+};
+
 } // namespace
 
 TEST_CASE("G25 a redelivery calls no live_only handler for a replayed event") {
-    mails live;
-    shop s;
-    s.append("x");
-    pj::registry both{s.a, live};
-    s.what.handlers = both;
-    s.what.replayed_through = 5;
-    pj::worker one{s.what};
-    REQUIRE(one.start() == status::ok);
-    s.run_for(one, 100);
-    const step_done event{0};
-    const pj::stored_event stored = pj::raw_event(0, event, "x");
+    replayed s;
+    const pj::stored_event stored = pj::raw_event(0, s.event, "x");
     REQUIRE(s.letters.put({pj::failure_kind::decode, 0, 1, true, 0, 0, "p", "", stored}) ==
             status::ok);
-    CHECK(s.waiting.redeliver(one, "", "x") == status::more);
+    CHECK(s.waiting.redeliver(s.one, "", "x") == status::more);
     CHECK(s.a.called.size() == 2);
-    CHECK(live.sent == 0);
+    CHECK(s.live.sent == 0);
 }
 
 TEST_CASE("G9 a sink that does not take the letter of one handler costs the others no attempt") {
@@ -936,22 +942,14 @@ TEST_CASE("a redelivery waits while the record is to tell who has saved") {
 }
 
 TEST_CASE("G25 a replayed letter of a live_only handler is done without calling it") {
-    mails live;
-    shop s;
-    s.append("x");
-    pj::registry both{s.a, live};
-    s.what.handlers = both;
-    s.what.replayed_through = 5;
-    pj::worker one{s.what};
-    REQUIRE(one.start() == status::ok);
-    s.run_for(one, 100);
-    const step_done event{0};
-    pj::stored_event stored = pj::raw_event(0, event, "x");
+    replayed s;
+    const pj::text mailing = s.both.find(step_done::type)[1];
+    pj::stored_event stored = pj::raw_event(0, s.event, "x");
     stored.payload = {};                        // nobody has to decode it any more
-    REQUIRE(s.letters.put({pj::failure_kind::permanent, 0, 1, true, 0, 0, "p",
-                           both.find(step_done::type)[1], stored}) == status::ok);
-    CHECK(s.waiting.redeliver(one, both.find(step_done::type)[1], "x") == status::more);
-    CHECK(live.sent == 0);
+    REQUIRE(s.letters.put({pj::failure_kind::permanent, 0, 1, true, 0, 0, "p", mailing, stored}) ==
+            status::ok);
+    CHECK(s.waiting.redeliver(s.one, mailing, "x") == status::more);
+    CHECK(s.live.sent == 0);
     CHECK(s.letters.kept.empty());
 }
 

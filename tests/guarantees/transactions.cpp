@@ -1255,20 +1255,25 @@ TEST_CASE("G24 a rebuild in units of work ends, though its end is no event's pos
     CHECK(s.db.applied("a", 4) == 0);
 }
 
+namespace {
+/// It reports what it has left out.
+struct filtering_log {
+    database& db;
+    position passed = pj::before_first;
+    status read(position after, pj::visitor& visit) {
+        const status s = db.read(after, visit);
+        if (passed > after) visit.scanned_to(passed);
+        return s;
+    }
+};
+} // namespace
+
 TEST_CASE("G11 G17 an event that vanishes while it is pending in a unit: the unit is rolled back first") {
     for (const int variant : {0, 1, 2}) {       // passed by, and the commit then fails; passed by; gone
         const bool is_passed = variant < 2;
         CAPTURE(variant);
         shop s;
-        struct filtering {
-            database& db;
-            position passed = pj::before_first;
-            status read(position after, pj::visitor& visit) {
-                const status s = db.read(after, visit);
-                if (passed > after) visit.scanned_to(passed);
-                return s;
-            }
-        } log{s.db};
+        filtering_log log{s.db};
         s.what.log = log;
         s.db.append(4, "Alpha");
         s.c.says = [](const pj::context& c) { return c.event.at == 3 ? pj::pending : pj::handled; };
@@ -1627,15 +1632,7 @@ TEST_CASE("G12 G28 stopped before the broker was told of its letter: the checkpo
 
 TEST_CASE("G16 G17 an event that is passed by while it is pending in a unit: the counters are right") {
     shop s;
-    struct filtering {
-        database& db;
-        position passed = pj::before_first;
-        status read(position after, pj::visitor& visit) {
-            const status s = db.read(after, visit);
-            if (passed > after) visit.scanned_to(passed);
-            return s;
-        }
-    } log{s.db};
+    filtering_log log{s.db};
     s.what.log = log;
     s.db.append(4, "Alpha");
     s.c.says = [](const pj::context& c) { return c.event.at == 3 ? pj::pending : pj::handled; };

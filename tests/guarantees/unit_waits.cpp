@@ -72,11 +72,6 @@ struct in_units : setup {
         for (int i = 0; i < 50 && tick().wait_ms == 0 && worker.running(); ++i) {}
         return last;
     }
-    uint32_t told_of(pj::notice_kind kind, status reason) const {
-        uint32_t n = 0;
-        for (const told& t : watch.notices) n += t.kind == kind && t.reason == reason ? 1u : 0u;
-        return n;
-    }
     /// Everything up to the end is handled and committed, and each event once.
     void check_end(pj::event_count handled) {
         run_for(100000);
@@ -112,7 +107,7 @@ TEST_CASE("G14 a begin() that fails is waited for, told, and no event's fault") 
         CHECK(s.w.calls.empty());
         s.now_ms += ms;
     }
-    CHECK(s.told_of(pj::notice_kind::store_failed, status::unit_of_work_failed) == 3);
+    CHECK(s.watch.count(pj::notice_kind::store_failed, status::unit_of_work_failed) == 3);
     s.check_end(3);
     CHECK(s.db.trace == "lbbbbsc");
     CHECK(s.worker.counts().failed_calls == 0);
@@ -147,7 +142,7 @@ TEST_CASE("G14 a save() in a unit that fails: rolled back, told, and done again 
         CHECK(s.log.read_count == reads);
         s.now_ms += ms;
     }
-    CHECK(s.told_of(pj::notice_kind::checkpoint_failed, status::checkpoint_failed) == 3);
+    CHECK(s.watch.count(pj::notice_kind::checkpoint_failed, status::checkpoint_failed) == 3);
     CHECK(s.watch.count(pj::notice_kind::store_failed) == 0);
     s.check_end(3);
     CHECK(s.db.trace == "lbsrbsrbsrbsc");
@@ -211,7 +206,7 @@ TEST_CASE("G18 a commit() that fails is told, narrowed down, and the policy aske
     }
     CHECK(sizes == std::vector<size_t>{8, 4, 2, 1, 1});
     CHECK(waits == std::vector<uint32_t>{100, 200, 400, 100});
-    CHECK(s.told_of(pj::notice_kind::store_failed, status::unit_of_work_failed) == 5);
+    CHECK(s.watch.count(pj::notice_kind::store_failed, status::unit_of_work_failed) == 5);
     s.run_for(5000);
     CHECK(s.worker.last_failure().at == 0);
     CHECK(s.worker.last_failure().code == pj::code_uncommitted);
@@ -246,7 +241,7 @@ TEST_CASE("G14 a commit() whose answer was lost is found in the record, and noth
         CHECK(s.w.calls.size() == static_cast<size_t>(at + 1));
         CHECK(s.worker.counts().failed_calls == 0);
         CHECK(s.db.trace == "lbscrl");
-        CHECK(s.told_of(pj::notice_kind::store_failed, status::unit_of_work_failed) == 1);
+        CHECK(s.watch.count(pj::notice_kind::store_failed, status::unit_of_work_failed) == 1);
     }
 }
 
@@ -277,7 +272,7 @@ TEST_CASE("G17 a rollback() that fails is told; one that works is not") {
         s.db.rollbacks.then(answer);
         s.until_waiting();
         CHECK(s.watch.count(pj::notice_kind::store_failed) == (answer == status::ok ? 0 : 1));
-        CHECK(s.told_of(pj::notice_kind::store_failed, status::unit_of_work_failed) ==
+        CHECK(s.watch.count(pj::notice_kind::store_failed, status::unit_of_work_failed) ==
               (answer == status::ok ? 0 : 1));
         s.check_end(3);
     }

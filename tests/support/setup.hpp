@@ -149,6 +149,11 @@ public:
         for (const told& t : notices) n += t.kind == kind ? 1u : 0u;
         return n;
     }
+    uint32_t count(pj::notice_kind kind, pj::status reason) const {
+        uint32_t n = 0;
+        for (const told& t : notices) n += t.kind == kind && t.reason == reason ? 1u : 0u;
+        return n;
+    }
     /// "started loaded event_skipped ...".
     std::string kinds() const {
         std::string all;

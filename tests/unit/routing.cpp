@@ -116,25 +116,32 @@ template<class Find> size_t wrong_numbers(const numbers& known, Find&& find) {
     return wrong;
 }
 
-template<likeness Like, uint32_t Seed, size_t Count> void check_set() {
-    catcher<Like, Seed, std::make_index_sequence<Count>> handler;
+/// A set's names and numbers, and which of them each is.
+template<likeness Like, uint32_t Seed, size_t Count> struct known_set {
     names by_name;
     numbers by_number;
-    for (size_t i = 0; i < Count; ++i) {
-        const characters c = name_of(Like, Seed, i);
-        by_name[{c.at, c.size}] = i + 1;
-        by_number[pj::event_type(pj::text(c.at, c.size)).number()] = i + 1;
+    known_set() {
+        for (size_t i = 0; i < Count; ++i) {
+            const characters c = name_of(Like, Seed, i);
+            by_name[{c.at, c.size}] = i + 1;
+            by_number[pj::event_type(pj::text(c.at, c.size)).number()] = i + 1;
+        }
     }
-    REQUIRE(by_name.size() == Count);
+};
+
+template<likeness Like, uint32_t Seed, size_t Count> void check_set() {
+    catcher<Like, Seed, std::make_index_sequence<Count>> handler;
+    const known_set<Like, Seed, Count> known;
+    REQUIRE(known.by_name.size() == Count);
     const auto find = [&](const pj::type_key& key) {
         handler.caught = 0;
         static_cast<void>(pj::deliver(handler, {0, key}));
         return handler.caught;
     };
     size_t wrong = 0;
-    for (const auto& one : by_name) wrong += wrong_near(by_name, one.first, find);
+    for (const auto& one : known.by_name) wrong += wrong_near(known.by_name, one.first, find);
     CHECK(wrong == 0);
-    CHECK(wrong_numbers(by_number, find) == 0);
+    CHECK(wrong_numbers(known.by_number, find) == 0);
     CHECK(find({}) == 0);
     CHECK(find("") == 0);
 }
@@ -152,13 +159,7 @@ struct newest_only {
 template<likeness Like, uint32_t Seed, size_t Count> void check_set_elsewhere() {
     check_set<Like, Seed, Count>();
     catcher<Like, Seed, std::make_index_sequence<Count>> handler;
-    names by_name;
-    numbers by_number;
-    for (size_t i = 0; i < Count; ++i) {
-        const characters c = name_of(Like, Seed, i);
-        by_name[{c.at, c.size}] = i + 1;
-        by_number[pj::event_type(pj::text(c.at, c.size)).number()] = i + 1;
-    }
+    const known_set<Like, Seed, Count> known;
     newest_only log;
     pj::memory_checkpoint_store<1> checkpoints;
     pj::projection what{"names", log, handler, checkpoints};
@@ -182,13 +183,13 @@ template<likeness Like, uint32_t Seed, size_t Count> void check_set_elsewhere() 
         return handler.caught;
     };
     size_t wrong = 0;
-    for (const auto& one : by_name) {
-        wrong += wrong_near(by_name, one.first, by_worker);
-        wrong += wrong_near(by_name, one.first, by_map);
+    for (const auto& one : known.by_name) {
+        wrong += wrong_near(known.by_name, one.first, by_worker);
+        wrong += wrong_near(known.by_name, one.first, by_map);
     }
     CHECK(wrong == 0);
-    CHECK(wrong_numbers(by_number, by_worker) == 0);
-    CHECK(wrong_numbers(by_number, by_map) == 0);
+    CHECK(wrong_numbers(known.by_number, by_worker) == 0);
+    CHECK(wrong_numbers(known.by_number, by_map) == 0);
     CHECK(by_worker({}) == 0);
     CHECK(by_map({}) == 0);
 }
