@@ -3,33 +3,15 @@
 //
 //     postgres_contract CONNECTION    a database with the example's tables and nothing in them
 #include "../../examples/11_postgres/postgres_store.hpp"
-#include "kit/projections_kit.hpp"
+#include "engines/contract.hpp"
 
 #include <chrono>
-#include <cstdio>
 #include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
-namespace pj = projections;
-namespace kit = projections_kit;
-
 namespace {
-
-int faults = 0;
-
-void check(bool is_right, const char* words) {
-    if (is_right) return;
-    std::printf("%s\n", words);
-    ++faults;
-}
-void tell(const char* of, const kit::promises& broken) {
-    for (const std::string& words : broken) {
-        std::printf("%s: %s\n", of, words.c_str());
-        ++faults;
-    }
-}
 
 /// A connection that waits; answers the first value, or the SQLSTATE of what went wrong.
 class session {
@@ -183,6 +165,5 @@ int main(int count, char** arguments) {
     promises(server, one);
     order(arguments[1], server);
     fencing(server, one);
-    if (faults == 0) std::printf("the adapter keeps its promises\n");
-    return faults == 0 ? 0 : 1;
+    return verdict();
 }

@@ -2,32 +2,15 @@
 //
 //     redis_contract SOCKET       a server without keys that begin with {kit}
 #include "../../examples/12_redis/redis_store.hpp"
-#include "kit/projections_kit.hpp"
+#include "engines/contract.hpp"
 
 #include <chrono>
-#include <cstdio>
 #include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
 
-namespace kit = projections_kit;
-
 namespace {
-
-int faults = 0;
-
-void check(bool is_right, const char* words) {
-    if (is_right) return;
-    std::printf("%s\n", words);
-    ++faults;
-}
-void tell(const char* of, const kit::promises& broken) {
-    for (const std::string& words : broken) {
-        std::printf("%s: %s\n", of, words.c_str());
-        ++faults;
-    }
-}
 
 std::vector<kit::kept_letter> letters(redis_store& db) {
     std::vector<kit::kept_letter> found;
@@ -82,6 +65,5 @@ int main(int count, char** arguments) {
     tell("leases", kit::broken_promises(pj::lease_store{db}, sleep));
     tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, [&] { return letters(db); }));
     units(arguments[1]);
-    if (faults == 0) std::printf("the adapter keeps its promises\n");
-    return faults == 0 ? 0 : 1;
+    return verdict();
 }

@@ -1,33 +1,16 @@
 // What the library relies on, asked of the adapter of examples/10_sqlite by the kit's own check,
 // and what an open unit of work means for the other ports of the same connection.
 #include "../../examples/10_sqlite/sqlite_store.hpp"
-#include "kit/projections_kit.hpp"
+#include "engines/contract.hpp"
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
 
-namespace pj = projections;
-namespace kit = projections_kit;
-
 namespace {
 
-int faults = 0;
-
-void check(bool is_right, const char* words) {
-    if (is_right) return;
-    std::printf("%s\n", words);
-    ++faults;
-}
-void tell(const char* of, const kit::promises& broken) {
-    for (const std::string& words : broken) {
-        std::printf("%s: %s\n", of, words.c_str());
-        ++faults;
-    }
-}
 void sleep_ms(uint32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
 pj::status append(sqlite::store& db, const std::string& to, int64_t expected, size_t count) {
@@ -183,6 +166,5 @@ int main() {
     trimming(path);
     sequences(std::string(folder) + "/sequences.db");
     std::filesystem::remove_all(folder);
-    if (faults == 0) std::printf("the adapter keeps its promises\n");
-    return faults == 0 ? 0 : 1;
+    return verdict();
 }
