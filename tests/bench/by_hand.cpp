@@ -100,26 +100,11 @@ __attribute__((noinline)) void add(by_map& map, const char* name, functions::val
     map[name].push_back(std::move(handle));
 }
 
-template<class Event> void subscribe(by_map& map, const char* name, first_handler& first,
-                                     second_handler& second) {
-    add(map, name, [&first](const pj::stored_event& stored) {
-        Event event;
-        if (decode(stored, event)) static_cast<void>(first.on(event));
-    });
-    if constexpr (two_handlers)
-        add(map, name, [&second](const pj::stored_event& stored) {
-            Event event;
-            if (decode(stored, event)) static_cast<void>(second.on(event));
-        });
-}
-
 } // namespace
 
 int main(int count, char** values) {
     const arguments args(count, values);
-    log_memory memory;
-    fill(memory, args);
-    expect(memory, args);
+    const log_memory memory = log_of(args);
     first_handler first;
     second_handler second;
     const pj::stored_event* const events = memory.views.data();
@@ -130,7 +115,8 @@ int main(int count, char** values) {
         repeat(args, [&] { measured_hash(events, args.events, table, first, second); });
     } else {
         by_map map;
-#define EVENT(index, amount_type, name) subscribe<event_##index>(map, name, first, second);
+#define EVENT(index, amount_type, name) \
+    subscribe<event_##index>([&](auto handle) { add(map, name, handle); }, first, second);
 #include "events.inc"
 #undef EVENT
         repeat(args, [&] { measured_map(events, args.events, map); });

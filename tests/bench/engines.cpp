@@ -102,9 +102,7 @@ void print_peak() {
 
 int main(int count, char** values) {
     const arguments args(count, values);
-    log_memory memory;
-    fill(memory, args);
-    expect(memory, args);
+    const log_memory memory = log_of(args);
     const pj::stored_event* const views = memory.views.data();
     if (args.store == "endless") run(args, memory, endless_log{views, args.log, args.events});
     else run(args, memory, slices_log{views, args.events});

@@ -21,6 +21,19 @@ KNOWN_MISSES = {
 }
 
 
+def print_table(rows, right, markdown):
+    """The first row has the columns' names; `right`: the columns that are set to the right."""
+    if markdown:
+        ruler = ['---:' if at in right else '---' for at in range(len(rows[0]))]
+        for cells in rows[:1] + [ruler] + rows[1:]:
+            print('| ' + ' | '.join(cells) + ' |')
+        return
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for cells in rows:
+        print('  '.join(cell.rjust(width) if at in right else cell.ljust(width)
+                        for at, (cell, width) in enumerate(zip(cells, widths))).rstrip())
+
+
 class Recorded:
     """The counts of tests/bench/expected, which belong to one compiler on one kind of machine."""
 
@@ -95,15 +108,8 @@ class Report:
                 print()
             # What was not measured has no column.
             shown = [at for at in range(len(columns)) if at < 2 or any(cells[at] for cells in rows)]
-            table = [[cells[at] for at in shown] for cells in [columns] + rows]
-            if markdown:
-                ruler = ['---:' if columns[at] in FIGURES else '---' for at in shown]
-                for cells in table[:1] + [ruler] + table[1:]:
-                    print('| ' + ' | '.join(cells) + ' |')
-            else:
-                widths = [max(map(len, column)) for column in zip(*table)]
-                for cells in table:
-                    print('  '.join(cell.ljust(width) for cell, width in zip(cells, widths)).rstrip())
+            right = [i for i, at in enumerate(shown) if columns[at] in FIGURES]
+            print_table([[cells[at] for at in shown] for cells in [columns] + rows], right, markdown)
         for note in self.notes:
             print('note: ' + note)
         for problem in self.problems:

@@ -43,33 +43,19 @@ measured_by_name(const pj::stored_event* events, size_t count, by_name& signals)
     }
 }
 
-template<class Event>
-void subscribe(signal_of_type& signal, first_handler& first, second_handler& second) {
-    signal.connect([&first](const pj::stored_event& stored) {
-        Event event;
-        if (decode(stored, event)) static_cast<void>(first.on(event));
-    });
-    if constexpr (two_handlers)
-        signal.connect([&second](const pj::stored_event& stored) {
-            Event event;
-            if (decode(stored, event)) static_cast<void>(second.on(event));
-        });
-}
-
 } // namespace
 
 int main(int count, char** values) {
     const arguments args(count, values);
-    log_memory memory;
-    fill(memory, args);
-    expect(memory, args);
+    const log_memory memory = log_of(args);
     first_handler first;
     second_handler second;
     by_number numbered(args.by_id() ? type_count + 1 : 0);
     by_name named;
-#define EVENT(index, amount_type, name)                                                      \
-    subscribe<event_##index>(args.by_id() ? numbered[event_##index::type.number()] : named[name], \
-                             first, second);
+#define EVENT(index, amount_type, name)                                                         \
+    subscribe<event_##index>([&](auto handle) {                                                 \
+        (args.by_id() ? numbered[event_##index::type.number()] : named[name]).connect(handle);  \
+    }, first, second);
 #include "events.inc"
 #undef EVENT
     const pj::stored_event* const events = memory.views.data();

@@ -78,9 +78,7 @@ template<class Log> void run(const arguments& args, const log_memory& memory, Lo
 
 int main(int count, char** values) {
     const arguments args(count, values);
-    log_memory memory;
-    fill(memory, args);
-    expect(memory, args);
+    const log_memory memory = log_of(args);
     const pj::stored_event* const views = memory.views.data();
     const row* const rows = memory.rows.data();
     const char* const bytes = memory.bytes.data();

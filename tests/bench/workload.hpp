@@ -234,6 +234,21 @@ __attribute__((always_inline)) inline bool decode(const pj::stored_event& stored
     return true;
 }
 
+// Gives `add` a function for each handler of the event type, which decodes and calls it.
+template<class Event, class Add>
+void subscribe(Add&& add, first_handler& first, second_handler& second) {
+    add([&first](const pj::stored_event& stored) {
+        Event event;
+        if (decode(stored, event)) static_cast<void>(first.on(event));
+    });
+    if constexpr (two_handlers)
+        add([&second](const pj::stored_event& stored) {
+            Event event;
+            if (decode(stored, event)) static_cast<void>(second.on(event));
+        });
+    else static_cast<void>(second);
+}
+
 inline void append(log_memory& log, const history::event& from) {
     using encode_function = size_t (*)(const history::event&, char*, uint32_t&);
     static constexpr encode_function encode_of[] = {
@@ -297,6 +312,14 @@ inline void expect(log_memory& log, const arguments& args) {
         log.second[e.index].amount += e.quantity;
         log.second[e.index].quantity += e.amount;
     }
+}
+
+// The log, and what is expected of it. Its views point into vectors, which may be moved.
+inline log_memory log_of(const arguments& args) {
+    log_memory log;
+    fill(log, args);
+    expect(log, args);
+    return log;
 }
 
 // ---------------------------------------------------------------- passes
