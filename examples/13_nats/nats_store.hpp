@@ -259,10 +259,15 @@ public:
         return e;
     }
     bool is_redelivered() const { return redelivered_; }
+    /// Nothing overtakes a held message here: this one does, so somebody else has taken that one, or
+    /// it is gone from the stream. The sink would wait for it for ever; end, and start anew.
+    bool is_overtaken() const { return held_at_ != pj::before_first && at_ > held_at_; }
     bool is_subscribed() const { return subscription_ != nullptr; }
 
     /// Tells the broker. What it does not hear, it delivers again.
     void answer(const pj::receive_result& r) {
+        if (r.answer != pj::receipt::hold && at_ == held_at_) held_at_ = pj::before_first;
+        if (r.answer == pj::receipt::hold && held_at_ == pj::before_first) held_at_ = at_;
         switch (r.answer) {
         case pj::receipt::ack:
         case pj::receipt::later:        // not with a unit of work
@@ -311,7 +316,7 @@ private:
     owned<natsSubscription, natsSubscription_Destroy> subscription_{};
     owned<natsMsg, natsMsg_Destroy> message_{};
     natsMsg* own_ = nullptr;
-    pj::position at_ = pj::before_first;
+    pj::position at_ = pj::before_first, held_at_ = pj::before_first;
     bool redelivered_ = false;
 };
 

@@ -125,9 +125,11 @@ int work(nats_link& link) {
         if (is_told_to_end != 0) sink.stop();
         const uint32_t wait_ms = sink.tick(now_ms()).wait_ms;
         if (!sink.running()) break;
-        if (source.fetch(pj::sooner(wait_ms == 0 ? 1 : wait_ms, 100)))
+        if (source.fetch(pj::sooner(wait_ms == 0 ? 1 : wait_ms, 100))) {
+            if (source.is_overtaken())
+                return std::fprintf(stderr, "the held message was taken by another\n"), 3;
             source.answer(sink.receive(source.event(), now_ms(), source.is_redelivered()));
-        else if (!source.is_subscribed())
+        } else if (!source.is_subscribed())
             std::this_thread::sleep_for(std::chrono::milliseconds(pj::sooner(wait_ms, 50)));
     }
     if (sink.reason() == pj::status::ok) return 0;
