@@ -1016,7 +1016,7 @@ private:
     friend class engine;
     friend class event_sink;
     PROJECTIONS_INLINE_ bool has_trouble(const stored_event& event);
-    inline size_t take_plainly(const stored_event* events, size_t count);
+    inline const stored_event* take_plainly(const stored_event* event, const stored_event* end);
     bool close() {
         left_ = wanted();
         fast_ = 0;
@@ -1995,6 +1995,7 @@ private:
     inline void go_on();
     inline void go_to(position to);
     inline void notify(notice_kind kind, status reason, const failure* cause = nullptr);
+    inline void notify(notice_kind kind, const failure& cause);
 
     // one event
     inline bool take_closely(visitor& from, const stored_event& event);
@@ -2011,11 +2012,12 @@ private:
     inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
     PROJECTIONS_COLD_ inline bool keep_holding(visitor& from, const stored_event& event);
     inline void hold(const detail::delivery& from, uint8_t handler);
-    inline void answered(detail::delivery& from, uint32_t bit, verdict v);
     inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind,
                        uint32_t code);
+    PROJECTIONS_COLD_ inline void owe(detail::delivery& from, uint32_t bits, uint8_t handler,
+                                      const failure& f);
     inline decision decide(const failure& f) const;
-    inline bool put_letter(const failure& f);
+    PROJECTIONS_INLINE_ bool put_letter(const failure& f);
     PROJECTIONS_COLD_ inline void offer_owed(detail::delivery& from);
     inline failure describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
                             uint32_t code) const;
@@ -2850,7 +2852,20 @@ struct delivery {
     PROJECTIONS_COLD_ void answered(uint32_t bit, verdict v) {
         trouble = true;
         if (first_trouble == handled) first_trouble = v;
-        if (from != nullptr && !is_letter) from->answered(*this, bit, v);
+        if (from == nullptr || is_letter) return;
+        if (v.what() == verdict::kind::pending) return postponed(bit, v.argument());
+        uint8_t handler = 0;
+        while (bit >> handler > 1) ++handler;
+        from->failed(*this, bit, handler,
+                     v.what() == verdict::kind::rejected ? failure_kind::permanent
+                                                         : failure_kind::transient,
+                     v.argument());
+    }
+    PROJECTIONS_APART_ void postponed(uint32_t bit, uint32_t retry_in_ms) {
+        from->hold(*this, 0);
+        from->todo_ |= bit;
+        from->pending_ |= bit;
+        wait_ms = sooner(wait_ms, retry_in_ms != 0 ? retry_in_ms : from->what_->pending_ms);
     }
     /// The event could not be decoded for the handlers of these bits.
     PROJECTIONS_COLD_ void undecodable(uint32_t bits) {
@@ -3200,19 +3215,20 @@ private:
         return best;
     }
 
-    /// Looks for the word that, alone or with the first, needs fewer looks than `least`.
-    constexpr size_t choose_word(bool alone, size_t least) {
+    /// Looks for a word that, as the first, as the second or as both, needs fewer looks than `least`.
+    constexpr size_t choose_word(bool first, bool second, size_t least) {
         const size_t step = (size_t{longest} - 4) / tries + 1;
         for (size_t i = 0; i <= tries && least > N; ++i) {
             const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
             if (i != 0 && offset + 4 > longest) break;
             const uint8_t candidate = static_cast<uint8_t>(offset);
-            const keys all = name_keys(alone ? candidate : sample[0], candidate);
+            const keys all = name_keys(first ? candidate : sample[0],
+                                       second ? candidate : sample[1]);
             const size_t now = looks(all, first_multiplier, true);
             if (now >= least) continue;
             least = now;
-            if (alone) sample[0] = candidate;
-            sample[1] = candidate;
+            if (first) sample[0] = candidate;
+            if (second) sample[1] = candidate;
         }
         return least;
     }
@@ -3221,12 +3237,13 @@ private:
     /// whole name as two: they have to spare that.
     constexpr void choose() {
         for (const route& r : routes) longest = r.name_size > longest ? r.name_size : longest;
-        choose_word(true, ~size_t{0});
+        choose_word(true, true, ~size_t{0});
         keys names = name_keys(sample[0], sample[1]);
         name_multiplier = best_multiplier(names, true);
         size_t least = looks(names, name_multiplier, true);
         if (least > N + N / 2) {
-            least = choose_word(false, least - N / 2);
+            least = choose_word(false, true, least - N / 2);
+            least = choose_word(true, false, least);    // perhaps another goes better with it
             if (looks(name_keys(whole_name, 0), first_multiplier, true) + 2 * N < least)
                 sample[0] = whole_name;
             names = name_keys(sample[0], sample[1]);
@@ -4398,6 +4415,10 @@ inline void engine::notify(notice_kind kind, status reason, const failure* cause
     PROJECTIONS_CATCH_ { return; }
 }
 
+inline void engine::notify(notice_kind kind, const failure& cause) {
+    if (what_->observe) notify(kind, detail::status_of(cause.kind), &cause);
+}
+
 inline partition engine::part() const {
     return role_->part == nullptr ? partition{} : *role_->part(*this);
 }
@@ -4661,28 +4682,27 @@ PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) {
 inline size_t visitor::operator()(const stored_event* events, size_t count) {
     engine& e = *engine_;
     const uint32_t before = wanted();
-    for (size_t i = 0; i < count; ++i) {
-        const size_t rest = count - i;
-        i += take_plainly(events + i, rest < fast_ ? rest : static_cast<size_t>(fast_));
-        if (i == count) break;
+    const stored_event* const end = events + (count < before ? count : before);
+    for (const stored_event* event = events; event != end; ++event) {
+        if (fast_ != 0) event = take_plainly(event, end);
+        if (event == end) break;
         const bool was_tried = fast_ != 0 && delivery_->trouble;
-        if (!(was_tried ? e.had_trouble(*this, events[i]) : e.take_closely(*this, events[i])))
-            break;
+        if (!(was_tried ? e.had_trouble(*this, *event) : e.take_closely(*this, *event))) break;
     }
     return static_cast<size_t>(before - wanted());
 }
 
-/// Those that need nothing but routing, up to the first that has trouble; how many.
-inline size_t visitor::take_plainly(const stored_event* events, size_t count) {
+/// Those that need nothing but routing; the first that has trouble, or the end.
+inline const stored_event* visitor::take_plainly(const stored_event* event,
+                                                 const stored_event* end) {
     engine& e = *engine_;
-    const stored_event* const end = events + count;
-    const stored_event* event = events;
+    const stored_event* const first = event;
     for (position at = e.at_; event != end && event->at > at; ++event) {
         if (has_trouble(*event)) break;
         e.at_ = at = event->at;
     }
-    fast_ -= static_cast<uint32_t>(event - events);
-    return static_cast<size_t>(event - events);
+    fast_ -= static_cast<uint32_t>(event - first);
+    return event;
 }
 
 inline partition visitor::of() const { return engine_->part(); }
@@ -4736,8 +4756,9 @@ inline void engine::count(const visitor& from, uint32_t taken) {
 
 /// All events that have an outcome.
 inline event_count engine::counted() const {
-    event_count sum = 0;
-    for (const event_count one : counts_) sum += one;
+    static_assert(detail::outcome_count == 8, "the sum has as many");
+    const event_count* const n = counts_;       // twice in every tick: a loop would cost the double
+    const event_count sum = n[0] + n[1] + n[2] + n[3] + n[4] + n[5] + n[6] + n[7];
     return is_tentative() ? sum - unsaved_ : sum;
 }
 
@@ -4968,22 +4989,6 @@ inline void engine::give_up_held(detail::outcome how) {
            status::ok);
 }
 
-/// The handler of `bit` answered anything but handled.
-inline void engine::answered(detail::delivery& from, uint32_t bit, verdict v) {
-    if (v.what() == verdict::kind::pending) {
-        hold(from, 0);
-        todo_ |= bit;
-        pending_ |= bit;
-        from.wait_ms = sooner(from.wait_ms, v.argument() != 0 ? v.argument() : what_->pending_ms);
-        return;
-    }
-    uint8_t handler = 0;
-    for (uint32_t rest = bit; rest > 1; rest >>= 1) ++handler;
-    failed(from, bit, handler,
-           v.what() == verdict::kind::rejected ? failure_kind::permanent : failure_kind::transient,
-           v.argument());
-}
-
 inline failure engine::describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
                                 uint32_t code) const {
     const routes& to = what_->handlers;
@@ -4998,38 +5003,45 @@ inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handle
                            failure_kind kind, uint32_t code) {
     hold(from, handler);
     const failure f = describe(from, handler, kind, code);
-    const status why = detail::status_of(kind);
     ++failed_calls_;
-    last_failure_ = {f.event.at, f.handler, code, attempt_, kind};
-    notify(notice_kind::handler_failed, why, &f);
+    failure_record& last = last_failure_;   // one by one: as a whole it would be built elsewhere
+    last.at = f.event.at;
+    last.handler = f.handler;
+    last.code = code;
+    last.attempts = attempt_;
+    last.kind = kind;
+    notify(notice_kind::handler_failed, f);
     const decision decided = decide(f);
     if (has_units()) return units().failed(*this, from, bits, handler, f, decided);
     switch (decided.what()) {
     case decision::kind::skip:
         worst_ = detail::outcome::skipped;
-        notify(notice_kind::event_skipped, why, &f);
+        notify(notice_kind::event_skipped, f);
         break;
     case decision::kind::retry:
         retry_ |= bits;
         if (decided.wait_ms() > retry_in_) retry_in_ = decided.wait_ms();
         break;
     case decision::kind::letter:
-        if (owed_ != 0 || !put_letter(f)) {
-            letters_[owed_] = code << 4 | static_cast<uint32_t>(kind);
-            letter_handlers_[owed_++] = handler;
-        }
+        if (owed_ != 0 || !put_letter(f)) owe(from, bits, handler, f);
         break;
     case decision::kind::halt:
         retry_ |= bits;
         halts_ = 1;
         break;
     }
-    if (owed_ == detail::owed_letters_max) {   // nowhere to note another failure: the rest wait
-        const uint32_t later = handler == detail::no_handler ? ~bits : ~(bits | (bits - 1));
-        todo_ |= (from.mask | from.rest) & later & detail::handlers_mask(*from.to);
-        from.mask &= ~later;
-        from.rest &= ~later;
-    }
+}
+
+/// Notes a letter that the sink has not taken; once no other can be noted, the handlers after it
+/// wait untried.
+inline void engine::owe(detail::delivery& from, uint32_t bits, uint8_t handler, const failure& f) {
+    letters_[owed_] = f.code << 4 | static_cast<uint32_t>(f.kind);
+    letter_handlers_[owed_++] = handler;
+    if (owed_ != detail::owed_letters_max) return;
+    const uint32_t later = handler == detail::no_handler ? ~bits : ~(bits | (bits - 1));
+    todo_ |= (from.mask | from.rest) & later & detail::handlers_mask(*from.to);
+    from.mask &= ~later;
+    from.rest &= ~later;
 }
 
 inline decision engine::decide(const failure& f) const {
@@ -5045,7 +5057,9 @@ inline decision engine::decide(const failure& f) const {
         return decision::retry_after(delay(f.attempts));
     } else if (policy.then_ == end::skip) {
         return decision::skip();
-    } else if (policy.then_ != end::halt) {
+    } else if (policy.then_ == end::letter) {
+        return decision::dead_letter();         // there is a sink, or start() had failed
+    } else if (policy.then_ == end::letter_or_halt) {
         decided = decision::dead_letter();
     }
     const bool has_sink = p.dead_letters.put != nullptr || role_->reject != nullptr;
@@ -5053,7 +5067,7 @@ inline decision engine::decide(const failure& f) const {
 }
 
 /// True: the sink has it, durably.
-inline bool engine::put_letter(const failure& f) {
+PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
     const dead_letter_sink& sink = what_->dead_letters;
     status s = status::ok;
     if (!may_begin()) return false;
@@ -5063,7 +5077,7 @@ inline bool engine::put_letter(const failure& f) {
     if (s == status::ok) {
         letter_failures_ = 0;
         if (worst_ == detail::outcome::handled) worst_ = detail::outcome::lettered;
-        notify(notice_kind::event_lettered, detail::status_of(f.kind), &f);
+        notify(notice_kind::event_lettered, f);
         return true;
     }
     letter_in_ = what_->pending_ms;
@@ -5364,7 +5378,7 @@ struct unit_hooks {
             e.furthest_ = 0;
             if (is_letter) return owe(e, f, handler);
             e.worst_ = outcome::skipped;
-            e.notify(notice_kind::event_skipped, status_of(f.kind), &f);
+            e.notify(notice_kind::event_skipped, f);
         }
     }
 
