@@ -3139,7 +3139,8 @@ inline constexpr uint32_t first_multiplier = 0x9E3779B1u;       // 2^32 / golden
 template<size_t N, size_t Handlers> struct built_routes {
     static constexpr size_t slot_count = slots_for(N);
     static constexpr uint8_t shift = shift_for(slot_count);
-    static constexpr size_t tries = N == 0 ? 1 : 2048 / N < 3 ? 3 : 2048 / N > 64 ? 64 : 2048 / N;
+    static constexpr size_t tries = N == 0 ? 1 : 8192 / N < 3 ? 3 : 8192 / N > 64 ? 64 : 8192 / N;
+    static constexpr size_t looks_max = 4 * N;  // what needs more is not pursued to its end
 
     route routes[N == 0 ? 1 : N]{};
     uint16_t by_name[slot_count]{};
@@ -3185,21 +3186,33 @@ private:
         return result;
     }
 
-    /// Fills the cells; how many looks all keys together take. N is perfect.
-    constexpr size_t place(const keys& all, uint32_t multiplier, bool names,
-                           uint16_t* cells) const {
+    /// Fills the cells; how many looks all keys together take. N is perfect; gives up above `most`.
+    template<class KeyAt>
+    constexpr size_t place(KeyAt&& key_at, uint32_t multiplier, bool names, uint16_t* cells,
+                           size_t most) const {
         size_t looks = 0;
         for (size_t i = 0; i < N; ++i) {
             if (names && routes[i].name_size == 0) { ++looks; continue; }
-            uint32_t slot = all.at[i] * multiplier >> shift;
-            for (++looks; cells[slot] != 0; ++looks) slot = (slot + 1) & (all_bits >> shift);
+            uint32_t slot = key_at(i) * multiplier >> shift;
+            for (++looks; cells[slot] != 0 && looks <= most; ++looks)
+                slot = (slot + 1) & (all_bits >> shift);
+            if (looks > most) break;
             cells[slot] = static_cast<uint16_t>(i + 1);
         }
         return looks;
     }
-    constexpr size_t looks(const keys& all, uint32_t multiplier, bool names) const {
+    constexpr size_t looks(const keys& all, uint32_t multiplier, bool names,
+                           size_t most = looks_max) const {
         uint16_t cells[slot_count]{};
-        return place(all, multiplier, names, cells);
+        return place([&](size_t i) { return all.at[i]; }, multiplier, names, cells, most);
+    }
+    /// With these words as keys; a bad choice is given up long before all are made.
+    constexpr size_t looks(uint8_t first, uint8_t second, size_t most) const {
+        uint16_t cells[slot_count]{};
+        const auto key_at = [&](size_t i) {
+            return name_key(routes[i].name, routes[i].name_size, first, second);
+        };
+        return place(key_at, first_multiplier, true, cells, most);
     }
 
     /// Tries multipliers until one is perfect or the patience is at its end.
@@ -3209,7 +3222,7 @@ private:
         uint32_t multiplier = first_multiplier;
         for (size_t i = 1; i < tries && least > N; ++i) {
             multiplier = multiplier * 747796405u + 2891336452u; // a full-period sequence; | 1: odd
-            const size_t now = looks(all, multiplier | 1u, names);
+            const size_t now = looks(all, multiplier | 1u, names, least);
             if (now < least) { least = now; best = multiplier | 1u; }
         }
         return best;
@@ -3222,9 +3235,8 @@ private:
             const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
             if (i != 0 && offset + 4 > longest) break;
             const uint8_t candidate = static_cast<uint8_t>(offset);
-            const keys all = name_keys(first ? candidate : sample[0],
-                                       second ? candidate : sample[1]);
-            const size_t now = looks(all, first_multiplier, true);
+            const size_t now = looks(first ? candidate : sample[0],
+                                     second ? candidate : sample[1], least);
             if (now >= least) continue;
             least = now;
             if (first) sample[0] = candidate;
@@ -3237,23 +3249,25 @@ private:
     /// whole name as two: they have to spare that.
     constexpr void choose() {
         for (const route& r : routes) longest = r.name_size > longest ? r.name_size : longest;
-        choose_word(true, true, ~size_t{0});
+        size_t least = choose_word(true, true, looks_max);
         keys names = name_keys(sample[0], sample[1]);
-        name_multiplier = best_multiplier(names, true);
-        size_t least = looks(names, name_multiplier, true);
+        if (least < 2 * N) {                    // or another multiplier would not help, either
+            name_multiplier = best_multiplier(names, true);
+            least = looks(names, name_multiplier, true);
+        }
         if (least > N + N / 2) {
-            least = choose_word(false, true, least - N / 2);
-            least = choose_word(true, false, least);    // perhaps another goes better with it
-            if (looks(name_keys(whole_name, 0), first_multiplier, true) + 2 * N < least)
-                sample[0] = whole_name;
+            least = choose_word(false, true, least - N / 2) + N / 2;
+            least = choose_word(true, false, least - N / 2) + N / 2;    // that goes better with it
+            if (looks(whole_name, 0, looks_max) + 2 * N < least) sample[0] = whole_name;
             names = name_keys(sample[0], sample[1]);
             name_multiplier = best_multiplier(names, true);
         }
         keys numbers{};
         for (size_t i = 0; i < N; ++i) numbers.at[i] = routes[i].number;
         number_multiplier = best_multiplier(numbers, false);
-        place(names, name_multiplier, true, by_name);
-        place(numbers, number_multiplier, false, by_number);
+        place([&](size_t i) { return names.at[i]; }, name_multiplier, true, by_name, ~size_t{0});
+        place([&](size_t i) { return numbers.at[i]; }, number_multiplier, false, by_number,
+              ~size_t{0});
         find_duplicates(names, numbers);
     }
 
@@ -4697,9 +4711,9 @@ inline const stored_event* visitor::take_plainly(const stored_event* event,
                                                  const stored_event* end) {
     engine& e = *engine_;
     const stored_event* const first = event;
-    for (position at = e.at_; event != end && event->at > at; ++event) {
+    for (; event != end && event->at > e.at_; ++event) {
         if (has_trouble(*event)) break;
-        e.at_ = at = event->at;
+        e.at_ = event->at;
     }
     fast_ -= static_cast<uint32_t>(event - first);
     return event;
