@@ -745,6 +745,7 @@ struct route_table {
     key_index by_number;
     uint8_t sample[2];          // offsets of the two words of a name that make its key
     status fault;               // what start() will answer
+    bool has_live_only;         // some handlers are not for replayed events
     uint16_t count;
     route unknown;              // the handlers of every event
     text (*handler_name)(const void* self, const route_table&, const route&, unsigned handler);
@@ -755,6 +756,7 @@ struct route_table {
 
 inline const route& find(const route_table& table, const type_key& key);
 inline void deliver_by_table(const stored_event& event, delivery& to);
+inline void deliver_replayed(const stored_event& event, delivery& to);
 
 } // namespace detail
 
@@ -1945,6 +1947,7 @@ private:
     friend class gap_guard;
     friend struct detail::delivery;
     friend void detail::deliver_by_table(const stored_event&, detail::delivery& to);
+    friend void detail::deliver_replayed(const stored_event&, detail::delivery& to);
     friend bool detail::look_at_bounds(engine& e);
     friend struct context;
     friend struct detail::sink_hooks;
@@ -2000,7 +2003,9 @@ private:
     // one event
     inline bool take_closely(visitor& from, const stored_event& event);
     PROJECTIONS_COLD_ inline bool had_trouble(visitor& from, const stored_event& event);
+    inline bool needs_a_closer_look() const;
     const detail::route_table& table() const { return *what_->handlers.table; }
+    bool is_replaying() const { return record_.replayed_through > at_; }
     inline void count(const visitor& from, uint32_t taken);
     inline void count_as(detail::outcome what);
     inline event_count counted() const;
@@ -3495,7 +3500,7 @@ template<bool Alone, class... P> struct compiled_routes {
     static constexpr route_table table{
         built.routes, {built.by_name, built.name_multiplier, built.shift},
         {built.by_number, built.number_multiplier, built.shift}, {built.sample[0], built.sample[1]},
-        status::ok, static_cast<uint16_t>(rows.count),
+        status::ok, (handled_by<P>::live || ...), static_cast<uint16_t>(rows.count),
         {nullptr, everyone.count == 0 ? &nobody : &call<every_event>, 0, everyone.live_only, 0, 0,
          everyone.count},
         &name_of, built.handlers, names,
@@ -3610,6 +3615,7 @@ inline status handler_map_core::append(const storage& in, route& to, const map_e
     entries_[used_] = handler;
     *link = ++used_;
     if (live) to.live_only |= uint32_t{1} << to.handlers;
+    table_.has_live_only = table_.has_live_only || live;
     ++to.handlers;
     to.call = &call;
     return status::ok;
@@ -4655,25 +4661,37 @@ inline void engine::saved(const checkpoint& now) {
 
 // ---- the engine: reading
 
-inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly)
-    : engine_(&reader),
-#if PROJECTIONS_SMALL_
-      deliver_(nullptr),
-#else
-      deliver_(reader.table().deliver != nullptr ? reader.table().deliver
-                                                 : &detail::deliver_by_table),
-#endif
-      fast_(plainly ? wanted : 0),
-      left_(plainly ? 0 : wanted),
-      delivery_(&d) {}
-
 namespace detail {
+inline event_call deliver_of(const route_table& table) {
+    return table.deliver != nullptr ? table.deliver : &deliver_by_table;
+}
+/// For events that were handled before; the first one that was not is looked at closely.
+inline void deliver_replayed(const stored_event& event, delivery& d) {
+    static constexpr route none{};
+    const engine& e = *d.from;
+    d.replaying = event.at <= e.record_.replayed_through;
+    if (d.replaying) return deliver_of(e.table())(event, d);
+    d.to = &none;
+    d.trouble = true;
+}
 /// For a table that is known at run time only.
 inline void deliver_by_table(const stored_event& event, delivery& d) {
     d.event = &event;
     d.deliver(find(d.from->table(), event.type));
 }
 } // namespace detail
+
+inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly)
+    : engine_(&reader),
+#if PROJECTIONS_SMALL_
+      deliver_(nullptr),
+#else
+      deliver_(reader.is_replaying() ? &detail::deliver_replayed
+                                     : detail::deliver_of(reader.table())),
+#endif
+      fast_(plainly ? wanted : 0),
+      left_(plainly ? 0 : wanted),
+      delivery_(&d) {}
 
 /// Nobody handles the event, or somebody does not say that it is handled.
 PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
@@ -4731,6 +4749,17 @@ inline void visitor::scanned_to(position at) {
     }
 }
 
+/// Whether an event may need more than routing.
+inline bool engine::needs_a_closer_look() const {
+    const projection& p = *what_;
+    const bool is_sorted_out = p.filter || role_->is_ours != nullptr ||
+                               (is_replaying() && (PROJECTIONS_SMALL_ || table().has_live_only));
+    const bool is_watched = p.tick_ms_max != 0 || p.observe_handled || careful_ != 0 ||
+                            p.lease != nullptr || p.gaps != nullptr || has_sequences();
+    return is_holding() || is_sorted_out || is_watched ||
+           (p.on_unknown == unknown_types::fail && table().unknown.handlers != 0);
+}
+
 /// True: it was told to stop, or the store holds more.
 inline bool engine::read(uint32_t limit, bool closely) {
     const projection& p = *what_;
@@ -4739,11 +4768,7 @@ inline bool engine::read(uint32_t limit, bool closely) {
     if (saving_ == detail::saving::none && unsaved_ < p.save.every_events)
         wanted = sooner(wanted, p.save.every_events - unsaved_);
     if (is_holding()) wanted = 1;
-    closely = closely || is_holding() || p.filter || p.tick_ms_max != 0 ||
-                         record_.replayed_through > at_ || p.observe_handled || careful_ != 0 ||
-                         p.lease != nullptr || p.gaps != nullptr || role_->is_ours != nullptr ||
-                         has_sequences() ||
-                         (p.on_unknown == unknown_types::fail && table().unknown.handlers != 0);
+    closely = closely || needs_a_closer_look();
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
     if (p.tick_ms_max != 0) {
