@@ -2987,7 +2987,7 @@ PROJECTIONS_INLINE_ constexpr uint32_t word_at(const char* at) {
 /// Those at `offset`, or the last if the name ends before. Pre: size >= 4.
 PROJECTIONS_INLINE_ constexpr uint32_t word_of(const char* name, size_t size, size_t offset) {
     const size_t last = size - 4;
-    return word_at(name + (offset < last ? offset : last));
+    return word_at(name + (offset <= last ? offset : last));
 }
 
 /// Of the whole name, four characters at a time as FNV-1a takes one.
@@ -3035,7 +3035,8 @@ PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t si
         if (!same_chunk(a, b, size - sizeof(chunk))) return false;
         if constexpr (sizeof(chunk) == 8) {     // most names are of two or three
             if (!same_chunk(a, b, 0)) return false;
-            if (size > 16 && !same_chunk(a, b, 8)) return false;
+            // If it has two, this one lies across them: a branch would often be guessed wrong.
+            if (!same_chunk(a, b, size < 16 ? size - 8 : 8)) return false;
             for (size_t i = 16; longest > 24 && i + 8 < size; i += 8) {
                 if (!same_chunk(a, b, i)) return false;
             }
@@ -3154,7 +3155,7 @@ template<size_t N, size_t Handlers> struct built_routes {
     uint32_t name_multiplier = first_multiplier;
     uint32_t number_multiplier = first_multiplier;
     uint8_t sample[2]{last_word, last_word};
-    uint8_t longest = 4;        // of the names
+    uint8_t longest = 4, shortest = name_size_max;      // of the names
     bool duplicates = false;
     bool nameless = false;
     bool too_long = false;
@@ -3176,6 +3177,17 @@ template<size_t N, size_t Handlers> struct built_routes {
             for (size_t h = 0; h < in.handler_count; ++h) handlers[next++] = in.handlers[h];
         }
         if (!nameless && !too_long) choose();
+    }
+
+    /// Shorter names take the long way. If none ends before the words that make its key, then names
+    /// that do are unknown, and nobody else has to look where a name ends.
+    constexpr size_t quick_size() const {
+        constexpr size_t least = sizeof(chunk) < 4 ? 4 : sizeof(chunk);
+        size_t end = least;
+        for (const uint8_t word : sample) {
+            if (word < last_word && word + size_t{4} > end) end = word + size_t{4};
+        }
+        return sample[0] != whole_name && end <= shortest ? end : least;
     }
 
 private:
@@ -3253,7 +3265,10 @@ private:
     /// One word of each name if that will do. A second costs as much as half a look at a route, the
     /// whole name as two: they have to spare that.
     constexpr void choose() {
-        for (const route& r : routes) longest = r.name_size > longest ? r.name_size : longest;
+        for (const route& r : routes) {
+            if (r.name_size > longest) longest = r.name_size;
+            if (r.name_size != 0 && r.name_size < shortest) shortest = r.name_size;
+        }
         size_t least = choose_word(true, true, looks_max);
         keys names = name_keys(sample[0], sample[1]);
         if (least < 2 * N) {                    // or another multiplier would not help, either
@@ -3381,6 +3396,7 @@ template<bool Alone, class... P> struct compiled_routes {
 
     /// Knows its table. What is rare is apart, so that no register has to be saved for it.
     static void deliver(const stored_event& event, delivery& d) {
+        constexpr size_t quick_size = built.quick_size();
         d.event = &event;
         const size_t size = event.type.name().size();
         const route* found = nullptr;
@@ -3397,7 +3413,6 @@ template<bool Alone, class... P> struct compiled_routes {
         if (found == nullptr) return deliver_unknown(d);
         d.deliver(*found);
     }
-    static constexpr size_t quick_size = sizeof(chunk) < 4 ? 4 : sizeof(chunk);
     PROJECTIONS_APART_ static void deliver_short(delivery& d) {
         d.deliver(find(table, d.event->type));
     }
