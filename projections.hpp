@@ -2213,7 +2213,7 @@ enum class receipt : uint8_t {
 struct receive_result {
     receipt answer;
     uint32_t wait_ms;           ///< after hold: nothing changes before, except by wake()
-    status reason;              ///< after hold: why
+    status reason;              ///< after hold: why; pending, too, while another one is held
 };
 
 /// Runs a projection on what a broker delivers: the same description, handlers, policies and
@@ -3245,7 +3245,7 @@ private:
         return best;
     }
 
-    /// Looks for a word that, as the first, as the second or as both, needs fewer looks than `least`.
+    /// Looks for a word that as the first, the second or both needs fewer looks than `least`.
     constexpr size_t choose_word(bool first, bool second, size_t least) {
         const size_t step = (size_t{longest} - 4) / tries + 1;
         for (size_t i = 0; i <= tries && least > N; ++i) {
@@ -4730,7 +4730,7 @@ inline size_t visitor::operator()(const stored_event* events, size_t count) {
     engine& e = *engine_;
     const uint32_t before = wanted();
     const stored_event* const end = events + (count < before ? count : before);
-    for (const stored_event* event = events; event != end; ++event) {
+    for (const stored_event* event = events;; ++event) {
         if (fast_ != 0) event = take_plainly(event, end);
         if (event == end) break;
         const bool was_tried = fast_ != 0 && delivery_->trouble;
@@ -4767,12 +4767,11 @@ inline void visitor::scanned_to(position at) {
 /// Whether an event may need more than routing.
 inline bool engine::needs_a_closer_look() const {
     const projection& p = *what_;
-    const bool is_sorted_out = p.filter || role_->is_ours != nullptr ||
-                               (is_replaying() && (PROJECTIONS_SMALL_ || table().has_live_only));
-    const bool is_watched = p.tick_ms_max != 0 || p.observe_handled || careful_ != 0 ||
-                            p.lease != nullptr || p.gaps != nullptr || has_sequences();
-    return is_holding() || is_sorted_out || is_watched ||
-           (p.on_unknown == unknown_types::fail && table().unknown.handlers != 0);
+    if (p.filter || role_->is_ours != nullptr) return true;     // not all of them are handled
+    if (is_replaying() && (PROJECTIONS_SMALL_ || table().has_live_only)) return true;
+    if (p.tick_ms_max != 0 || p.observe_handled || careful_ != 0 || is_holding()) return true;
+    if (p.lease != nullptr || p.gaps != nullptr || has_sequences()) return true;
+    return p.on_unknown == unknown_types::fail && table().unknown.handlers != 0;
 }
 
 /// True: it was told to stop, or the store holds more.
@@ -6076,7 +6075,8 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
         if (rejected_ && message.at == at_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
-    if (is_holding()) return {receipt::hold, what_->pending_ms, why_};
+    if (is_holding())
+        return {receipt::hold, what_->pending_ms, why_ == status::ok ? status::pending : why_};
     if (where == place::other_source) {
         ticking_ = true;
         notify(notice_kind::store_failed, status::log_replaced);

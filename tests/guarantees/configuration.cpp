@@ -17,6 +17,7 @@ const mistake mistakes[] = {
     {status::reserved_name, [](setup& s) { s.what.name = "orders_p0"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_p12345"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_p9"; }},
+    {status::reserved_name, [](setup& s) { s.what.name = "_p9"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_p7890"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_partitions"; }},
     {status::no_read, [](setup& s) { s.what.log = {}; }},

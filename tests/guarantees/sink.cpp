@@ -166,6 +166,7 @@ TEST_CASE("G7 G9 G10 while one message is held, any other is held untried") {
     CHECK(s.offer(4) == receipt::hold);
     s.now_ms += 100;
     CHECK(s.offer(4) == receipt::hold); // due, but not the one
+    CHECK(s.last_answer.reason == pj::status::pending);
     CHECK(s.last_answer.wait_ms != 0);
     CHECK(s.offer(3) == receipt::hold); // the second attempt fails, too
     CHECK(s.last_answer.wait_ms == 200);

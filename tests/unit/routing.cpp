@@ -402,6 +402,92 @@ TEST_CASE("a worker finds each name in its registry's own table, and none that i
 
 namespace {
 
+template<size_t Size> struct sized {
+    static constexpr auto letters = [] {
+        characters c{};
+        for (size_t i = 0; i < Size; ++i) c.at[i] = static_cast<char>('a' + i % 26);
+        return c;
+    }();
+    static constexpr pj::event_type type{pj::text(letters.at, Size), pj::id{Size}};
+    static bool decode(const pj::stored_event&, sized&) { return true; }
+};
+/// Handles one type alone, so that the name's size and last word are all that makes its key.
+template<size_t Size> struct lonely {
+    using handles = pj::events<sized<Size>>;
+    int called = 0;
+    void on(const sized<Size>&) { ++called; }
+};
+template<size_t Size> void check_every_character() {
+    crowd_log log;
+    for (size_t i = 0; i < Size; ++i) {
+        std::string name(sized<Size>::letters.at, Size);
+        name[i] = '#';
+        log.names.push_back(name);
+    }
+    log.names.push_back(std::string(sized<Size>::letters.at, Size));
+    lonely<Size> one;
+    pj::memory_checkpoint_store<1> store;
+    pj::projection what{"lonely", log, one, store};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    for (int ticks = 0; ticks < 4; ++ticks) static_cast<void>(worker.tick(0));
+    INFO(Size);
+    CHECK(one.called == 1);
+    CHECK(worker.counts().unknown == Size);
+}
+template<size_t... Size> void check_each_size() { (check_every_character<Size>(), ...); }
+
+} // namespace
+
+TEST_CASE("a worker's look at a name leaves out none of its characters") {
+    check_each_size<1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 15, 16, 17, 20, 23, 24, 25, 26, 31, 32, 33,
+                    40, 41, 64, 65>();
+}
+
+namespace {
+
+struct everything {
+    using handles = pj::every_event;
+    int called = 0;
+    void on(const pj::stored_event&) { ++called; }
+};
+struct some_sizes {
+    using handles = pj::events<sized<1>, sized<3>, sized<20>>;
+    int shortest = 0, shorter = 0, longer = 0;
+    void on(const sized<1>&) { ++shortest; }
+    void on(const sized<3>&) { ++shorter; }
+    void on(const sized<20>&) { ++longer; }
+};
+
+} // namespace
+
+TEST_CASE("a worker beside whose handlers one is for every event finds the others by any key") {
+    const pj::type_key keys[] = {sized<1>::type.name(), sized<3>::type.name(),
+                                 sized<20>::type.name(), pj::id{1}, pj::id{3}, pj::id{20},
+                                 pj::text("b"), pj::text("abd"), pj::id{4}};
+    pj::memory_log<16, 256> log;
+    for (const pj::type_key& key : keys) {
+        pj::stored_event event;
+        event.type = key;
+        REQUIRE(log.append(event) >= 0);
+    }
+    some_sizes typed;
+    everything all;
+    pj::registry handlers{typed, all};
+    pj::memory_checkpoint_store<1> store;
+    pj::projection what{"both", log, handlers, store};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    for (int ticks = 0; ticks < 4; ++ticks) static_cast<void>(worker.tick(0));
+    CHECK(typed.shortest == 2);
+    CHECK(typed.shorter == 2);
+    CHECK(typed.longer == 2);
+    CHECK(all.called == 9);
+    CHECK(worker.counts().handled == 9);    // somebody handles each
+}
+
+namespace {
+
 pj::detail::row row_of(const pj::event_type& type) {
     static const uint8_t hands[] = {7, 9};
     pj::detail::row row{};
