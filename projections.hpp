@@ -6075,8 +6075,7 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
         if (rejected_ && message.at == at_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
-    if (is_holding())
-        return {receipt::hold, what_->pending_ms, why_ == status::ok ? status::pending : why_};
+    if (is_holding()) return {receipt::hold, what_->pending_ms, status::pending};
     if (where == place::other_source) {
         ticking_ = true;
         notify(notice_kind::store_failed, status::log_replaced);

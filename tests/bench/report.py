@@ -9,10 +9,10 @@ TIMED_SLACK = 1.15                  # a ratio of times that is known to miss its
 # Budgets that do not hold. None: the figure is the recorded one. A figure: of times, as the README states it.
 KNOWN_MISSES = {
     'by id that is the hash of the name, 64 x 1': None,
-    'including it, -fsyntax-only': 10.5,
-    'including it, -c': 7.9,
-    '64 registered types, g++ 12': 6.5,
-    '1024 registered types, g++ 12': 6.7,
+    'including it, -fsyntax-only': 8.9,
+    'including it, -c': 7.5,
+    '64 registered types, g++ 12': 6.0,
+    '1024 registered types, g++ 12': 6.2,
 }
 
 

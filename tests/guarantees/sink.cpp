@@ -290,6 +290,16 @@ TEST_CASE("G12 a letter without a sink is the broker's, and not passed before it
     CHECK(s.fed_by->counts().lettered == 1);
 }
 
+TEST_CASE("G12 a letter that a custom policy asks for is rejected where there is no sink of letters") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::custom(
+        [](const pj::failure&) { return pj::decision::dead_letter(); });
+    s.open();
+    s.a.says.always(4, pj::fail(1));
+    CHECK(s.offer(4) == receipt::reject);
+    CHECK(s.offer(5) == receipt::ack);
+}
+
 TEST_CASE("G12 the rejection waits for a handler that is pending") {
     fed s(false);
     s.what.on_error = pj::error_policy::dead_letter();

@@ -527,6 +527,25 @@ TEST_CASE("routing: types with a name, with a number and with both, in one table
     CHECK(built.handlers[built.routes[2].first + 1] == 9);
 }
 
+TEST_CASE("routing: the first word of a name is chosen again once the second is known") {
+    // The character in the middle tells most, but only the two at the ends tell everything.
+    std::vector<std::string> names;
+    std::vector<pj::detail::row> rows;
+    for (uint32_t i = 0; i < 64; ++i) {
+        std::string name(20, 'x');
+        name[0] = static_cast<char>('a' + i % 8);
+        name[8] = static_cast<char>('a' + scramble(i) % 16);
+        name[16] = static_cast<char>('a' + i / 8);
+        names.push_back(name);
+    }
+    for (const std::string& name : names) rows.push_back(row_of({pj::text(name)}));
+    const pj::detail::built_routes<64, 128> built(rows.data());
+    CHECK_FALSE(built.duplicates);
+    for (const uint8_t word : built.sample) CHECK((word == 0 || word > 12));
+    CHECK(built.sample[0] != built.sample[1]);
+    for (size_t i = 0; i < names.size(); ++i) CHECK(found_in(built, pj::text(names[i])) == i + 1);
+}
+
 TEST_CASE("routing: what is wrong with a list of types is found, wherever it stands") {
     const std::string longer(254, 'x');
     const pj::detail::row good = row_of({"Good"}), other = row_of({"Other"}), none = row_of({}),
