@@ -302,6 +302,30 @@ TEST_CASE("G15 a rollback() that is pending is asked again, and nothing else is 
     s.check_end(3);
 }
 
+TEST_CASE("G18 after a save() or commit() that fails nothing begins early, also if rollback() pends") {
+    for (const bool saves : {false, true}) {
+        for (const uint32_t pending : {0u, 1u, 4u}) {
+            CAPTURE(saves);
+            CAPTURE(pending);
+            in_units s(3);
+            s.what.pending_ms = 10;
+            (saves ? s.db.saves : s.db.commits).then(status::failed);
+            s.db.rollbacks.then(status::pending, static_cast<int>(pending));
+            s.until_waiting();
+            const uint32_t failed_ms = s.now_ms;
+            const size_t rolled_back = s.db.trace.find('r');
+            REQUIRE(rolled_back != std::string::npos);
+            while (s.db.trace.find('b', rolled_back) == std::string::npos) {
+                CHECK(s.last.reason != status::ok);
+                s.tick_after(1);
+            }
+            // What became of a commit is looked up first, and that waits for the rollback.
+            CHECK(s.now_ms - failed_ms == (saves ? 100 : 100 + 10 * pending));
+            s.check_end(3);
+        }
+    }
+}
+
 TEST_CASE("G9 a handler that fails in a unit waits its time alone, with its reason") {
     in_units s;
     s.what.on_error = pj::error_policy::retry(3);
