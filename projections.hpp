@@ -2228,8 +2228,8 @@ public:
 
     /// Offers one message. `message.at` is the broker's offset, before_first if it has none.
     /// Offsets increase, redeliveries included; a source that reorders is used without them. While
-    /// one message is held, any other that is not a duplicate is answered hold, untried. What was
-    /// answered MUST have been told to the broker before the next call.
+    /// one message is held, any other that is not a duplicate is answered hold, pending, untried.
+    /// What was answered MUST have been told to the broker before the next call.
     ///
     /// At or below the last one done it is a duplicate (ack or later) if the broker says
     /// `redelivered`, if it was offered before in this run, if the log's identity is that of the
