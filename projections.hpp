@@ -3141,7 +3141,8 @@ constexpr uint8_t shift_for(size_t cells) {
 inline constexpr uint32_t first_multiplier = 0x9E3779B1u;       // 2^32 / golden ratio, odd
 
 /// The table itself: N routes, the two indexes, the handlers of each type. Everything the compiler
-/// tries is bounded, so that 1024 types stay within the limits of constant evaluation.
+/// tries is bounded, so that 1024 types with names of up to some 60 characters stay within the
+/// limits of constant evaluation.
 template<size_t N, size_t Handlers> struct built_routes {
     static constexpr size_t slot_count = slots_for(N);
     static constexpr uint8_t shift = shift_for(slot_count);
@@ -4680,7 +4681,7 @@ namespace detail {
 inline event_call deliver_of(const route_table& table) {
     return table.deliver != nullptr ? table.deliver : &deliver_by_table;
 }
-/// For events that were handled before; the first one that was not is looked at closely.
+/// For a read that begins with events that were handled before; others are looked at closely.
 inline void deliver_replayed(const stored_event& event, delivery& d) {
     static constexpr route none{};
     const engine& e = *d.from;
@@ -6097,7 +6098,7 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
         PROJECTIONS_CATCH_ { d.is_hopeless = true; }
     }
     event.at = has_offset ? message.at : at_ + 1;
-    receive_result result{receipt::hold, what_->pending_ms, why_};
+    receive_result result{receipt::hold, what_->pending_ms, status::pending};
     const bool is_same = is_same_message(message);
     if (options_.open && is_same) print_ = 0;   // opened anew, perhaps with another result
     if (has_offset || is_same)

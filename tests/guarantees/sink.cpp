@@ -203,6 +203,7 @@ TEST_CASE("G7 without offsets, too") {
     CHECK(s.offer(pj::before_first, "Alpha") == receipt::hold);
     s.now_ms += 100;
     CHECK(s.offer(pj::before_first, "Beta") == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::pending);
     CHECK(s.w.times("a", 0) == 1);
     CHECK(s.offer(pj::before_first, "Alpha") == receipt::ack);
     CHECK(s.offer(pj::before_first, "Beta") == receipt::ack);
