@@ -375,6 +375,15 @@ struct crowd_log {
         return pj::status::ok;
     }
 };
+/// A worker goes through all of the log; what it has counted.
+template<class Log, class Handlers> pj::counters work_through(Log& log, Handlers& handlers) {
+    pj::memory_checkpoint_store<1> store;
+    pj::projection what{"routing", log, handlers, store};
+    pj::worker worker{what};
+    REQUIRE(worker.start() == pj::status::ok);
+    for (int ticks = 0; ticks < 20; ++ticks) static_cast<void>(worker.tick(0));
+    return worker.counts();
+}
 
 } // namespace
 
@@ -390,14 +399,10 @@ TEST_CASE("a worker finds each name in its registry's own table, and none that i
     }
     crowd_of_twelve hand;
     pj::registry all{hand};
-    pj::memory_checkpoint_store<1> store;
-    pj::projection what{"crowd", log, all, store};
-    pj::worker worker{what};
-    REQUIRE(worker.start() == pj::status::ok);
-    for (int ticks = 0; ticks < 20; ++ticks) static_cast<void>(worker.tick(0));
+    const pj::counters counts = work_through(log, all);
     for (const int n : hand.called) CHECK(n == 1);
-    CHECK(worker.counts().handled == 12);
-    CHECK(worker.counts().unknown == 488);
+    CHECK(counts.handled == 12);
+    CHECK(counts.unknown == 488);
 }
 
 namespace {
@@ -426,14 +431,10 @@ template<size_t Size> void check_every_character() {
     }
     log.names.push_back(std::string(sized<Size>::letters.at, Size));
     lonely<Size> one;
-    pj::memory_checkpoint_store<1> store;
-    pj::projection what{"lonely", log, one, store};
-    pj::worker worker{what};
-    REQUIRE(worker.start() == pj::status::ok);
-    for (int ticks = 0; ticks < 4; ++ticks) static_cast<void>(worker.tick(0));
+    const pj::counters counts = work_through(log, one);
     INFO(Size);
     CHECK(one.called == 1);
-    CHECK(worker.counts().unknown == Size);
+    CHECK(counts.unknown == Size);
 }
 template<size_t... Size> void check_each_size() { (check_every_character<Size>(), ...); }
 
@@ -474,16 +475,12 @@ TEST_CASE("a worker beside whose handlers one is for every event finds the other
     some_sizes typed;
     everything all;
     pj::registry handlers{typed, all};
-    pj::memory_checkpoint_store<1> store;
-    pj::projection what{"both", log, handlers, store};
-    pj::worker worker{what};
-    REQUIRE(worker.start() == pj::status::ok);
-    for (int ticks = 0; ticks < 4; ++ticks) static_cast<void>(worker.tick(0));
+    const pj::counters counts = work_through(log, handlers);
     CHECK(typed.shortest == 2);
     CHECK(typed.shorter == 2);
     CHECK(typed.longer == 2);
     CHECK(all.called == 9);
-    CHECK(worker.counts().handled == 9);    // somebody handles each
+    CHECK(counts.handled == 9);             // somebody handles each
 }
 
 namespace {
