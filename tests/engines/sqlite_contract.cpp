@@ -158,13 +158,13 @@ void trimming(const std::string& path) {
 } // namespace
 
 int main() {
-    char folder[] = "/tmp/projections-XXXXXX";
-    if (mkdtemp(folder) == nullptr) return 2;
-    const std::string path = std::string(folder) + "/kit.db";
+    std::string folder = (std::filesystem::temp_directory_path() / "projections-XXXXXX").string();
+    if (mkdtemp(folder.data()) == nullptr) return 2;
+    const std::string path = folder + "/kit.db";
     promises(path);
     units(path);
     trimming(path);
-    sequences(std::string(folder) + "/sequences.db");
+    sequences(folder + "/sequences.db");
     std::filesystem::remove_all(folder);
     return verdict();
 }

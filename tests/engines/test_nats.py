@@ -162,10 +162,10 @@ def test_kills(deployment):
 
 
 def test_two_workers(deployment):
-    """The second one of one name is found out by the first write."""
+    """One of two of one name ends: at a write, or because the other has taken the message that it holds."""
     workers = [deployment.worker(), deployment.worker()]
 
-    def one_has_ended():        # the server gives one of them everything for as long as the other does not ask
+    def one_has_ended():
         deployment.publish(20)
         return any(worker.poll() is not None for worker in workers)
     eventually("one of two workers of one name has halted", one_has_ended)
