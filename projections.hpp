@@ -643,7 +643,7 @@ template<class E, class = void> inline constexpr bool has_type = false;
 template<class E>
 inline constexpr bool has_type<E, when<is_same<plain<decltype(E::type)>, event_type>>> = true;
 template<class E> constexpr event_type declared_type();
-template<class E> bool decode_declared(const stored_event& in, E& out);
+template<class E, uint32_t Version> bool decode_version(const stored_event& in, E& out);
 } // namespace detail
 
 /// How a C++ type is found in the log and decoded. Specialise it for types that you cannot edit.
@@ -660,7 +660,7 @@ template<class E> bool decode_declared(const stored_event& in, E& out);
 /// another version is refused.
 template<class E> struct event_traits {
     static constexpr event_type type = detail::declared_type<E>();
-    static bool decode(const stored_event& in, E& out) { return detail::decode_declared(in, out); }
+    static constexpr auto decode = &detail::decode_version<E, type.version()>;
 };
 
 /// A list of event types: what a handler handles, or a catalogue of what a log may hold.
@@ -2687,16 +2687,6 @@ template<class E, uint32_t Version> bool decode_version(const stored_event& in, 
     }
 }
 
-template<class E> bool decode_declared(const stored_event& in, E& out) {
-    return decode_version<E, event_traits<E>::type.version()>(in, out);
-}
-
-/// Decoding is a call out: what it throws is a payload that cannot be decoded.
-template<class E> PROJECTIONS_INLINE_ bool decode_safely(const stored_event& in, E& out) {
-    PROJECTIONS_TRY_ { return event_traits<E>::decode(in, out); }
-    PROJECTIONS_CATCH_ { return false; }
-}
-
 // ---- which on() takes an event
 
 /// Converts to a reference to E and to nothing else, so that an on() that takes it takes exactly E
@@ -2710,61 +2700,65 @@ inline constexpr bool takes<P, A, void_t<decltype(declval<P&>().on(declval<A>())
 template<class P, class A, class = void> inline constexpr bool takes_with_context = false;
 template<class P, class A> inline constexpr bool takes_with_context<
     P, A, void_t<decltype(declval<P&>().on(declval<A>(), declval<const context&>()))>> = true;
-template<class Member> void name_as(Member);
-template<class P, class Member, class = void> inline constexpr bool names_on = false;
-template<class P, class Member>
-inline constexpr bool names_on<P, Member, void_t<decltype(name_as<Member>(&P::on))>> = true;
 
-/// The on() of exactly this form, as a pointer to member, or what `next` finds. To ask for a member
-/// by its type costs a compiler a tenth of resolving a call among the on() of a thousand events.
-template<class P, class Member, class Next> constexpr auto on_or(Next next) {
-    if constexpr (names_on<P, Member>) {
-        constexpr Member found = &P::on;
-        return found;
+/// An on() of one of the usual forms, found by asking the class for a member of that very type: that
+/// costs a compiler a tenth of resolving a call among the on() of a thousand events.
+template<class Member, Member On> struct usual_form;
+template<class P, class R, class... A, R (P::*On)(A...)>
+struct usual_form<R (P::*)(A...), On> {
+    using result = R;
+    static constexpr bool takes_context = sizeof...(A) == 2;
+    static constexpr auto on = On;
+};
+struct no_form {};
+template<class Form> inline constexpr bool is_found = !is_same<Form, no_form>;
+template<class P, class Member> usual_form<Member, &P::on> ask_for_on(int);
+template<class P, class Member> no_form ask_for_on(...);
+template<class P, class Member> using on_as = decltype(ask_for_on<P, Member>(0));
+
+/// The on() of these parameters, whichever of the three it answers.
+template<class P, class... A> constexpr auto on_of() {
+    using silent = on_as<P, void (P::*)(A...)>;
+    if constexpr (is_found<silent>) {
+        return silent{};
     } else {
-        return next();
+        using judged = on_as<P, verdict (P::*)(A...)>;
+        if constexpr (is_found<judged>) return judged{};
+        else return on_as<P, status (P::*)(A...)>{};
     }
 }
-struct no_plain_on {};
-/// With two that fit, the one that wants to know more. no_plain_on for what only a call can tell: a
-/// const or inherited on(), a parent's, one that takes a copy.
-template<class P, class E> constexpr auto plain_on() {
-    using with = const context&;
+/// Of two that fit, the one that wants to know more. (That a call cannot be with two arguments, a
+/// compiler sees at once.)
+template<class P, class E> constexpr auto look_for_on() {
     if constexpr (!is_same<P, plain<P>>) {
-        return no_plain_on{};
+        return no_form{};
+    } else if constexpr (takes_with_context<P, const E&>) {
+        using form = decltype(on_of<P, const E&, const context&>());
+        if constexpr (is_found<form>) return form{};
+        else return on_of<P, const E&>();
     } else {
-        return on_or<P, void (P::*)(const E&, with)>([] {
-            return on_or<P, verdict (P::*)(const E&, with)>([] {
-                return on_or<P, status (P::*)(const E&, with)>([] {
-                    return on_or<P, void (P::*)(const E&)>([] {
-                        return on_or<P, verdict (P::*)(const E&)>([] {
-                            return on_or<P, status (P::*)(const E&)>(
-                                [] { return no_plain_on{}; });
-                        });
-                    });
-                });
-            });
-        });
+        return on_of<P, const E&>();
     }
 }
-template<class P, class E>
-inline constexpr bool has_plain_on = !is_same<decltype(plain_on<P, E>()), no_plain_on>;
+/// no_form for what only a call can tell: a const or inherited on(), a parent's, one that takes a
+/// copy.
+template<class P, class E> using usual_on = decltype(look_for_on<P, E>());
+
+/// g++ does not see a copy of E in `only`.
+template<class P, class E> inline constexpr bool takes_copy =
+    is_found<decltype(on_of<P, E>())> || is_found<decltype(on_of<P, E, const context&>())>;
 
 template<class P, class E> constexpr bool has_own_on() {
-    if constexpr (has_plain_on<P, E>) return true;
-    else return takes<P, only<E>> || takes_with_context<P, only<E>>;
+    if constexpr (is_found<usual_on<P, E>>) return true;
+    else return takes<P, only<E>> || takes_with_context<P, only<E>> || takes_copy<P, E>;
 }
 template<class P, class E> constexpr bool has_on() {
-    if constexpr (has_plain_on<P, E>) return true;
+    if constexpr (is_found<usual_on<P, E>>) return true;
     else return takes<P, const E&> || takes_with_context<P, const E&>;
 }
 /// The one that takes exactly E comes before a parent's.
 template<class P, class E> inline constexpr bool wants_context =
     takes_with_context<P, only<E>> || (!takes<P, only<E>> && takes_with_context<P, const E&>);
-template<class P, class E, class R>
-constexpr bool takes_context(R (P::*)(const E&)) { return false; }
-template<class P, class E, class R>
-constexpr bool takes_context(R (P::*)(const E&, const context&)) { return true; }
 
 /// `handles`, taken apart.
 template<class H> struct handled_types {
@@ -2800,7 +2794,7 @@ template<class P> using handled_by = handled_types<typename P::handles>;
 
 /// What is listed in events<...> needs an on() of its own; matching<...> asks for a parent's too.
 template<class P, class E> constexpr void demand_on() {
-    if constexpr (handled_by<P>::own) {
+    if constexpr (handled_by<P>::own && !is_found<usual_on<P, E>>) {
         static_assert(has_on<P, E>(), "projections: `handles` names an event for which there is no "
                                     "on(const Event&)");
         static_assert(!has_on<P, E>() || has_own_on<P, E>(),
@@ -2910,14 +2904,36 @@ template<class F> PROJECTIONS_INLINE_ verdict verdict_of(F&& call) {
     PROJECTIONS_CATCH_ { return fail(code_thrown); }
 }
 
-/// `with()` makes the context, for handlers that want one.
+/// Makes the context for a handler that wants one.
+struct context_as {
+    const context& made;
+    const context& operator()() const { return made; }
+};
+struct context_of {
+    const delivery& to;
+    uint32_t bit;
+    context operator()() const { return to.for_handler(bit); }
+};
+
+/// Calls the on() for this event; `with()` makes the context, if it wants one. The usual forms are
+/// written out: a thousand lambdas are a compiler's second.
 template<class P, class E, class With>
-PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]] With&& with) {
-    if constexpr (has_plain_on<P, E>) {
-        constexpr auto on = plain_on<P, E>();
-        if constexpr (takes_context(on))
-            return verdict_of([&]() { return (handler.*on)(event, with()); });
-        else return verdict_of([&]() { return (handler.*on)(event); });
+PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]] const With& with) {
+    using form = usual_on<P, E>;
+    if constexpr (is_found<form>) {
+        constexpr auto on = form::on;
+        constexpr bool answers = !is_same<typename form::result, void>;
+        PROJECTIONS_TRY_ {
+            if constexpr (form::takes_context) {
+                if constexpr (answers) return (handler.*on)(event, with());
+                else (handler.*on)(event, with());
+            } else {
+                if constexpr (answers) return (handler.*on)(event);
+                else (handler.*on)(event);
+            }
+            return handled;
+        }
+        PROJECTIONS_CATCH_ { return fail(code_thrown); }
     } else if constexpr (wants_context<P, E>) {
         return verdict_of([&]() { return handler.on(event, with()); });
     } else {
@@ -3192,49 +3208,42 @@ template<size_t N, size_t Handlers> struct built_routes {
     }
 
 private:
-    struct keys { uint32_t at[N == 0 ? 1 : N]{}; };
+    /// The names' keys by two of their words, made as they are asked for; or the numbers.
+    struct keys {
+        uint8_t first, second;
+        size_t made = 0;
+        uint32_t at[N == 0 ? 1 : N]{};
+    };
 
-    constexpr keys name_keys(uint8_t first, uint8_t second) const {
-        keys result{};
-        for (size_t i = 0; i < N; ++i) {
-            if (routes[i].name_size != 0) {
-                result.at[i] = name_key(routes[i].name, routes[i].name_size, first, second);
-            }
-        }
-        return result;
-    }
-
-    /// Fills the cells; how many looks all keys together take. N is perfect; gives up above `most`.
-    template<class KeyAt>
-    constexpr size_t place(KeyAt&& key_at, uint32_t multiplier, bool names, uint16_t* cells,
+    /// Fills the cells; how many looks all keys together take. N is perfect; gives up above `most`,
+    /// long before all are made where two words are a bad choice.
+    constexpr size_t place(keys& all, uint32_t multiplier, bool names, uint16_t* cells,
                            size_t most) const {
         size_t looks = 0;
         for (size_t i = 0; i < N; ++i) {
-            if (names && routes[i].name_size == 0) { ++looks; continue; }
-            uint32_t slot = key_at(i) * multiplier >> shift;
-            for (++looks; cells[slot] != 0 && looks <= most; ++looks)
+            if (i == all.made) {
+                const route& r = routes[i];
+                all.at[all.made++] =
+                    names ? name_key(r.name, r.name_size, all.first, all.second) : r.number;
+            }
+            ++looks;
+            if (names && routes[i].name_size == 0) continue;
+            uint32_t slot = all.at[i] * multiplier >> shift;
+            for (; cells[slot] != 0 && looks <= most; ++looks)
                 slot = (slot + 1) & (all_bits >> shift);
             if (looks > most) break;
             cells[slot] = static_cast<uint16_t>(i + 1);
         }
         return looks;
     }
-    constexpr size_t looks(const keys& all, uint32_t multiplier, bool names,
+    constexpr size_t looks(keys& all, uint32_t multiplier, bool names,
                            size_t most = looks_max) const {
         uint16_t cells[slot_count]{};
-        return place([&](size_t i) { return all.at[i]; }, multiplier, names, cells, most);
-    }
-    /// With these words as keys; a bad choice is given up long before all are made.
-    constexpr size_t looks(uint8_t first, uint8_t second, size_t most) const {
-        uint16_t cells[slot_count]{};
-        const auto key_at = [&](size_t i) {
-            return name_key(routes[i].name, routes[i].name_size, first, second);
-        };
-        return place(key_at, first_multiplier, true, cells, most);
+        return place(all, multiplier, names, cells, most);
     }
 
     /// Tries multipliers until one is perfect or the patience is at its end.
-    constexpr uint32_t best_multiplier(const keys& all, bool names) const {
+    constexpr uint32_t best_multiplier(keys& all, bool names) const {
         uint32_t best = first_multiplier;
         size_t least = looks(all, best, names);
         uint32_t multiplier = first_multiplier;
@@ -3253,8 +3262,8 @@ private:
             const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
             if (i != 0 && offset + 4 > longest) break;
             const uint8_t candidate = static_cast<uint8_t>(offset);
-            const size_t now = looks(first ? candidate : sample[0],
-                                     second ? candidate : sample[1], least);
+            keys names{first ? candidate : sample[0], second ? candidate : sample[1]};
+            const size_t now = looks(names, first_multiplier, true, least);
             if (now >= least) continue;
             least = now;
             if (first) sample[0] = candidate;
@@ -3271,7 +3280,7 @@ private:
             if (r.name_size != 0 && r.name_size < shortest) shortest = r.name_size;
         }
         size_t least = choose_word(true, true, looks_max);
-        keys names = name_keys(sample[0], sample[1]);
+        keys names{sample[0], sample[1]};
         if (least < 2 * N) {                    // or another multiplier would not help, either
             name_multiplier = best_multiplier(names, true);
             least = looks(names, name_multiplier, true);
@@ -3279,16 +3288,15 @@ private:
         if (least > N + N / 2) {
             least = choose_word(false, true, least - N / 2) + N / 2;
             least = choose_word(true, false, least - N / 2) + N / 2;    // that goes better with it
-            if (looks(whole_name, 0, looks_max) + 2 * N < least) sample[0] = whole_name;
-            names = name_keys(sample[0], sample[1]);
+            keys whole{whole_name, 0};
+            if (looks(whole, first_multiplier, true) + 2 * N < least) sample[0] = whole_name;
+            names = {sample[0], sample[1]};
             name_multiplier = best_multiplier(names, true);
         }
-        keys numbers{};
-        for (size_t i = 0; i < N; ++i) numbers.at[i] = routes[i].number;
+        keys numbers{0, 0};
         number_multiplier = best_multiplier(numbers, false);
-        place([&](size_t i) { return names.at[i]; }, name_multiplier, true, by_name, ~size_t{0});
-        place([&](size_t i) { return numbers.at[i]; }, number_multiplier, false, by_number,
-              ~size_t{0});
+        place(names, name_multiplier, true, by_name, ~size_t{0});
+        place(numbers, number_multiplier, false, by_number, ~size_t{0});
         find_duplicates(names, numbers);
     }
 
@@ -3336,13 +3344,12 @@ template<bool Alone, class... P> struct compiled_routes {
         uint32_t live_only = 0;
         uint32_t typed = 0;         // those that want it decoded
     };
-    template<class E> static constexpr crew crew_of() {
-        constexpr bool all[] = {calls<P, E>()...};
+    static constexpr crew crew_of(const bool (&called)[class_count]) {
         constexpr bool live[] = {handled_by<P>::live...};
         constexpr bool every[] = {handled_by<P>::every...};
         crew result{};
         for (size_t i = 0; i < class_count; ++i) {
-            if (!all[i]) continue;
+            if (!called[i]) continue;
             if (result.count < 32) {
                 if (live[i]) result.live_only |= uint32_t{1} << result.count;
                 if (!every[i]) result.typed |= uint32_t{1} << result.count;
@@ -3351,7 +3358,7 @@ template<bool Alone, class... P> struct compiled_routes {
         }
         return result;
     }
-    template<class E> static constexpr crew crew_for = crew_of<E>();
+    template<class E> static constexpr crew crew_for = crew_of({calls<P, E>()...});
     static constexpr const crew& everyone = crew_for<every_event>;
     static_assert(everyone.count <= 31, "projections: at most 31 handlers for every event");
 
@@ -3360,11 +3367,11 @@ template<bool Alone, class... P> struct compiled_routes {
     template<class Q, class E>
     PROJECTIONS_INLINE_ static void step(cursor& at, delivery& d, [[maybe_unused]] const E& event) {
         if constexpr (calls<Q, E>()) {
-            demand_on<Q, E>();
+            if constexpr (!is_found<usual_on<Q, E>>) demand_on<Q, E>();
             constexpr bool is_alone = crew_for<E>.count == 1;   // or nobody would be called
             if (is_alone || PROJECTIONS_LIKELY_((d.mask & at.bit) != 0)) {
                 Q& handler = *static_cast<Q*>(*at.handler);
-                const auto with = [&]() { return d.for_handler(at.bit); };
+                const context_of with{d, at.bit};
                 verdict v = handled;
                 if constexpr (handled_by<Q>::every) v = call_on(handler, *d.event, with);
                 else v = call_on(handler, event, with);
@@ -3382,10 +3389,14 @@ template<bool Alone, class... P> struct compiled_routes {
         if constexpr (crew_for<E>.typed != 0) {
             E event{};
             constexpr bool all_typed = everyone.count == 0;     // then somebody wants it decoded
-            if ((all_typed || (d.mask & crew_for<E>.typed) != 0) &&
-                !decode_safely(*d.event, event)) {
-                if constexpr (everyone.count == 0) return d.undecodable(crew_for<E>.typed);
-                d.undecodable(crew_for<E>.typed);
+            if (all_typed || (d.mask & crew_for<E>.typed) != 0) {
+                bool is_read = false;           // what decode() throws is not to be read, either
+                PROJECTIONS_TRY_ { is_read = event_traits<E>::decode(*d.event, event); }
+                PROJECTIONS_CATCH_ {}
+                if (!is_read) {
+                    if constexpr (all_typed) return d.undecodable(crew_for<E>.typed);
+                    d.undecodable(crew_for<E>.typed);
+                }
             }
             const char in_order[] = {(step<P, E>(at, d, event), '\0')...};
             static_cast<void>(in_order);
@@ -3419,13 +3430,6 @@ template<bool Alone, class... P> struct compiled_routes {
     }
     PROJECTIONS_APART_ static void deliver_unknown(delivery& d) { d.deliver(table.unknown); }
 
-    template<class E> static constexpr row row_of(const event_type& type) {
-        static_assert(crew_for<E>.count <= 32,
-                      "projections: at most 32 handlers for one event type");
-        if constexpr (crew_for<E>.count == 0) return {type, &nobody, nullptr, 0, 0};
-        else return {type, &call<E>, crew_for<E>.at, crew_for<E>.live_only, crew_for<E>.count};
-    }
-
     // Every (handler class, event type) once: by the first class that lists the type.
     static constexpr size_t row_limit = [] {
         const size_t each[] = {1, name_count(typename handled_by<P>::types{})...};
@@ -3442,47 +3446,53 @@ template<bool Alone, class... P> struct compiled_routes {
             handlers += one.handler_count;
         }
     };
-    template<class E> static constexpr bool listed_before(size_t index) {
+    template<class E> static constexpr char add_type(row_list& out, size_t lister) {
+        static_assert(crew_for<E>.count <= 32,
+                      "projections: at most 32 handlers for one event type");
         if constexpr (class_count > 1) {
-            constexpr bool each[] = {lists<P, E>()...};
-            for (size_t i = 0; i < index; ++i) {
-                if (each[i]) return true;
+            constexpr bool listed[] = {lists<P, E>()...};
+            for (size_t i = 0; i < lister; ++i) {
+                if (listed[i]) return '\0';
             }
         }
-        static_cast<void>(index);
-        return false;
-    }
-    template<class E> static constexpr char add_type(row_list& out, size_t index) {
-        if (!listed_before<E>(index)) {
-            out.add(row_of<E>(event_traits<E>::type));
-            if constexpr (alias_count<E> != 0) {
-                for (const event_type& other : E::also) out.add(row_of<E>(other));
+        constexpr const crew& handlers = crew_for<E>;
+        row one{event_traits<E>::type, &nobody, nullptr, 0, 0};
+        if constexpr (handlers.count != 0)
+            one = {one.type, &call<E>, handlers.at, handlers.live_only, handlers.count};
+        out.add(one);
+        if constexpr (alias_count<E> != 0) {
+            for (const event_type& other : E::also) {
+                one.type = other;
+                out.add(one);
             }
         }
         return '\0';
     }
     template<class Q, class... E>
-    static constexpr char add_list(row_list& out, size_t& index, events<E...>) {
+    static constexpr char add_list(row_list& out, size_t& lister, events<E...>) {
         static_assert(
             handled_by<Q>::own || sizeof...(E) == 0 || any_on<Q, E...>(),
             "projections: no on() of this handler takes any event of its pj::matching<> catalogue");
-        const char each[] = {'\0', add_type<E>(out, index)...};
+        const char each[] = {'\0', add_type<E>(out, lister)...};
         static_cast<void>(each);
-        ++index;
+        ++lister;
         return '\0';
     }
     template<class Q, class... E> static constexpr bool any_on() {
-        if constexpr (handled_by<Q>::own) return true;
-        const bool each[] = {false, has_on<Q, E>()...};
-        for (const bool one : each) {
-            if (one) return true;
+        if constexpr (handled_by<Q>::own) {
+            return true;
+        } else {
+            const bool each[] = {false, has_on<Q, E>()...};
+            for (const bool one : each) {
+                if (one) return true;
+            }
+            return false;
         }
-        return false;
     }
     static constexpr row_list all_rows() {
         row_list result{};
-        size_t index = 0;
-        const char each[] = {add_list<P>(result, index, typename handled_by<P>::types{})...};
+        size_t lister = 0;
+        const char each[] = {add_list<P>(result, lister, typename handled_by<P>::types{})...};
         static_cast<void>(each);
         return result;
     }
@@ -3721,11 +3731,14 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
     for (; at != 0 && all[at - 1].group == group && (until == 0 || at < until);
          at = all[at - 1].next, bit <<= 1) {
         if ((d.mask & bit) == 0) continue;
-        if (!is_decoded && !decode_safely(*d.event, event)) {
+        PROJECTIONS_TRY_ {
+            is_decoded = is_decoded || event_traits<E>::decode(*d.event, event);
+        }
+        PROJECTIONS_CATCH_ {}
+        if (!is_decoded) {
             d.undecodable(d.decoded);
             continue;
         }
-        is_decoded = true;
         const verdict v = all[at - 1].invoke(all[at - 1], &event, d.for_handler(bit));
         if (v != handled) d.answered(bit, v);
     }
@@ -3746,12 +3759,11 @@ inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, deliver
 
 template<class P, class E>
 verdict call_handler(const map_entry& entry, const void* event, const context& with) {
-    return call_on(*static_cast<P*>(entry.self), *static_cast<const E*>(event),
-                   [&]() -> const context& { return with; });
+    return call_on(*static_cast<P*>(entry.self), *static_cast<const E*>(event), context_as{with});
 }
 template<class P>
 verdict call_with_stored(void* self, const stored_event& event, const context& with) {
-    return call_on(*static_cast<P*>(self), event, [&]() -> const context& { return with; });
+    return call_on(*static_cast<P*>(self), event, context_as{with});
 }
 
 template<class Void, class F, class... A> inline constexpr bool is_callable_as = false;
@@ -3910,7 +3922,7 @@ verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
     if constexpr (detail::is_handler<P>) {
         if (replaying && detail::handled_by<P>::live) return handled;
     }
-    return detail::call_on(handler, event, [&]() { return d.for_handler(1); });
+    return detail::call_on(handler, event, detail::context_of{d, 1});
 }
 
 // ---- ports made from objects

@@ -41,8 +41,8 @@ FUNCTIONS = ("FunctionDecl", "CXXMethodDecl", "CXXConstructorDecl", "CXXConversi
 TRANSPARENT = {"ImplicitCastExpr", "ParenExpr", "ExprWithCleanups", "MaterializeTemporaryExpr", "CXXBindTemporaryExpr"}
 # Their constexpr members run in the compiler only: a switch at run time cannot reach them.
 COMPILED = {"built_routes", "compiled_routes", "name_of_type", "spelled", "declared_type", "version_before",
-            "handler_name", "name_count", "handled_types", "on_or", "plain_on", "has_own_on", "has_on", "demand_on",
-            "takes_context", "raw_event", "to_string", "slots_for"}
+            "handler_name", "name_count", "handled_types", "on_of", "look_for_on", "has_own_on", "has_on",
+            "demand_on", "raw_event", "to_string", "slots_for"}
 
 
 class Mutant:

@@ -150,6 +150,61 @@ TEST_CASE("answers: nothing, a status, a verdict") {
     }
 }
 
+namespace {
+/// Ways to write an on(), usual and less so.
+struct written_in_other_ways {
+    using handles = pj::events<created, shipped, packed, weather>;
+    mutable uint32_t as_const = 0;
+    uint32_t as_noexcept = 0, by_value = 0, with = 0, without = 0;
+    void on(const created&) const { ++as_const; }
+    pj::status on(const shipped&) noexcept {
+        ++as_noexcept;
+        return pj::status::ok;
+    }
+    void on(packed) { ++by_value; }
+    void on(const weather&) { ++without; }
+    pj::verdict on(const weather&, const pj::context&) {
+        ++with;
+        return pj::reject(5);
+    }
+};
+struct for_any_event {
+    using handles = pj::events<created, shipped>;
+    uint32_t sizes = 0;
+    template<class E> auto on(const E& e) {     // E::order: of no other type can this be made
+        sizes += e.order;
+        return pj::pending;
+    }
+};
+struct inheriting : answering { using answering::on; };
+} // namespace
+
+TEST_CASE("an on() may be const, noexcept, a template, inherited, or take a copy") {
+    written_in_other_ways p;
+    CHECK(give(p, created{}) == pj::handled);
+    CHECK(give(p, shipped{}) == pj::handled);
+    CHECK(give(p, packed{}) == pj::handled);
+    CHECK(p.as_const == 1);
+    CHECK(p.as_noexcept == 1);
+    CHECK(p.by_value == 1);
+    for_any_event any;
+    CHECK(give(any, created{{3}, 0}) == pj::pending);
+    CHECK(give(any, shipped{{4}}) == pj::pending);
+    CHECK(any.sizes == 7);
+    inheriting heir;
+    heir.next = pj::fail(6);
+    CHECK(give(heir, created{}) == pj::handled);
+    CHECK(give(heir, packed{}) == pj::fail(6));
+    CHECK(heir.calls == 1);
+}
+
+TEST_CASE("of an on() with a context and one without, the one with it is called") {
+    written_in_other_ways p;
+    CHECK(give(p, weather{}) == pj::reject(5));
+    CHECK(p.with == 1);
+    CHECK(p.without == 0);
+}
+
 #if PROJECTIONS_EXCEPTIONS
 namespace {
 struct throwing {
