@@ -2701,7 +2701,7 @@ template<class P, class A, class = void> inline constexpr bool takes_with_contex
 template<class P, class A> inline constexpr bool takes_with_context<
     P, A, void_t<decltype(declval<P&>().on(declval<A>(), declval<const context&>()))>> = true;
 
-/// An on() of one of the usual forms, found by asking the class for a member of that very type: that
+/// An on() of one of the usual forms, found by asking the class for a member of that very type: it
 /// costs a compiler a tenth of resolving a call among the on() of a thousand events.
 template<class Member, Member On> struct usual_form;
 template<class P, class R, class... A, R (P::*On)(A...)>
