@@ -165,7 +165,7 @@
 // CONTENTS (search for the tag)
 //
 //   >>version        numbers, language check, includes
-//   >>configuration  two macros, both optional
+//   >>configuration  three macros, all optional
 //   >>traits         the few type traits the declarations need
 //   >>types          positions, text, bytes, event types, stored events
 //   >>status         what ports and commands answer; verdicts of handlers
@@ -182,7 +182,8 @@
 //   >>partitions     partitioned_worker: the same projection, one of several parts
 //   >>stores         memory_log, memory_checkpoint_store
 //   >>helpers        run, tick_all, deliver, profiles
-//   >>detail         bodies: routing tables, the tick, encoding
+//   >>detail         what templates need: decoding, routing tables, ports made from objects
+//   >>bodies         the engines: the tick, its features, encoding, the stores in memory
 //   >>clean-up       internal macros end here
 
 #ifndef PROJECTIONS_HPP
@@ -216,35 +217,42 @@
 #    define PROJECTIONS_EXCEPTIONS 0
 #  endif
 #endif
+#if PROJECTIONS_EXCEPTIONS
+#  define PROJECTIONS_EXCEPTIONS_ _exceptions
+#  define PROJECTIONS_TRY_ try
+#  define PROJECTIONS_CATCH_ catch (...)
+#else
+#  define PROJECTIONS_EXCEPTIONS_
+#  define PROJECTIONS_TRY_ if constexpr (true)
+#  define PROJECTIONS_CATCH_ else
+#endif
 
 /// PROJECTIONS_ASSERT(condition): for errors of the programmer only (an engine destroyed inside its
 /// own callback, a null function). Bad data and bad answers are statuses. Default: not evaluated.
 #if defined(PROJECTIONS_ASSERT)
-#  define PROJECTIONS_ASSERTS_ 1
+#  define PROJECTIONS_ASSERTS_ _asserts
 #else
-#  define PROJECTIONS_ASSERTS_ 0
+#  define PROJECTIONS_ASSERTS_
 #  define PROJECTIONS_ASSERT(condition) static_cast<void>(sizeof((condition) ? 1 : 0))
+#endif
+
+/// PROJECTIONS_SEPARATE: defined for a whole program, it has the engines compiled once. Every file
+/// then reads declarations and templates only; one file defines PROJECTIONS_IMPLEMENTATION besides
+/// and has the bodies. Default: not defined, all is inline, and there is nothing else to do.
+#if defined(PROJECTIONS_SEPARATE)
+#  define PROJECTIONS_SEPARATE_ _separate
+#  define PROJECTIONS_BODY_
+#else
+#  define PROJECTIONS_SEPARATE_
+#  define PROJECTIONS_BODY_ inline
 #endif
 
 // Two translation units with different switches must not share inline functions, or the linker
 // picks one of them silently: every switch is part of the namespace's name.
-#if PROJECTIONS_EXCEPTIONS && PROJECTIONS_ASSERTS_
-#  define PROJECTIONS_ABI_ v0_1_0_exceptions_asserts
-#elif PROJECTIONS_EXCEPTIONS
-#  define PROJECTIONS_ABI_ v0_1_0_exceptions
-#elif PROJECTIONS_ASSERTS_
-#  define PROJECTIONS_ABI_ v0_1_0_asserts
-#else
-#  define PROJECTIONS_ABI_ v0_1_0
-#endif
-
-#if PROJECTIONS_EXCEPTIONS
-#  define PROJECTIONS_TRY_ try
-#  define PROJECTIONS_CATCH_ catch (...)
-#else
-#  define PROJECTIONS_TRY_ if constexpr (true)
-#  define PROJECTIONS_CATCH_ else
-#endif
+#define PROJECTIONS_JOIN_(version, a, b, c) version##a##b##c
+#define PROJECTIONS_NAME_(version, a, b, c) PROJECTIONS_JOIN_(version, a, b, c)
+#define PROJECTIONS_ABI_                                                                           \
+    PROJECTIONS_NAME_(v0_1_0, PROJECTIONS_EXCEPTIONS_, PROJECTIONS_ASSERTS_, PROJECTIONS_SEPARATE_)
 
 // Rare paths stay out of the hot loop; the hot lookup goes into it, once for each registry, so that
 // the compiler knows its table. Where size matters, there is one for all of them.
@@ -402,7 +410,7 @@ public:
 
     /// Fills a trivially copyable object with these bytes. False, and nothing written, unless the
     /// size is exactly the object's.
-    template<class E> bool copy_to(E& out) const {
+    template<class E> PROJECTIONS_INLINE_ bool copy_to(E& out) const {
         static_assert(__is_trivially_copyable(E),
                       "projections: only a trivially copyable object can be "
                       "filled with bytes");
@@ -643,7 +651,8 @@ template<class E, class = void> inline constexpr bool has_type = false;
 template<class E>
 inline constexpr bool has_type<E, when<is_same<plain<decltype(E::type)>, event_type>>> = true;
 template<class E> constexpr event_type declared_type();
-template<class E, uint32_t Version> bool decode_version(const stored_event& in, E& out);
+template<class E, uint32_t Version>
+PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out);
 } // namespace detail
 
 /// How a C++ type is found in the log and decoded. Specialise it for types that you cannot edit.
@@ -684,7 +693,7 @@ class waker {
 public:
     constexpr waker() = default;
     constexpr explicit waker(engine* sleeper) : engine_(sleeper) {}
-    inline void wake() const;
+    void wake() const;
 
 private:
     friend struct context;
@@ -706,7 +715,7 @@ struct context {
     /// For a handler that takes long: asks for the whole ttl again. Only during the call.
     /// Returns: ok, also without a lease; lease_lost, it is over: do nothing more; pending or
     /// lease_failed: it goes on as it was.
-    inline status extend_lease() const;
+    status extend_lease() const;
 };
 
 namespace detail {
@@ -754,9 +763,9 @@ struct route_table {
     event_call deliver;         // that of this very table; nullptr: deliver_by_table
 };
 
-inline const route& find(const route_table& table, const type_key& key);
-inline void deliver_by_table(const stored_event& event, delivery& to);
-inline void deliver_replayed(const stored_event& event, delivery& to);
+const route& find(const route_table& table, const type_key& key);
+void deliver_by_table(const stored_event& event, delivery& to);
+void deliver_replayed(const stored_event& event, delivery& to);
 
 } // namespace detail
 
@@ -859,19 +868,19 @@ protected:
         uint16_t count, slot_count;
     };
     constexpr handler_map_core() = default;
-    inline void put(const storage& in, const event_type& type, map_entry handler, bool live);
-    inline void put_every(const storage& in, const map_entry& handler, bool live);
+    void put(const storage& in, const event_type& type, map_entry handler, bool live);
+    void put_every(const storage& in, const map_entry& handler, bool live);
 
 private:
     friend class projections::routes;
-    inline void prepare(const storage& in);
-    inline route* route_for(const storage& in, const event_type& type);
-    inline status append(const storage& in, route& to, const map_entry& handler, bool live);
-    inline bool has_handler(uint16_t first, text name) const;
-    inline uint32_t decoded_bits(const route& of) const;
-    inline static void call(void* self, delivery& to);
-    inline static text name_of(const void* self, const route_table&, const route&,
-                               unsigned handler);
+    void prepare(const storage& in);
+    route* route_for(const storage& in, const event_type& type);
+    status append(const storage& in, route& to, const map_entry& handler, bool live);
+    bool has_handler(uint16_t first, text name) const;
+    uint32_t decoded_bits(const route& of) const;
+    static void call(void* self, delivery& to);
+    static text name_of(const void* self, const route_table&, const route&,
+                        unsigned handler);
 
     route_table table_{};
     map_entry* entries_ = nullptr;
@@ -938,7 +947,7 @@ struct partition {
 
 namespace detail {
 
-inline bool look_at_bounds(engine& e);
+bool look_at_bounds(engine& e);
 struct unit_keeper;
 struct unit_code { static const unit_keeper keeper; };
 struct sequence_keeper;
@@ -1001,15 +1010,15 @@ public:
     /// One event. True: go on. False: stop; whether this event is done is not the store's concern.
     [[nodiscard]] PROJECTIONS_INLINE_ bool operator()(const stored_event& event);
     /// A slice, faster where the store has one. How many were taken; fewer than `count`: stop.
-    [[nodiscard]] inline size_t operator()(const stored_event* events, size_t count);
+    [[nodiscard]] size_t operator()(const stored_event* events, size_t count);
     /// For a store that filters: nothing of interest up to here. Ignored once it was told to stop.
-    inline void scanned_to(position at);
+    void scanned_to(position at);
     /// How many more events are wanted, exactly; good for a LIMIT. It says stop while taking the
     /// last of them, so that fewer rows than this mean the end of the log.
     uint32_t wanted() const { return fast_ + left_; }
     /// For a store that selects the partition's events by itself, by the same hash; {0, 1} if there
     /// are no partitions.
-    inline partition of() const;
+    partition of() const;
 
     visitor(const visitor&) = delete;
     visitor& operator=(const visitor&) = delete;
@@ -1018,14 +1027,14 @@ private:
     friend class engine;
     friend class event_sink;
     PROJECTIONS_INLINE_ bool has_trouble(const stored_event& event);
-    inline const stored_event* take_plainly(const stored_event* event, const stored_event* end);
+    const stored_event* take_plainly(const stored_event* event, const stored_event* end);
     bool close() {
         left_ = wanted();
         fast_ = 0;
         closed_ = true;
         return false;
     }
-    inline visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly);
+    visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly);
 
     engine* engine_;
     [[maybe_unused]] detail::event_call deliver_;
@@ -1057,10 +1066,10 @@ struct checkpoint {
 /// The size of an encoded checkpoint.
 inline constexpr size_t checkpoint_bytes = 64;
 /// Writes the record in its fixed form: little-endian, layout version 1, CRC-32 (IEEE 802.3) last.
-inline void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]);
+void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]);
 /// Reads it back. False, and `out` untouched, for another size, another layout or a wrong CRC: an
 /// erased or half-written slot of flash is never taken for a checkpoint.
-[[nodiscard]] inline bool decode(bytes in, checkpoint& out);
+[[nodiscard]] bool decode(bytes in, checkpoint& out);
 
 /// Where checkpoints are kept, one record per key.
 struct checkpoint_store {
@@ -1138,7 +1147,7 @@ struct letter_sequence {
 class letter_visitor {
 public:
     /// The letter's event as it was, and how many attempts the letter speaks of.
-    inline void operator()(const stored_event& event, uint32_t attempts);
+    void operator()(const stored_event& event, uint32_t attempts);
     letter_visitor(const letter_visitor&) = delete;
     letter_visitor& operator=(const letter_visitor&) = delete;
 
@@ -1159,7 +1168,7 @@ private:
 class sequence_visitor {
 public:
     /// False: stop.
-    [[nodiscard]] inline bool operator()(text handler, text aggregate_id);
+    [[nodiscard]] bool operator()(text handler, text aggregate_id);
     sequence_visitor(const sequence_visitor&) = delete;
     sequence_visitor& operator=(const sequence_visitor&) = delete;
 
@@ -1432,8 +1441,8 @@ public:
 
 private:
     friend class engine;
-    inline static void loaded(engine& e);
-    inline static bool allows(engine& e, detail::delivery& d);
+    static void loaded(engine& e);
+    static bool allows(engine& e, detail::delivery& d);
     // Reached through pointers, so that the code is linked only where a guard is named.
     void (*loaded_)(engine& e);
     bool (*allows_)(engine& e, detail::delivery& d);
@@ -1462,7 +1471,7 @@ public:
 private:
     friend class engine;
     friend class event_sink;
-    inline static bool passes(engine& e, position at);
+    static bool passes(engine& e, position at);
     // Reached through a pointer, so that the code is linked only where a guard is named.
     bool (*passes_)(engine& e, position at) = &passes;
 };
@@ -1476,9 +1485,9 @@ struct blocked_sequence {
     uint32_t resumed;           // handlers that are pending in a redelivery, and ...
     position resumed_at;        // ... of which letter
 };
-inline status redeliver(engine& e, text handler, text aggregate_id);
-inline void release(const engine& e, text handler, text aggregate_id);
-inline bool is_blocked(const engine& e, text handler, text aggregate_id);
+status redeliver(engine& e, text handler, text aggregate_id);
+void release(const engine& e, text handler, text aggregate_id);
+bool is_blocked(const engine& e, text handler, text aggregate_id);
 
 } // namespace detail
 
@@ -1830,7 +1839,7 @@ class key_buffer {
 public:
     static constexpr uint32_t count_record = never;     // as an index: the key of `_partitions`
     /// Empty if there is no room.
-    inline text spell(text name, uint32_t index);
+    text spell(text name, uint32_t index);
     text spelled() const { return {room_, size_}; }
 
 private:
@@ -1857,7 +1866,7 @@ public:
     /// pause() and resume() from before, keeps wake() and the counters' values at zero.
     /// Returns: ok, already_started, reentered, or one of the configuration group.
     /// `cause` says whether the last run ended by a crash; only a crash_guard looks at it.
-    inline status start(start_cause cause = start_cause::clean);
+    status start(start_cause cause = start_cause::clean);
 
     /// One bounded portion of work, in this order: requests; load; bounds; read and handle; save.
     /// Calls: load, save, read at most once each (a replay_engine: load and save twice, for its
@@ -1869,9 +1878,9 @@ public:
     /// Not from inside a callback.
     /// Returns: the state, its reason, and when to call again. Calling earlier does no harm.
     /// Crash: what was saved stays; events after it are handled again.
-    [[nodiscard]] inline tick_result tick(uint32_t now_ms);
+    [[nodiscard]] tick_result tick(uint32_t now_ms);
     /// tick(projection.clock()); without a clock it answers no_clock and does nothing.
-    [[nodiscard]] inline tick_result tick();
+    [[nodiscard]] tick_result tick();
 
     // Requests: safe from interrupts, signal handlers and other threads; the next tick carries them
     // out.
@@ -1906,7 +1915,7 @@ public:
         if (newest_ <= at) return 0;
         return at < 0 ? newest_ + (newest_ != detail::last_position) : newest_ - at;
     }
-    inline counters counts() const;
+    counters counts() const;
     const failure_record& last_failure() const { return last_failure_; }
     const projection& described_by() const { return *what_; }
     /// The lease is ours and claimed.
@@ -1920,11 +1929,11 @@ public:
 
     /// Goes on after a halt: the event it halted before is tried again, as many times as at first.
     /// Returns: ok; not_halted; reentered.
-    inline status retry_failed();
+    status retry_failed();
     /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
     /// last_failure().at.
     /// Returns: ok; not_halted, also if the engine no longer stands before that event; reentered.
-    inline status skip_failed(position at);
+    status skip_failed(position at);
 
 protected:
     constexpr engine(const projection& what, const detail::role& as)
@@ -1935,8 +1944,8 @@ protected:
           worst_(detail::outcome::handled), careful_(0), blames_(0) {}
     ~engine() = default;
 
-    inline status set_position(position expected, position next);
-    inline status reset(position to = before_first);
+    status set_position(position expected, position next);
+    status reset(position to = before_first);
 
 private:
     friend class visitor;
@@ -1961,77 +1970,77 @@ private:
     static constexpr uint8_t pause_on = 1;
     static constexpr uint8_t pause_off = 2;
 
-    inline status validate() const;
-    inline void take_requests();
-    inline void age(uint32_t elapsed_ms);
+    status validate() const;
+    void take_requests();
+    void age(uint32_t elapsed_ms);
 
     // the steps of a tick
-    inline void advance();
-    inline void work();
-    inline void load();
-    inline void adopt(checkpoint& found);
-    inline void settle_conflict(checkpoint& found);
-    inline bool confirm();
-    inline partition part() const;
+    void advance();
+    void work();
+    void load();
+    void adopt(checkpoint& found);
+    void settle_conflict(checkpoint& found);
+    bool confirm();
+    partition part() const;
     const detail::lease_keeper& keeper() const { return *what_->lease->keeper_; }
     bool has_units() const { return what_->transaction.begin != nullptr; }
     const detail::unit_keeper& units() const { return *what_->transaction.begin.code_; }
     bool has_sequences() const { return what_->sequences.places_ != nullptr; }
     const detail::sequence_keeper& sequences() const { return *what_->dead_letters.first.code_; }
     bool is_in_unit() const { return unit_ >= detail::unit::open; }
-    inline bool may_begin();
+    bool may_begin();
     bool is_fenced() const { return lease_ == detail::leasing::over; }
-    inline bool ask_bounds(position& trimmed);
-    inline bool look_at_bounds();
-    inline bool compare_bounds();
-    inline bool begin_somewhere(position trimmed, bool is_new);
-    inline bool read(uint32_t limit, bool closely);
-    inline void after_read(status answer, bool is_told_to_stop, bool has_moved);
-    inline bool save_is_due() const;
-    inline void save();
-    inline checkpoint next_record(position at) const;
-    inline void saved(const checkpoint& now);
-    PROJECTIONS_COLD_ inline void end();
-    inline uint32_t wait_ms() const;
+    bool ask_bounds(position& trimmed);
+    bool look_at_bounds();
+    bool compare_bounds();
+    bool begin_somewhere(position trimmed, bool is_new);
+    bool read(uint32_t limit, bool closely);
+    void after_read(status answer, bool is_told_to_stop, bool has_moved);
+    bool save_is_due() const;
+    void save();
+    checkpoint next_record(position at) const;
+    void saved(const checkpoint& now);
+    PROJECTIONS_COLD_ void end();
+    uint32_t wait_ms() const;
 
-    inline void load_anew();
-    inline void go_on();
-    inline void go_to(position to);
-    inline void notify(notice_kind kind, status reason, const failure* cause = nullptr);
-    inline void notify(notice_kind kind, const failure& cause);
+    void load_anew();
+    void go_on();
+    void go_to(position to);
+    void notify(notice_kind kind, status reason, const failure* cause = nullptr);
+    void notify(notice_kind kind, const failure& cause);
 
     // one event
-    inline bool take_closely(visitor& from, const stored_event& event);
-    PROJECTIONS_COLD_ inline bool had_trouble(visitor& from, const stored_event& event);
-    inline bool needs_a_closer_look() const;
+    bool take_closely(visitor& from, const stored_event& event);
+    PROJECTIONS_COLD_ bool had_trouble(visitor& from, const stored_event& event);
+    bool needs_a_closer_look() const;
     const detail::route_table& table() const { return *what_->handlers.table; }
     bool is_replaying() const { return record_.replayed_through > at_; }
-    inline void count(const visitor& from, uint32_t taken);
-    inline void count_as(detail::outcome what);
-    inline event_count counted() const;
-    PROJECTIONS_COLD_ inline bool has_vanished();
-    inline void give_up_held(detail::outcome how);
-    inline void forget_held();
-    inline detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
-    inline uint32_t next_in_round(detail::delivery& d);
-    inline bool settle(visitor& from, const stored_event& event, detail::outcome result);
-    PROJECTIONS_COLD_ inline bool keep_holding(visitor& from, const stored_event& event);
-    inline void hold(const detail::delivery& from, uint8_t handler);
-    inline void failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind,
-                       uint32_t code);
-    PROJECTIONS_COLD_ inline void owe(detail::delivery& from, uint32_t bits, uint8_t handler,
+    void count(const visitor& from, uint32_t taken);
+    void count_as(detail::outcome what);
+    event_count counted() const;
+    PROJECTIONS_COLD_ bool has_vanished();
+    void give_up_held(detail::outcome how);
+    void forget_held();
+    detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
+    uint32_t next_in_round(detail::delivery& d);
+    bool settle(visitor& from, const stored_event& event, detail::outcome result);
+    PROJECTIONS_COLD_ bool keep_holding(visitor& from, const stored_event& event);
+    void hold(const detail::delivery& from, uint8_t handler);
+    void failed(detail::delivery& from, uint32_t bits, uint8_t handler, failure_kind kind,
+                uint32_t code);
+    PROJECTIONS_COLD_ void owe(detail::delivery& from, uint32_t bits, uint8_t handler,
                                       const failure& f);
-    inline decision decide(const failure& f) const;
+    decision decide(const failure& f) const;
     PROJECTIONS_INLINE_ bool put_letter(const failure& f);
-    PROJECTIONS_COLD_ inline void offer_owed(detail::delivery& from);
-    inline failure describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
-                            uint32_t code) const;
+    PROJECTIONS_COLD_ void offer_owed(detail::delivery& from);
+    failure describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
+                     uint32_t code) const;
 
     // waits
-    inline bool wait(uint32_t ms, status why, bool until_woken);
-    PROJECTIONS_COLD_ inline bool wait_after(status answer, status why);
-    inline uint32_t delay(uint32_t failures) const;
-    PROJECTIONS_COLD_ inline bool halt(status why);
+    bool wait(uint32_t ms, status why, bool until_woken);
+    PROJECTIONS_COLD_ bool wait_after(status answer, status why);
+    uint32_t delay(uint32_t failures) const;
+    PROJECTIONS_COLD_ bool halt(status why);
     bool is_holding() const { return held_at_ >= 0; }
     bool is_refused() const { return saving_ >= detail::saving::refused; }
     bool is_save_pending() const {
@@ -2041,31 +2050,17 @@ private:
     bool is_tentative() const { return is_in_unit() || saving_ == detail::saving::uncertain; }
     position done_through() const { return is_tentative() ? record_.at : at_; }
     /// The checkpoint speaks of a crash, and there is nothing left that may have caused it.
-    bool is_cleared() const {
-        return careful_ != 0 && caught_up_ &&
-               (record_.suspect != before_first || record_.crashes != 0);
-    }
+    bool is_cleared() const;
     bool is_dirty() const { return save_first_ || at_ > record_.at || is_cleared(); }
-    bool only_saves() const {
-        return is_save_pending() || save_first_ || unsaved_ >= unsaved_max() || is_cleared();
-    }
+    bool only_saves() const;
     /// It begins at the end of the log, and bounds() has not yet said where that is: a record saved
     /// before would be a place to go on from.
-    bool seeks_the_end(const checkpoint& found) const {
-        return found.revision == 0 && found.at == before_first && !role_->is_rebuilding &&
-               what_->first_start == begin_at::the_end;
-    }
+    bool seeks_the_end(const checkpoint& found) const;
     /// The record is ours to replace.
-    bool may_save() const {
-        return end_reason_ != status::checkpoint_conflict &&
-               end_reason_ != status::checkpoint_corrupt &&
-               end_reason_ != status::rebuild_unfinished;
-    }
+    bool may_save() const;
     text key() const { return role_->key != nullptr ? role_->key(*this) : what_->name; }
     uint32_t batch() const { return role_->batch != nullptr ? role_->batch(*this) : what_->batch; }
-    uint32_t unsaved_max() const {
-        return what_->unsaved_max != 0 ? what_->unsaved_max : batch() * 10;
-    }
+    uint32_t unsaved_max() const;
 
     const projection* what_;
     const detail::role* role_;
@@ -2223,7 +2218,8 @@ struct receive_result {
 /// has it; when it has lost it, it stays subscribed and answers hold until it has it again.
 class event_sink : public engine {
 public:
-    constexpr explicit event_sink(const projection& what, const sink_options& options = {});
+    constexpr explicit event_sink(const projection& what, const sink_options& options = {})
+        : engine(what, kind), options_(options) {}
     event_sink(const projection&&, const sink_options& = {}) = delete;
 
     /// Offers one message. `message.at` is the broker's offset, before_first if it has none.
@@ -2237,8 +2233,8 @@ public:
     /// log_replaced.
     /// Calls: as tick(), for this one event.
     /// Returns: hold also with reentered, stopped, what it halted for, paused, or while loading.
-    [[nodiscard]] inline receive_result receive(const stored_event& message, uint32_t now_ms,
-                                                bool redelivered = false);
+    [[nodiscard]] receive_result receive(const stored_event& message, uint32_t now_ms,
+                                         bool redelivered = false);
     /// Offsets up to here are duplicates: for taking over from a worker, its checkpoint.
     void accept_up_to(position last) { accepted_ = last; }
 
@@ -2250,12 +2246,14 @@ public:
 
 private:
     friend struct detail::sink_hooks;
+    using hooks = detail::sink_hooks;
+    static const detail::role kind;
     enum class place : uint8_t { fresh, duplicate, other_source };
-    inline place place_of(position offset, bool is_redelivered) const;
-    inline receive_result offer(const stored_event& message, bool has_offset);
-    inline bool is_same_message(const stored_event& message) const;
-    inline receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset,
-                                 uint32_t offered_print);
+    place place_of(position offset, bool is_redelivered) const;
+    receive_result offer(const stored_event& message, bool has_offset);
+    bool is_same_message(const stored_event& message) const;
+    receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset,
+                          uint32_t offered_print);
     /// Before the next call the broker is told.
     receive_result rejected() {
         untold_ = 0;
@@ -2311,21 +2309,24 @@ struct replay_options {
 /// miss nothing: what comes after is new to them and the worker's to handle.
 class replay_engine : public engine {
 public:
-    constexpr explicit replay_engine(const projection& what, const replay_options& options = {});
+    constexpr explicit replay_engine(const projection& what, const replay_options& options = {})
+        : engine(what, kind), options_(options) {}
     replay_engine(const projection&&, const replay_options& = {}) = delete;
 
     /// The run has ended, and the model is rebuilt.
     bool finished() const { return finished_ && !running(); }
-    inline progress how_far() const;
+    progress how_far() const;
 
 private:
     friend struct detail::replay_hooks;
-    inline bool begin();
-    inline bool drop();
-    inline bool go_through();
-    inline bool finish();
-    inline bool visit_partitions(uint8_t to_stage);
-    inline text key_of(uint32_t partition);
+    using hooks = detail::replay_hooks;
+    static const detail::role kind;
+    bool begin();
+    bool drop();
+    bool go_through();
+    bool finish();
+    bool visit_partitions(uint8_t to_stage);
+    text key_of(uint32_t partition);
 
     replay_options options_;
     position told_ = before_first - 1;  // where on_progress was told of last
@@ -2339,7 +2340,7 @@ private:
 
 /// The partition of an aggregate: SHA-256 (FIPS 180-4) of the id's bytes, read as one big-endian
 /// number, modulo `count`, as the Python package has it. 0 for a count of 0.
-inline uint32_t partition_of(text aggregate_id, uint32_t count);
+uint32_t partition_of(text aggregate_id, uint32_t count);
 
 /// How many partitions the workers of this process may hold together; whoever spreads partitions
 /// over hosts sets it. What is above it is given up between two batches. For one thread.
@@ -2372,9 +2373,11 @@ struct partition_options {
 class partitioned_worker : public worker {
 public:
     /// Pre: `what` and `with` outlive it.
-    constexpr partitioned_worker(const projection& what, partition of);
+    constexpr partitioned_worker(const projection& what, partition of)
+        : worker(what, kind), of_(of) {}
     constexpr partitioned_worker(const projection& what, partition of,
-                                 const partition_options& with);
+                                 const partition_options& with)
+        : worker(what, kind), of_(of), with_(&with) {}
     partitioned_worker(const projection&&, partition) = delete;
     partitioned_worker(const projection&&, partition, const partition_options&) = delete;
     partitioned_worker(const projection&, partition, const partition_options&&) = delete;
@@ -2383,8 +2386,10 @@ public:
 
 private:
     friend struct detail::partition_hooks;
-    inline uint8_t hash_scheme() const;
-    inline bool look_at_count();
+    using hooks = detail::partition_hooks;
+    static const detail::role kind;
+    uint8_t hash_scheme() const;
+    bool look_at_count();
 
     partition of_;
     const partition_options* with_ = nullptr;
@@ -2402,7 +2407,7 @@ private:
 /// goes on where it was, and until then no worker starts; partition_count_changed: the records
 /// speak of neither; partial_record: the store keeps no counts; rebuild_unfinished; bad_partition,
 /// bad_key, no_load, no_save.
-[[nodiscard]] inline status repartition(const projection& what, uint32_t from, uint32_t to);
+[[nodiscard]] status repartition(const projection& what, uint32_t from, uint32_t to);
 
 // ---------------------------------------------------------------------------------------- >>stores
 
@@ -2428,12 +2433,12 @@ public:
 protected:
     struct storage { log_slot* cells; unsigned char* bytes; uint32_t slot_count, byte_count; };
     constexpr memory_log_core() = default;
-    inline position append(const storage& in, const stored_event& event);
-    inline status read(const storage& in, position after, visitor& visit);
-    inline status bounds(position& trimmed, position& newest) const;
+    position append(const storage& in, const stored_event& event);
+    status read(const storage& in, position after, visitor& visit);
+    status bounds(position& trimmed, position& newest) const;
 
 private:
-    inline bool make_room(const storage& in, uint32_t size);
+    bool make_room(const storage& in, uint32_t size);
     uint64_t first_ = 0;        // position of the oldest kept
     uint64_t next_ = 0;         // position of the next
     uint32_t end_ = 0;          // in the bytes, where the next begins
@@ -2492,10 +2497,10 @@ struct checkpoint_slot {
     bool used;
 };
 
-inline status load_from(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
-                        text key, checkpoint& out);
-inline status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width, text key,
-                      const checkpoint& next);
+status load_from(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
+                 text key, checkpoint& out);
+status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width, text key,
+               const checkpoint& next);
 
 } // namespace detail
 
@@ -2553,7 +2558,7 @@ template<class Now, class Sleep> status run(engine& e, Now&& now_ms, Sleep&& sle
 
 /// One event through routing, decoding and handlers, nothing else: for tests, and for projecting
 /// while appending. The first answer that is not handled; handled, if nobody handles the type.
-inline verdict deliver(routes to, const stored_event& event, bool replaying = false);
+verdict deliver(routes to, const stored_event& event, bool replaying = false);
 /// The same for an event that is not stored: no name, no bytes.
 template<class P, class E,
          detail::require<!detail::is_same<E, stored_event>> = 0>
@@ -2561,12 +2566,12 @@ verdict deliver(P& handler, const E& event, text aggregate_id = {}, bool replayi
 
 /// A profile for service: failures are retried, then lettered, so that no event blocks the others
 /// and none is lost; unknown types are another version's and ignored.
-inline projection production(text name, event_store log, routes handlers,
-                             checkpoint_store checkpoints, dead_letter_sink dead_letters);
+projection production(text name, event_store log, routes handlers,
+                      checkpoint_store checkpoints, dead_letter_sink dead_letters);
 /// A profile for development: the first failure and the first unknown type halt; every event is
 /// saved.
-inline projection development(text name, event_store log, routes handlers,
-                              checkpoint_store checkpoints);
+projection development(text name, event_store log, routes handlers,
+                       checkpoint_store checkpoints);
 
 // ---------------------------------------------------------------------------------------- >>detail
 
@@ -2652,7 +2657,8 @@ template<class E, uint32_t Version> constexpr uint32_t version_before() {
 }
 
 /// A payload that is of version `Version` of this type, or of an older one.
-template<class E, uint32_t Version> bool decode_version(const stored_event& in, E& out) {
+template<class E, uint32_t Version>
+PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
     if constexpr (has_previous<E>) {
         if (in.version < Version) {
             typename E::previous older{};
@@ -2848,34 +2854,10 @@ struct delivery {
                 replaying, part(), token(), waker(from)};
     }
     /// The handler of that bit did not answer handled.
-    PROJECTIONS_COLD_ void answered(uint32_t bit, verdict v) {
-        trouble = true;
-        if (first_trouble == handled) first_trouble = v;
-        if (from == nullptr || is_letter) return;
-        if (v.what() == verdict::kind::pending) return postponed(bit, v.argument());
-        uint8_t handler = 0;
-        while (bit >> handler > 1) ++handler;
-        from->failed(*this, bit, handler,
-                     v.what() == verdict::kind::rejected ? failure_kind::permanent
-                                                         : failure_kind::transient,
-                     v.argument());
-    }
-    PROJECTIONS_APART_ void postponed(uint32_t bit, uint32_t retry_in_ms) {
-        from->hold(*this, 0);
-        from->todo_ |= bit;
-        from->pending_ |= bit;
-        wait_ms = sooner(wait_ms, retry_in_ms != 0 ? retry_in_ms : from->what_->pending_ms);
-    }
+    PROJECTIONS_COLD_ void answered(uint32_t bit, verdict v);
+    void postponed(uint32_t bit, uint32_t retry_in_ms);
     /// The event could not be decoded for the handlers of these bits.
-    PROJECTIONS_COLD_ void undecodable(uint32_t bits) {
-        trouble = true;
-        if (first_trouble == handled) first_trouble = reject();
-        bits &= mask | rest;
-        if (from != nullptr && !is_letter)
-            from->failed(*this, bits, no_handler, failure_kind::decode, 0);
-        mask &= ~bits;
-        rest &= ~bits;
-    }
+    PROJECTIONS_COLD_ void undecodable(uint32_t bits);
 };
 
 inline uint32_t handlers_mask(const route& r) {
@@ -2940,6 +2922,27 @@ PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]]
         return verdict_of([&]() { return handler.on(event); });
     }
 }
+
+} // namespace detail
+
+PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
+#if PROJECTIONS_SMALL_
+    detail::deliver_by_table(event, *delivery_);
+#else
+    deliver_(event, *delivery_);
+#endif
+    return delivery_->trouble;
+}
+
+PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) {
+    engine& e = *engine_;
+    if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
+    if (has_trouble(event)) return e.had_trouble(*this, event);
+    e.at_ = event.at;
+    return --fast_ != 0;
+}
+
+namespace detail {
 
 // ---- the name of a handler
 
@@ -3090,17 +3093,6 @@ PROJECTIONS_INLINE_ bool has_name(const route& r, const char* name, size_t size,
                                  : text(r.name, size) == text(name, size);
 }
 
-inline const route& find(const route_table& table, const type_key& key) {
-    const char* const name = key.name().data();
-    const size_t size = key.name().size();
-    const route* const found =
-        look_up(table.routes, size != 0 ? table.by_name : table.by_number,
-                size != 0 ? key_of(table, name, size) : key.number(), [&](const route& r) {
-                    return size != 0 ? has_name(r, name, size) : r.number == key.number();
-                });
-    return found != nullptr ? *found : table.unknown;
-}
-
 // ---- routing tables built by the compiler
 
 /// A list as one type with a base per member: asking whether it holds E is then one look-up,
@@ -3162,7 +3154,7 @@ inline constexpr uint32_t first_multiplier = 0x9E3779B1u;       // 2^32 / golden
 template<size_t N, size_t Handlers> struct built_routes {
     static constexpr size_t slot_count = slots_for(N);
     static constexpr uint8_t shift = shift_for(slot_count);
-    static constexpr size_t tries = N == 0 ? 1 : 8192 / N < 3 ? 3 : 8192 / N > 64 ? 64 : 8192 / N;
+    static constexpr size_t tries = N == 0 ? 1 : 8192 / N < 3 ? 3 : 8192 / N > 32 ? 32 : 8192 / N;
     static constexpr size_t looks_max = 4 * N;  // what needs more is not pursued to its end
 
     route routes[N == 0 ? 1 : N]{};
@@ -3208,48 +3200,62 @@ template<size_t N, size_t Handlers> struct built_routes {
     }
 
 private:
-    /// The names' keys by two of their words, made as they are asked for; or the numbers.
+    /// The names' keys by two of their words, or the numbers; made as they are asked for.
     struct keys {
-        uint8_t first, second;
+        bool of_names;
+        uint8_t first = 0, second = 0;
         size_t made = 0;
         uint32_t at[N == 0 ? 1 : N]{};
     };
+    constexpr void make(keys& all, size_t until) const {
+        for (; all.made < until; ++all.made) {
+            const route& r = routes[all.made];
+            all.at[all.made] = all.of_names ? name_key(r.name, r.name_size, all.first, all.second)
+                                            : r.number;
+        }
+    }
 
     /// Fills the cells; how many looks all keys together take. N is perfect; gives up above `most`,
     /// long before all are made where two words are a bad choice.
-    constexpr size_t place(keys& all, uint32_t multiplier, bool names, uint16_t* cells,
-                           size_t most) const {
+    constexpr size_t place(keys& all, uint32_t multiplier, uint16_t* cells, size_t most) const {
         size_t looks = 0;
-        for (size_t i = 0; i < N; ++i) {
-            if (i == all.made) {
-                const route& r = routes[i];
-                all.at[all.made++] =
-                    names ? name_key(r.name, r.name_size, all.first, all.second) : r.number;
-            }
+        for (size_t i = 0; i < N && looks <= most; ++i) {
             ++looks;
-            if (names && routes[i].name_size == 0) continue;
+            if (all.of_names && routes[i].name_size == 0) continue;
+            make(all, i + 1);
             uint32_t slot = all.at[i] * multiplier >> shift;
             for (; cells[slot] != 0 && looks <= most; ++looks)
                 slot = (slot + 1) & (all_bits >> shift);
-            if (looks > most) break;
             cells[slot] = static_cast<uint16_t>(i + 1);
         }
         return looks;
     }
-    constexpr size_t looks(keys& all, uint32_t multiplier, bool names,
-                           size_t most = looks_max) const {
+    constexpr size_t looks(keys& all, uint32_t multiplier, size_t most = looks_max) const {
         uint16_t cells[slot_count]{};
-        return place(all, multiplier, names, cells, most);
+        return place(all, multiplier, cells, most);
+    }
+    /// How many keys find their cell taken; gives up at `most`. Most of what a compiler does for a
+    /// table is this, so it is as plain as can be.
+    constexpr size_t clashes(const keys& all, uint32_t multiplier, size_t most) const {
+        bool taken[slot_count]{};
+        size_t count = 0;
+        for (size_t i = 0; count < most && i < N; ++i) {
+            bool& cell = taken[all.at[i] * multiplier >> shift];
+            if (cell) ++count;
+            cell = true;
+        }
+        return count;
     }
 
     /// Tries multipliers until one is perfect or the patience is at its end.
-    constexpr uint32_t best_multiplier(keys& all, bool names) const {
+    constexpr uint32_t best_multiplier(keys& all) const {
+        make(all, N);
         uint32_t best = first_multiplier;
-        size_t least = looks(all, best, names);
+        size_t least = clashes(all, best, N);
         uint32_t multiplier = first_multiplier;
-        for (size_t i = 1; i < tries && least > N; ++i) {
+        for (size_t i = 1; i < tries && least > 0; ++i) {
             multiplier = multiplier * 747796405u + 2891336452u; // a full-period sequence; | 1: odd
-            const size_t now = looks(all, multiplier | 1u, names, least);
+            const size_t now = clashes(all, multiplier | 1u, least);
             if (now < least) { least = now; best = multiplier | 1u; }
         }
         return best;
@@ -3262,8 +3268,8 @@ private:
             const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
             if (i != 0 && offset + 4 > longest) break;
             const uint8_t candidate = static_cast<uint8_t>(offset);
-            keys names{first ? candidate : sample[0], second ? candidate : sample[1]};
-            const size_t now = looks(names, first_multiplier, true, least);
+            keys names{true, first ? candidate : sample[0], second ? candidate : sample[1]};
+            const size_t now = looks(names, first_multiplier, least);
             if (now >= least) continue;
             least = now;
             if (first) sample[0] = candidate;
@@ -3280,23 +3286,23 @@ private:
             if (r.name_size != 0 && r.name_size < shortest) shortest = r.name_size;
         }
         size_t least = choose_word(true, true, looks_max);
-        keys names{sample[0], sample[1]};
+        keys names{true, sample[0], sample[1]};
         if (least < 2 * N) {                    // or another multiplier would not help, either
-            name_multiplier = best_multiplier(names, true);
-            least = looks(names, name_multiplier, true);
+            name_multiplier = best_multiplier(names);
+            least = looks(names, name_multiplier);
         }
         if (least > N + N / 2) {
             least = choose_word(false, true, least - N / 2) + N / 2;
             least = choose_word(true, false, least - N / 2) + N / 2;    // that goes better with it
-            keys whole{whole_name, 0};
-            if (looks(whole, first_multiplier, true) + 2 * N < least) sample[0] = whole_name;
-            names = {sample[0], sample[1]};
-            name_multiplier = best_multiplier(names, true);
+            keys whole{true, whole_name, 0};
+            if (looks(whole, first_multiplier) + 2 * N < least) sample[0] = whole_name;
+            names = {true, sample[0], sample[1]};
+            name_multiplier = best_multiplier(names);
         }
-        keys numbers{0, 0};
-        number_multiplier = best_multiplier(numbers, false);
-        place(names, name_multiplier, true, by_name, ~size_t{0});
-        place(numbers, number_multiplier, false, by_number, ~size_t{0});
+        keys numbers{false};
+        number_multiplier = best_multiplier(numbers);
+        place(names, name_multiplier, by_name, ~size_t{0});
+        place(numbers, number_multiplier, by_number, ~size_t{0});
         find_duplicates(names, numbers);
     }
 
@@ -3362,30 +3368,39 @@ template<bool Alone, class... P> struct compiled_routes {
     static constexpr const crew& everyone = crew_for<every_event>;
     static_assert(everyone.count <= 31, "projections: at most 31 handlers for every event");
 
-    struct cursor { void* const* handler; uint32_t bit; };
+    template<class Q> static constexpr uint8_t place_of() {
+        constexpr bool all[] = {is_same<Q, P>...};
+        uint8_t place = 0;
+        while (!all[place]) ++place;
+        return place;
+    }
+    static constexpr uint32_t bit_of(const crew& all, uint8_t place) {
+        uint32_t bit = 1;
+        for (const uint8_t* at = all.at; *at != place; ++at) bit <<= 1;
+        return bit;
+    }
 
     template<class Q, class E>
-    PROJECTIONS_INLINE_ static void step(cursor& at, delivery& d, [[maybe_unused]] const E& event) {
+    PROJECTIONS_INLINE_ static char step([[maybe_unused]] void* self, [[maybe_unused]] delivery& d,
+                                         [[maybe_unused]] const E& event) {
         if constexpr (calls<Q, E>()) {
             if constexpr (!is_found<usual_on<Q, E>>) demand_on<Q, E>();
+            constexpr uint32_t bit = bit_of(crew_for<E>, place_of<Q>());
             constexpr bool is_alone = crew_for<E>.count == 1;   // or nobody would be called
-            if (is_alone || PROJECTIONS_LIKELY_((d.mask & at.bit) != 0)) {
-                Q& handler = *static_cast<Q*>(*at.handler);
-                const context_of with{d, at.bit};
+            if (is_alone || PROJECTIONS_LIKELY_((d.mask & bit) != 0)) {
+                void* const handler = Alone ? self : static_cast<void* const*>(self)[place_of<Q>()];
+                Q& to = *static_cast<Q*>(handler);
                 verdict v = handled;
-                if constexpr (handled_by<Q>::every) v = call_on(handler, *d.event, with);
-                else v = call_on(handler, event, with);
-                if (v != handled) d.answered(at.bit, v);
+                if constexpr (handled_by<Q>::every) v = call_on(to, *d.event, context_of{d, bit});
+                else v = call_on(to, event, context_of{d, bit});
+                if (v != handled) d.answered(bit, v);
             }
-            at.bit <<= 1;
         }
-        ++at.handler;
+        return '\0';
     }
 
     /// All handlers of one event type in one function: decode once, then each whose bit is set.
     template<class E> static void call(void* self, delivery& d) {
-        void* const alone[] = {self};
-        cursor at{Alone ? alone : static_cast<void* const*>(self), 1};
         if constexpr (crew_for<E>.typed != 0) {
             E event{};
             constexpr bool all_typed = everyone.count == 0;     // then somebody wants it decoded
@@ -3398,10 +3413,10 @@ template<bool Alone, class... P> struct compiled_routes {
                     d.undecodable(crew_for<E>.typed);
                 }
             }
-            const char in_order[] = {(step<P, E>(at, d, event), '\0')...};
+            const char in_order[] = {step<P, E>(self, d, event)...};
             static_cast<void>(in_order);
         } else {
-            const char in_order[] = {(step<P, every_event>(at, d, every_event{}), '\0')...};
+            const char in_order[] = {step<P, every_event>(self, d, every_event{})...};
             static_cast<void>(in_order);
         }
     }
@@ -3570,156 +3585,8 @@ constexpr routes::routes(T& handlers) {
 
 namespace detail {
 
-inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
-                               uint32_t& bit);
-
-/// Sets the table up at the first add(): until then a handler_map is all zero bytes.
-inline void handler_map_core::prepare(const storage& in) {
-    if (table_.routes != nullptr) return;
-    const uint8_t shift = shift_for(in.slot_count);
-    table_.routes = in.routes;
-    table_.by_name = {in.cells, first_multiplier, shift};
-    table_.by_number = {in.cells + in.slot_count, first_multiplier, shift};
-    table_.sample[0] = whole_name;
-    table_.unknown.call = &nobody;
-    table_.handler_name = &name_of;
-    entries_ = in.entries;
-}
-
-/// The route of a type, made if it is new; nullptr if that is a fault.
-inline route* handler_map_core::route_for(const storage& in, const event_type& type) {
-    const text name = type.name();
-    const bool is_valid = type.number() != 0 && name.size() <= name_size_max;
-    for (uint16_t i = 0; i < table_.count; ++i) {
-        route& r = in.routes[i];
-        const bool same_name = text(r.name, r.name_size) == name;
-        if (same_name && r.number == type.number()) return &r;
-        if (r.number == type.number() || (same_name && !name.empty())) {
-            if (table_.fault == status::ok) table_.fault = status::duplicate_type;
-            return nullptr;
-        }
-    }
-    if (!is_valid || table_.count == in.count) {
-        if (table_.fault == status::ok)
-            table_.fault = is_valid ? status::table_full : status::bad_type;
-        return nullptr;
-    }
-    route& added = in.routes[table_.count++];
-    added = {name.data(), table_.unknown.call, type.number(), table_.unknown.live_only, 0,
-             static_cast<uint8_t>(name.size()), table_.unknown.handlers};
-    const auto place = [&](uint16_t* cells, uint32_t key) {
-        uint32_t slot = key * first_multiplier >> table_.by_name.shift;
-        while (cells[slot] != 0) slot = (slot + 1) & (all_bits >> table_.by_name.shift);
-        cells[slot] = table_.count;
-    };
-    if (!name.empty()) place(in.cells, name_key(name.data(), name.size(), whole_name, 0));
-    place(in.cells + in.slot_count, type.number());
-    return &added;
-}
-
-inline bool handler_map_core::has_handler(uint16_t first, text name) const {
-    for (uint16_t at = first; at != 0; at = entries_[at - 1].next) {
-        if (entries_[at - 1].name == name) return true;
-    }
-    return false;
-}
-
-/// Puts a handler at the end of a chain.
-inline status handler_map_core::append(const storage& in, route& to, const map_entry& handler,
-                                       bool live) {
-    if (used_ == in.count) return status::table_full;
-    if (has_handler(table_.unknown.first, handler.name)) return status::duplicate_handler;
-    if (has_handler(to.first, handler.name)) return status::duplicate_handler;
-    uint16_t* link = &to.first;
-    for (; *link != 0; link = &entries_[*link - 1].next) {
-        const map_entry& other = entries_[*link - 1];
-        if (other.group != handler.group && other.group != &call_undecoded &&
-            handler.group != &call_undecoded) {
-            return status::duplicate_type;      // two C++ types for one event
-        }
-    }
-    entries_[used_] = handler;
-    *link = ++used_;
-    if (live) to.live_only |= uint32_t{1} << to.handlers;
-    table_.has_live_only = table_.has_live_only || live;
-    ++to.handlers;
-    to.call = &call;
-    return status::ok;
-}
-
-inline void handler_map_core::put(const storage& in, const event_type& type, map_entry handler,
-                                  bool live) {
-    prepare(in);
-    route* const r = route_for(in, type);
-    if (r == nullptr || handler.group == nullptr)
-        return; // a fault; or known, and nobody handles it
-    if (handler.name.empty()) handler.name = type.name();
-    const status fault = r->handlers >= 32 ? status::table_full : append(in, *r, handler, live);
-    if (table_.fault == status::ok) table_.fault = fault;
-}
-
-/// A handler of every event takes a place in each route that exists; routes made later begin with
-/// it.
-inline void handler_map_core::put_every(const storage& in, const map_entry& handler, bool live) {
-    prepare(in);
-    route& every = table_.unknown;
-    status fault = every.handlers >= 31 ? status::table_full : status::ok;
-    for (uint16_t i = 0; i < table_.count; ++i) {
-        if (in.routes[i].handlers >= 32) fault = status::table_full;
-        if (has_handler(in.routes[i].first, handler.name)) fault = status::duplicate_handler;
-    }
-    if (fault == status::ok) fault = append(in, every, handler, live);
-    if (table_.fault == status::ok) table_.fault = fault;
-    if (fault != status::ok) return;
-    for (uint16_t i = 0; i < table_.count; ++i) {
-        route& r = in.routes[i];
-        if (live) r.live_only |= uint32_t{1} << r.handlers;
-        ++r.handlers;
-        r.call = &call;
-    }
-}
-
-/// Two chains, that of the type and that of every event, in the order in which they were added.
-inline void handler_map_core::call(void* self, delivery& d) {
-    const handler_map_core& map = *static_cast<handler_map_core*>(self);
-    uint16_t every = map.table_.unknown.first;
-    uint16_t typed = d.to == &map.table_.unknown ? uint16_t{0} : d.to->first;
-    d.decoded = map.decoded_bits(*d.to);
-    uint32_t bit = 1;
-    while (every != 0 || typed != 0) {
-        const bool is_every = typed == 0 || (every != 0 && every < typed);
-        uint16_t& next = is_every ? every : typed;
-        next = map.entries_[next - 1].group(map.entries_, next, is_every ? typed : every, d, bit);
-    }
-}
-
-/// The handlers of a route that want the event decoded; all want the same C++ type.
-inline uint32_t handler_map_core::decoded_bits(const route& of) const {
-    uint32_t bits = 0;
-    uint32_t bit = 1;
-    uint16_t every = table_.unknown.first;
-    for (uint16_t typed = &of == &table_.unknown ? uint16_t{0} : of.first; typed != 0; bit <<= 1) {
-        if (every != 0 && every < typed) {
-            every = entries_[every - 1].next;
-        } else {
-            if (entries_[typed - 1].group != &call_undecoded) bits |= bit;
-            typed = entries_[typed - 1].next;
-        }
-    }
-    return bits;
-}
-
-inline text handler_map_core::name_of(const void* self, const route_table& table, const route& r,
-                                      unsigned handler) {
-    const handler_map_core& map = *static_cast<const handler_map_core*>(self);
-    uint16_t every = table.unknown.first;
-    uint16_t typed = &r == &table.unknown ? uint16_t{0} : r.first;
-    for (;; --handler) {
-        uint16_t& next = typed == 0 || (every != 0 && every < typed) ? every : typed;
-        if (handler == 0) return map.entries_[next - 1].name;
-        next = map.entries_[next - 1].next;
-    }
-}
+uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
+                        uint32_t& bit);
 
 /// Handlers of one event that want it as E and follow each other: decode once, call each.
 template<class E>
@@ -3743,18 +3610,6 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
         if (v != handled) d.answered(bit, v);
     }
     return at;
-}
-
-inline uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
-                               uint32_t& bit) {
-    const map_entry& entry = all[first - 1];
-    if ((d.mask & bit) != 0) {
-        const verdict v =
-            verdict_of([&]() { return entry.undecoded(entry.self, *d.event, d.for_handler(bit)); });
-        if (v != handled) d.answered(bit, v);
-    }
-    bit <<= 1;
-    return entry.next;
 }
 
 template<class P, class E>
@@ -3895,20 +3750,6 @@ handler_map<N>& handler_map<N>::add(event_type type,
     entry.name = name;
     put(parts(), type, entry, false);
     return *this;
-}
-
-inline verdict deliver(routes to, const stored_event& event, bool replaying) {
-    if (to.is_empty()) return handled;
-    const detail::route& r = detail::find(*to.table, event.type);
-    detail::delivery d;
-    d.event = &event;
-    d.to = &r;
-    d.replaying = replaying;
-    d.mask = detail::handlers_mask(r);
-    if (replaying) d.mask &= ~r.live_only;
-    if (d.mask == 0) return handled;
-    r.call(to.self, d);
-    return d.first_trouble;
 }
 
 template<class P, class E,
@@ -4153,6 +3994,222 @@ constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of
     }
 }
 
+template<class T, detail::require<!detail::is_same<detail::plain<T>, consumer>>>
+constexpr consumer::consumer(T&& client) : self(detail::address_of_named(client)) {
+    using client_type = detail::referred<T>;
+    static_assert(detail::is_lvalue<T>,
+                  "projections: only the address of a consumer is kept: name it first, and let it "
+                  "outlive the engine");
+    static_assert(detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>,
+                  "projections: a consumer needs `pj::status subscribe(pj::text topic, pj::text "
+                  "queue)` and `pj::status unsubscribe(pj::text topic, pj::text queue)`");
+    if constexpr (detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>) {
+        subscribe = [](void* object, text topic, text queue) -> status {
+            return static_cast<client_type*>(object)->subscribe(topic, queue);
+        };
+        unsubscribe = [](void* object, text topic, text queue) -> status {
+            return static_cast<client_type*>(object)->unsubscribe(topic, queue);
+        };
+    }
+}
+
+// ---------------------------------------------------------------------------------------- >>bodies
+#if defined(PROJECTIONS_IMPLEMENTATION) || !defined(PROJECTIONS_SEPARATE)
+
+// ---- finding a route; the handlers of a handler_map
+
+namespace detail {
+
+PROJECTIONS_BODY_ const route& find(const route_table& table, const type_key& key) {
+    const char* const name = key.name().data();
+    const size_t size = key.name().size();
+    const route* const found =
+        look_up(table.routes, size != 0 ? table.by_name : table.by_number,
+                size != 0 ? key_of(table, name, size) : key.number(), [&](const route& r) {
+                    return size != 0 ? has_name(r, name, size) : r.number == key.number();
+                });
+    return found != nullptr ? *found : table.unknown;
+}
+
+/// Sets the table up at the first add(): until then a handler_map is all zero bytes.
+PROJECTIONS_BODY_ void handler_map_core::prepare(const storage& in) {
+    if (table_.routes != nullptr) return;
+    const uint8_t shift = shift_for(in.slot_count);
+    table_.routes = in.routes;
+    table_.by_name = {in.cells, first_multiplier, shift};
+    table_.by_number = {in.cells + in.slot_count, first_multiplier, shift};
+    table_.sample[0] = whole_name;
+    table_.unknown.call = &nobody;
+    table_.handler_name = &name_of;
+    entries_ = in.entries;
+}
+
+/// The route of a type, made if it is new; nullptr if that is a fault.
+PROJECTIONS_BODY_ route* handler_map_core::route_for(const storage& in, const event_type& type) {
+    const text name = type.name();
+    const bool is_valid = type.number() != 0 && name.size() <= name_size_max;
+    for (uint16_t i = 0; i < table_.count; ++i) {
+        route& r = in.routes[i];
+        const bool same_name = text(r.name, r.name_size) == name;
+        if (same_name && r.number == type.number()) return &r;
+        if (r.number == type.number() || (same_name && !name.empty())) {
+            if (table_.fault == status::ok) table_.fault = status::duplicate_type;
+            return nullptr;
+        }
+    }
+    if (!is_valid || table_.count == in.count) {
+        if (table_.fault == status::ok)
+            table_.fault = is_valid ? status::table_full : status::bad_type;
+        return nullptr;
+    }
+    route& added = in.routes[table_.count++];
+    added = {name.data(), table_.unknown.call, type.number(), table_.unknown.live_only, 0,
+             static_cast<uint8_t>(name.size()), table_.unknown.handlers};
+    const auto place = [&](uint16_t* cells, uint32_t key) {
+        uint32_t slot = key * first_multiplier >> table_.by_name.shift;
+        while (cells[slot] != 0) slot = (slot + 1) & (all_bits >> table_.by_name.shift);
+        cells[slot] = table_.count;
+    };
+    if (!name.empty()) place(in.cells, name_key(name.data(), name.size(), whole_name, 0));
+    place(in.cells + in.slot_count, type.number());
+    return &added;
+}
+
+PROJECTIONS_BODY_ bool handler_map_core::has_handler(uint16_t first, text name) const {
+    for (uint16_t at = first; at != 0; at = entries_[at - 1].next) {
+        if (entries_[at - 1].name == name) return true;
+    }
+    return false;
+}
+
+/// Puts a handler at the end of a chain.
+PROJECTIONS_BODY_ status handler_map_core::append(const storage& in, route& to,
+                                                  const map_entry& handler, bool live) {
+    if (used_ == in.count) return status::table_full;
+    if (has_handler(table_.unknown.first, handler.name)) return status::duplicate_handler;
+    if (has_handler(to.first, handler.name)) return status::duplicate_handler;
+    uint16_t* link = &to.first;
+    for (; *link != 0; link = &entries_[*link - 1].next) {
+        const map_entry& other = entries_[*link - 1];
+        if (other.group != handler.group && other.group != &call_undecoded &&
+            handler.group != &call_undecoded) {
+            return status::duplicate_type;      // two C++ types for one event
+        }
+    }
+    entries_[used_] = handler;
+    *link = ++used_;
+    if (live) to.live_only |= uint32_t{1} << to.handlers;
+    table_.has_live_only = table_.has_live_only || live;
+    ++to.handlers;
+    to.call = &call;
+    return status::ok;
+}
+
+PROJECTIONS_BODY_ void handler_map_core::put(const storage& in, const event_type& type,
+                                             map_entry handler, bool live) {
+    prepare(in);
+    route* const r = route_for(in, type);
+    if (r == nullptr || handler.group == nullptr)
+        return; // a fault; or known, and nobody handles it
+    if (handler.name.empty()) handler.name = type.name();
+    const status fault = r->handlers >= 32 ? status::table_full : append(in, *r, handler, live);
+    if (table_.fault == status::ok) table_.fault = fault;
+}
+
+/// A handler of every event takes a place in each route that exists; routes made later begin with
+/// it.
+PROJECTIONS_BODY_ void handler_map_core::put_every(const storage& in, const map_entry& handler,
+                                                   bool live) {
+    prepare(in);
+    route& every = table_.unknown;
+    status fault = every.handlers >= 31 ? status::table_full : status::ok;
+    for (uint16_t i = 0; i < table_.count; ++i) {
+        if (in.routes[i].handlers >= 32) fault = status::table_full;
+        if (has_handler(in.routes[i].first, handler.name)) fault = status::duplicate_handler;
+    }
+    if (fault == status::ok) fault = append(in, every, handler, live);
+    if (table_.fault == status::ok) table_.fault = fault;
+    if (fault != status::ok) return;
+    for (uint16_t i = 0; i < table_.count; ++i) {
+        route& r = in.routes[i];
+        if (live) r.live_only |= uint32_t{1} << r.handlers;
+        ++r.handlers;
+        r.call = &call;
+    }
+}
+
+/// Two chains, that of the type and that of every event, in the order in which they were added.
+PROJECTIONS_BODY_ void handler_map_core::call(void* self, delivery& d) {
+    const handler_map_core& map = *static_cast<handler_map_core*>(self);
+    uint16_t every = map.table_.unknown.first;
+    uint16_t typed = d.to == &map.table_.unknown ? uint16_t{0} : d.to->first;
+    d.decoded = map.decoded_bits(*d.to);
+    uint32_t bit = 1;
+    while (every != 0 || typed != 0) {
+        const bool is_every = typed == 0 || (every != 0 && every < typed);
+        uint16_t& next = is_every ? every : typed;
+        next = map.entries_[next - 1].group(map.entries_, next, is_every ? typed : every, d, bit);
+    }
+}
+
+/// The handlers of a route that want the event decoded; all want the same C++ type.
+PROJECTIONS_BODY_ uint32_t handler_map_core::decoded_bits(const route& of) const {
+    uint32_t bits = 0;
+    uint32_t bit = 1;
+    uint16_t every = table_.unknown.first;
+    for (uint16_t typed = &of == &table_.unknown ? uint16_t{0} : of.first; typed != 0; bit <<= 1) {
+        if (every != 0 && every < typed) {
+            every = entries_[every - 1].next;
+        } else {
+            if (entries_[typed - 1].group != &call_undecoded) bits |= bit;
+            typed = entries_[typed - 1].next;
+        }
+    }
+    return bits;
+}
+
+PROJECTIONS_BODY_ text handler_map_core::name_of(const void* self, const route_table& table,
+                                                 const route& r, unsigned handler) {
+    const handler_map_core& map = *static_cast<const handler_map_core*>(self);
+    uint16_t every = table.unknown.first;
+    uint16_t typed = &r == &table.unknown ? uint16_t{0} : r.first;
+    for (;; --handler) {
+        uint16_t& next = typed == 0 || (every != 0 && every < typed) ? every : typed;
+        if (handler == 0) return map.entries_[next - 1].name;
+        next = map.entries_[next - 1].next;
+    }
+}
+
+PROJECTIONS_BODY_ uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
+                                          uint32_t& bit) {
+    const map_entry& entry = all[first - 1];
+    if ((d.mask & bit) != 0) {
+        const verdict v =
+            verdict_of([&]() { return entry.undecoded(entry.self, *d.event, d.for_handler(bit)); });
+        if (v != handled) d.answered(bit, v);
+    }
+    bit <<= 1;
+    return entry.next;
+}
+
+} // namespace detail
+
+PROJECTIONS_BODY_ verdict deliver(routes to, const stored_event& event, bool replaying) {
+    if (to.is_empty()) return handled;
+    const detail::route& r = detail::find(*to.table, event.type);
+    detail::delivery d;
+    d.event = &event;
+    d.to = &r;
+    d.replaying = replaying;
+    d.mask = detail::handlers_mask(r);
+    if (replaying) d.mask &= ~r.live_only;
+    if (d.mask == 0) return handled;
+    r.call(to.self, d);
+    return d.first_trouble;
+}
+
+// ---- what several rooms need
+
 namespace detail {
 
 /// A call out that answers a status: what it throws is `failed`.
@@ -4177,9 +4234,9 @@ inline uint8_t increased(uint8_t failures) {
 
 // ---- the engine: life
 
-inline void waker::wake() const { if (engine_ != nullptr) engine_->wake(); }
+PROJECTIONS_BODY_ void waker::wake() const { if (engine_ != nullptr) engine_->wake(); }
 
-inline status engine::start(start_cause cause) {
+PROJECTIONS_BODY_ status engine::start(start_cause cause) {
     if (ticking_) return status::reentered;
     if (running()) return status::already_started;
     status fault = validate();
@@ -4200,7 +4257,7 @@ inline status engine::start(start_cause cause) {
 }
 
 /// Forgets all that a checkpoint store would know better.
-inline void engine::load_anew() {
+PROJECTIONS_BODY_ void engine::load_anew() {
     if (has_units()) units().drop(*this);
     loaded_ = save_first_ = false;
     moved_back_ = save_doubtful_ = unconfirmed_ = untold_ = 0;
@@ -4217,7 +4274,7 @@ inline void engine::load_anew() {
 }
 
 /// From a halt, or from nothing, to work.
-inline void engine::go_on() {
+PROJECTIONS_BODY_ void engine::go_on() {
     caught_up_ = false;
     if (asking_ < detail::asking::first) asking_ = detail::asking::again;
     stage_ = loaded_ ? stage::working : stage::loading;
@@ -4241,7 +4298,7 @@ inline bool is_reserved(text name) {
 }
 } // namespace detail
 
-inline status engine::validate() const {
+PROJECTIONS_BODY_ status engine::validate() const {
     using end = error_policy::end;
     const projection& p = *what_;
     const error_policy& replaying =
@@ -4276,7 +4333,7 @@ inline status engine::validate() const {
     return fault == status::ok && p.lease != nullptr ? keeper().validate(p) : fault;
 }
 
-inline tick_result engine::tick() {
+PROJECTIONS_BODY_ tick_result engine::tick() {
     uint32_t now_ms = now_ms_;
     if (ticking_) return {state_, status::reentered, never, 0};
     if (!what_->clock) return {state_, status::no_clock, never, 0};
@@ -4285,7 +4342,7 @@ inline tick_result engine::tick() {
     return tick(now_ms);
 }
 
-inline tick_result engine::tick(uint32_t now_ms) {
+PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
     if (ticking_) return {state_, status::reentered, never, 0};
     if (!running()) return {state_, reason_, never, 0};
     ticking_ = true;
@@ -4307,7 +4364,7 @@ inline tick_result engine::tick(uint32_t now_ms) {
     return {state_, reason_, wait, static_cast<uint32_t>(counted() - before)};
 }
 
-inline void engine::age(uint32_t elapsed_ms) {
+PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
     const auto count_down = [elapsed_ms](uint32_t& wait_ms) {
         if (wait_ms != never) wait_ms -= sooner(wait_ms, elapsed_ms);
     };
@@ -4319,7 +4376,7 @@ inline void engine::age(uint32_t elapsed_ms) {
     count_down(renew_in_);
 }
 
-inline void engine::take_requests() {
+PROJECTIONS_BODY_ void engine::take_requests() {
     if (wake_.take() != 0) {
         if (wakeable_ != 0) read_in_ = 0;
         if (letter_failures_ == 0) letter_in_ = 0;
@@ -4339,7 +4396,7 @@ inline void engine::take_requests() {
 }
 
 /// The steps of a tick.
-inline void engine::advance() {
+PROJECTIONS_BODY_ void engine::advance() {
     const bool is_leased = what_->lease != nullptr;
     const bool may_work = !is_leased || keeper().hold(*this);
     const bool is_clean = unit_ != detail::unit::over || units().is_gone(*this);
@@ -4348,7 +4405,7 @@ inline void engine::advance() {
 }
 
 /// The steps that need the lease, if there is one.
-inline void engine::work() {
+PROJECTIONS_BODY_ void engine::work() {
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
         if (paused_ == 0 && !only_saves() && read_in_ == 0 &&
@@ -4369,7 +4426,7 @@ inline void engine::work() {
     }
 }
 
-inline uint32_t engine::wait_ms() const {
+PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
     // Nothing else is done before the rollback, but for a lease that is still ours.
@@ -4388,7 +4445,7 @@ inline uint32_t engine::wait_ms() const {
 }
 
 /// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
-inline bool engine::wait(uint32_t ms, status why, bool until_woken) {
+PROJECTIONS_BODY_ bool engine::wait(uint32_t ms, status why, bool until_woken) {
     read_in_ = ms;
     why_ = why;
     wakeable_ = until_woken ? 1 : 0;
@@ -4396,7 +4453,7 @@ inline bool engine::wait(uint32_t ms, status why, bool until_woken) {
 }
 
 /// The wait after a store did not answer ok. Answers false.
-inline bool engine::wait_after(status answer, status why) {
+PROJECTIONS_BODY_ bool engine::wait_after(status answer, status why) {
     if (answer == status::pending) return wait(what_->pending_ms, status::pending, true);
     read_failures_ = detail::increased(read_failures_);
     wait(delay(read_failures_), why, false);
@@ -4407,7 +4464,7 @@ inline bool engine::wait_after(status answer, status why) {
 }
 
 /// How long to wait after so many failures in a row.
-inline uint32_t engine::delay(uint32_t failures) const {
+PROJECTIONS_BODY_ uint32_t engine::delay(uint32_t failures) const {
     const backoff& b = what_->delays;
     constexpr uint32_t factor_max = never >> 8; // times a multiplier of 8 bits is still a number
     uint32_t ms = b.first_ms;
@@ -4423,7 +4480,7 @@ inline uint32_t engine::delay(uint32_t failures) const {
 }
 
 /// Ends the run before anything else is handled; what is done is saved first. Answers false.
-inline bool engine::halt(status why) {
+PROJECTIONS_BODY_ bool engine::halt(status why) {
     if (stage_ != stage::ending) {
         retry_in_ = what_->stop_ms;
         if (!is_save_pending()) save_in_ = 0;
@@ -4435,7 +4492,7 @@ inline bool engine::halt(status why) {
 }
 
 /// The last saves of a run; then it is stopped or halted, saved or not.
-inline void engine::end() {
+PROJECTIONS_BODY_ void engine::end() {
     if (unit_ != detail::unit::none && !units().leave(*this)) return;
     if (role_->leave != nullptr && retry_in_ != 0 && (read_in_ != 0 || !role_->leave(*this)))
         return;
@@ -4454,7 +4511,7 @@ inline void engine::end() {
     notify(is_halt ? notice_kind::halted : notice_kind::stopped, reason_);
 }
 
-inline void engine::notify(notice_kind kind, status reason, const failure* cause) {
+PROJECTIONS_BODY_ void engine::notify(notice_kind kind, status reason, const failure* cause) {
     if (!what_->observe) return;
     PROJECTIONS_TRY_ {
         what_->observe(
@@ -4463,20 +4520,20 @@ inline void engine::notify(notice_kind kind, status reason, const failure* cause
     PROJECTIONS_CATCH_ { return; }
 }
 
-inline void engine::notify(notice_kind kind, const failure& cause) {
+PROJECTIONS_BODY_ void engine::notify(notice_kind kind, const failure& cause) {
     if (what_->observe) notify(kind, detail::status_of(cause.kind), &cause);
 }
 
-inline partition engine::part() const {
+PROJECTIONS_BODY_ partition engine::part() const {
     return role_->part == nullptr ? partition{} : *role_->part(*this);
 }
 
 /// Whether anything that has an effect may still begin.
-inline bool engine::may_begin() {
+PROJECTIONS_BODY_ bool engine::may_begin() {
     return what_->lease == nullptr || keeper().may_begin(*this);
 }
 
-inline counters engine::counts() const {
+PROJECTIONS_BODY_ counters engine::counts() const {
     using detail::outcome;
     event_count each[detail::outcome_count];
     for (size_t i = 0; i < detail::outcome_count; ++i) each[i] = counts_[i];
@@ -4497,7 +4554,7 @@ inline counters engine::counts() const {
 
 // ---- the engine: checkpoint and bounds
 
-inline void engine::load() {
+PROJECTIONS_BODY_ void engine::load() {
     checkpoint found;
     const checkpoint_store& store = what_->checkpoints;
     const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
@@ -4517,7 +4574,7 @@ inline void engine::load() {
 }
 
 /// Takes the record as the place to go on from.
-inline void engine::adopt(checkpoint& found) {
+PROJECTIONS_BODY_ void engine::adopt(checkpoint& found) {
     const projection& p = *what_;
     if (p.lease != nullptr && !keeper().claim(*this, found)) return;
     if (role_->adopt != nullptr && !role_->adopt(*this, found)) return;
@@ -4539,7 +4596,7 @@ inline void engine::adopt(checkpoint& found) {
 
 /// A save was refused. Either an earlier attempt of the same save had arrived, its answer lost; or
 /// somebody else works under this name.
-inline void engine::settle_conflict(checkpoint& found) {
+PROJECTIONS_BODY_ void engine::settle_conflict(checkpoint& found) {
     if (saving_ == detail::saving::uncertain && units().settle(*this, found)) return;
     saving_ = detail::saving::none;
     if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
@@ -4553,7 +4610,7 @@ inline void engine::settle_conflict(checkpoint& found) {
 
 /// Reads back what nothing may begin without: the claim of a lease, the marker of a rebuild. A
 /// store that keeps less could not keep a former owner out, or a worker away.
-inline bool engine::confirm() {
+PROJECTIONS_BODY_ bool engine::confirm() {
     if (unconfirmed_ == 0 || record_.revision == 0) return true;    // nothing was saved yet
     checkpoint found;
     const checkpoint_store& store = what_->checkpoints;
@@ -4574,7 +4631,7 @@ inline bool engine::confirm() {
 }
 
 /// What the log holds now, and whether it is the same log. False: not now, or not at all.
-inline bool engine::ask_bounds(position& trimmed) {
+PROJECTIONS_BODY_ bool engine::ask_bounds(position& trimmed) {
     const event_store& log = what_->log;
     position newest = before_first;
     uint64_t log_id = 0;
@@ -4589,16 +4646,16 @@ inline bool engine::ask_bounds(position& trimmed) {
     return true;
 }
 
-inline bool detail::look_at_bounds(engine& e) { return e.compare_bounds(); }
+PROJECTIONS_BODY_ bool detail::look_at_bounds(engine& e) { return e.compare_bounds(); }
 
-inline bool engine::look_at_bounds() {
+PROJECTIONS_BODY_ bool engine::look_at_bounds() {
     const detail::bounds_function& bounds = what_->log.bounds;
     if (asking_ == detail::asking::letters && !sequences().recall(*this)) return false;
     return asking_ == detail::asking::none || bounds == nullptr || bounds.code_(*this);
 }
 
 /// Compares the log as it is now with where we stand. False: not now, or not at all.
-inline bool engine::compare_bounds() {
+PROJECTIONS_BODY_ bool engine::compare_bounds() {
     position trimmed = before_first;
     // Those after an empty read were pending: to read once more for them would never be idle.
     const bool only_bounds = caught_up_ && why_ == status::pending;
@@ -4610,7 +4667,7 @@ inline bool engine::compare_bounds() {
 }
 
 /// A projection without a checkpoint begins where it was told; then nothing after it may be gone.
-inline bool engine::begin_somewhere(position trimmed, bool is_new) {
+PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed, bool is_new) {
     const begin_at first = what_->first_start;
     if (at_ == before_first && at_ < record_.at) {      // a volatile model: from the oldest kept
         at_ = trimmed < record_.at ? trimmed : record_.at;
@@ -4625,7 +4682,30 @@ inline bool engine::begin_somewhere(position trimmed, bool is_new) {
     return true;
 }
 
-inline bool engine::save_is_due() const {
+PROJECTIONS_BODY_ bool engine::is_cleared() const {
+    return careful_ != 0 && caught_up_ &&
+           (record_.suspect != before_first || record_.crashes != 0);
+}
+
+PROJECTIONS_BODY_ uint32_t engine::unsaved_max() const {
+    return what_->unsaved_max != 0 ? what_->unsaved_max : batch() * 10;
+}
+
+PROJECTIONS_BODY_ bool engine::only_saves() const {
+    return is_save_pending() || save_first_ || unsaved_ >= unsaved_max() || is_cleared();
+}
+
+PROJECTIONS_BODY_ bool engine::seeks_the_end(const checkpoint& found) const {
+    return found.revision == 0 && found.at == before_first && !role_->is_rebuilding &&
+           what_->first_start == begin_at::the_end;
+}
+
+PROJECTIONS_BODY_ bool engine::may_save() const {
+    return end_reason_ != status::checkpoint_conflict &&
+           end_reason_ != status::checkpoint_corrupt && end_reason_ != status::rebuild_unfinished;
+}
+
+PROJECTIONS_BODY_ bool engine::save_is_due() const {
     if (!is_dirty() || untold_ != 0) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none) return save_in_ == 0;
     return only_saves() || paused_ != 0 || unsaved_ >= what_->save.every_events ||
@@ -4634,7 +4714,7 @@ inline bool engine::save_is_due() const {
 
 /// One attempt. An attempt that failed is repeated as it was, though more may be done by now: only
 /// then can an answer that was lost be told from somebody else's work.
-inline void engine::save() {
+PROJECTIONS_BODY_ void engine::save() {
     using detail::saving;
     if (unit_ != detail::unit::none) return units().finish(*this);
     if (saving_ == saving::none) {
@@ -4662,7 +4742,7 @@ inline void engine::save() {
 }
 
 /// What is to be saved when everything up to `at` has an outcome.
-inline checkpoint engine::next_record(position at) const {
+PROJECTIONS_BODY_ checkpoint engine::next_record(position at) const {
     checkpoint next = record_;
     next.at = at;
     if (is_cleared()) {
@@ -4673,7 +4753,7 @@ inline checkpoint engine::next_record(position at) const {
     return next;
 }
 
-inline void engine::saved(const checkpoint& now) {
+PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
     record_ = now;
     saving_ = detail::saving::none;
     save_doubtful_ = follows_crash_ = 0;
@@ -4694,7 +4774,7 @@ inline event_call deliver_of(const route_table& table) {
     return table.deliver != nullptr ? table.deliver : &deliver_by_table;
 }
 /// For a read that begins with events that were handled before; others are looked at closely.
-inline void deliver_replayed(const stored_event& event, delivery& d) {
+PROJECTIONS_BODY_ void deliver_replayed(const stored_event& event, delivery& d) {
     static constexpr route none{};
     const engine& e = *d.from;
     d.replaying = event.at <= e.record_.replayed_through;
@@ -4703,13 +4783,14 @@ inline void deliver_replayed(const stored_event& event, delivery& d) {
     d.trouble = true;
 }
 /// For a table that is known at run time only.
-inline void deliver_by_table(const stored_event& event, delivery& d) {
+PROJECTIONS_BODY_ void deliver_by_table(const stored_event& event, delivery& d) {
     d.event = &event;
     d.deliver(find(d.from->table(), event.type));
 }
 } // namespace detail
 
-inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly)
+PROJECTIONS_BODY_ visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted,
+                                   bool plainly)
     : engine_(&reader),
 #if PROJECTIONS_SMALL_
       deliver_(nullptr),
@@ -4722,24 +4803,7 @@ inline visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted, bo
       delivery_(&d) {}
 
 /// Nobody handles the event, or somebody does not say that it is handled.
-PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
-#if PROJECTIONS_SMALL_
-    detail::deliver_by_table(event, *delivery_);
-#else
-    deliver_(event, *delivery_);
-#endif
-    return delivery_->trouble;
-}
-
-PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) {
-    engine& e = *engine_;
-    if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
-    if (has_trouble(event)) return e.had_trouble(*this, event);
-    e.at_ = event.at;
-    return --fast_ != 0;
-}
-
-inline size_t visitor::operator()(const stored_event* events, size_t count) {
+PROJECTIONS_BODY_ size_t visitor::operator()(const stored_event* events, size_t count) {
     engine& e = *engine_;
     const uint32_t before = wanted();
     const stored_event* const end = events + (count < before ? count : before);
@@ -4753,8 +4817,8 @@ inline size_t visitor::operator()(const stored_event* events, size_t count) {
 }
 
 /// Those that need nothing but routing; the first that has trouble, or the end.
-inline const stored_event* visitor::take_plainly(const stored_event* event,
-                                                 const stored_event* end) {
+PROJECTIONS_BODY_ const stored_event* visitor::take_plainly(const stored_event* event,
+                                                            const stored_event* end) {
     engine& e = *engine_;
     const stored_event* const first = event;
     for (; event != end && event->at > e.at_; ++event) {
@@ -4765,9 +4829,9 @@ inline const stored_event* visitor::take_plainly(const stored_event* event,
     return event;
 }
 
-inline partition visitor::of() const { return engine_->part(); }
+PROJECTIONS_BODY_ partition visitor::of() const { return engine_->part(); }
 
-inline void visitor::scanned_to(position at) {
+PROJECTIONS_BODY_ void visitor::scanned_to(position at) {
     if (closed_ || wanted() == 0) return;
     engine& e = *engine_;
     if (e.is_holding() && at >= e.held_at_ && !e.has_vanished()) return;
@@ -4778,7 +4842,7 @@ inline void visitor::scanned_to(position at) {
 }
 
 /// Whether an event may need more than routing.
-inline bool engine::needs_a_closer_look() const {
+PROJECTIONS_BODY_ bool engine::needs_a_closer_look() const {
     const projection& p = *what_;
     if (p.filter || role_->is_ours != nullptr) return true;     // not all of them are handled
     if (is_replaying() && (PROJECTIONS_SMALL_ || table().has_live_only)) return true;
@@ -4788,7 +4852,7 @@ inline bool engine::needs_a_closer_look() const {
 }
 
 /// True: it was told to stop, or the store holds more.
-inline bool engine::read(uint32_t limit, bool closely) {
+PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     const projection& p = *what_;
     if (!is_dirty()) unsaved_ = 0;      // replayed in memory only: nothing of it is to be saved
     uint32_t wanted = sooner(limit, sooner(batch(), unsaved_max() - unsaved_));
@@ -4815,23 +4879,25 @@ inline bool engine::read(uint32_t limit, bool closely) {
     return is_told_to_stop || s == status::more;
 }
 
-inline void engine::count(const visitor& from, uint32_t taken) {
+PROJECTIONS_BODY_ void engine::count(const visitor& from, uint32_t taken) {
     counts_[static_cast<size_t>(detail::outcome::handled)] += taken - from.taken_apart_;
     unsaved_ += taken;
 }
 
 /// All events that have an outcome.
-inline event_count engine::counted() const {
+PROJECTIONS_BODY_ event_count engine::counted() const {
     static_assert(detail::outcome_count == 8, "the sum has as many");
     const event_count* const n = counts_;       // twice in every tick: a loop would cost the double
     const event_count sum = n[0] + n[1] + n[2] + n[3] + n[4] + n[5] + n[6] + n[7];
     return is_tentative() ? sum - unsaved_ : sum;
 }
 
-inline void engine::count_as(detail::outcome what) { ++counts_[static_cast<size_t>(what)]; }
+PROJECTIONS_BODY_ void engine::count_as(detail::outcome what) {
+    ++counts_[static_cast<size_t>(what)];
+}
 
 /// What the store's answer says of the log.
-inline void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
+PROJECTIONS_BODY_ void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
     if (stage_ == stage::ending || is_fenced()) return;
     if (answer != status::ok && answer != status::more && answer != status::pending &&
         answer != status::trimmed) {
@@ -4869,10 +4935,40 @@ inline uint32_t print_of(const stored_event& event) {
     for (const text part : parts) print = fnv1a(part.data(), part.size(), print);
     return print;
 }
+PROJECTIONS_BODY_ void delivery::answered(uint32_t bit, verdict v) {
+    trouble = true;
+    if (first_trouble == handled) first_trouble = v;
+    if (from == nullptr || is_letter) return;
+    if (v.what() == verdict::kind::pending) return postponed(bit, v.argument());
+    uint8_t handler = 0;
+    while (bit >> handler > 1) ++handler;
+    from->failed(*this, bit, handler,
+                 v.what() == verdict::kind::rejected ? failure_kind::permanent
+                                                     : failure_kind::transient,
+                 v.argument());
+}
+
+PROJECTIONS_APART_ PROJECTIONS_BODY_ void delivery::postponed(uint32_t bit, uint32_t retry_in_ms) {
+    from->hold(*this, 0);
+    from->todo_ |= bit;
+    from->pending_ |= bit;
+    wait_ms = sooner(wait_ms, retry_in_ms != 0 ? retry_in_ms : from->what_->pending_ms);
+}
+
+PROJECTIONS_BODY_ void delivery::undecodable(uint32_t bits) {
+    trouble = true;
+    if (first_trouble == handled) first_trouble = reject();
+    bits &= mask | rest;
+    if (from != nullptr && !is_letter)
+        from->failed(*this, bits, no_handler, failure_kind::decode, 0);
+    mask &= ~bits;
+    rest &= ~bits;
+}
+
 } // namespace detail
 
 /// Nobody handles it, or somebody did not say that it is handled.
-inline bool engine::had_trouble(visitor& from, const stored_event& event) {
+PROJECTIONS_BODY_ bool engine::had_trouble(visitor& from, const stored_event& event) {
     detail::delivery& d = *from.delivery_;
     if (d.to->handlers != 0) return settle(from, event, detail::outcome::handled);
     d.trouble = false;
@@ -4880,7 +4976,7 @@ inline bool engine::had_trouble(visitor& from, const stored_event& event) {
 }
 
 /// Every event that is not simply handled comes through here.
-inline bool engine::take_closely(visitor& from, const stored_event& event) {
+PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& event) {
     using detail::outcome;
     const projection& p = *what_;
     if (from.closed_ || from.wanted() == 0) return false;
@@ -4909,7 +5005,8 @@ inline bool engine::take_closely(visitor& from, const stored_event& event) {
 }
 
 /// Calls whoever has no outcome for this event yet; what it is if none of them objects.
-inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::route& route) {
+PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
+                                                        const detail::route& route) {
     using detail::outcome;
     const projection& p = *what_;
     const bool is_known = &route != &p.handlers.table->unknown;
@@ -4950,7 +5047,7 @@ inline detail::outcome engine::call_handlers(detail::delivery& d, const detail::
 }
 
 /// Which handlers of the held event are to be called now; offers the letters that are owed first.
-inline uint32_t engine::next_in_round(detail::delivery& d) {
+PROJECTIONS_BODY_ uint32_t engine::next_in_round(detail::delivery& d) {
     d.replaying = d.event->at <= record_.replayed_through;
     if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
     if (todo_ == 0 && owed_ == 0 && retry_in_ == 0) {       // the round has ended: on to the next
@@ -4967,7 +5064,8 @@ inline uint32_t engine::next_in_round(detail::delivery& d) {
 }
 
 /// After a pass over the handlers: the event has its outcome, or it is held and will be read again.
-inline bool engine::settle(visitor& from, const stored_event& event, detail::outcome result) {
+PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
+                                      detail::outcome result) {
     using detail::outcome;
     if (is_holding()) {
         if (has_units()) {
@@ -4999,7 +5097,7 @@ inline bool engine::settle(visitor& from, const stored_event& event, detail::out
 }
 
 /// Ends this read before the event, and says when to look at it again.
-inline bool engine::keep_holding(visitor& from, const stored_event& event) {
+PROJECTIONS_BODY_ bool engine::keep_holding(visitor& from, const stored_event& event) {
     print_ = detail::print_of(event);
     if (todo_ != 0 || owed_ != 0) {
         uint32_t ms = from.delivery_->wait_ms;       // the shortest of those that are pending
@@ -5014,7 +5112,7 @@ inline bool engine::keep_holding(visitor& from, const stored_event& event) {
     return from.close();
 }
 
-inline void engine::hold(const detail::delivery& from, uint8_t handler) {
+PROJECTIONS_BODY_ void engine::hold(const detail::delivery& from, uint8_t handler) {
     const bool is_new = !is_holding();
     if (is_new) {
         held_at_ = from.event->at;
@@ -5024,7 +5122,7 @@ inline void engine::hold(const detail::delivery& from, uint8_t handler) {
 }
 
 /// Forgets the held event and all that belongs to it.
-inline void engine::forget_held() {
+PROJECTIONS_BODY_ void engine::forget_held() {
     held_at_ = before_first;
     todo_ = pending_ = retry_ = print_ = 0;
     letter_failures_ = 0;
@@ -5037,14 +5135,14 @@ inline void engine::forget_held() {
 }
 
 /// The held event is no longer there. False: what was done of it is to be rolled back first.
-inline bool engine::has_vanished() {
+PROJECTIONS_BODY_ bool engine::has_vanished() {
     if (is_in_unit()) unit_ = detail::unit::over;
     else if (unit_ == detail::unit::none) give_up_held(detail::outcome::vanished);
     return unit_ == detail::unit::none;
 }
 
 /// The held event gets its outcome without being read again.
-inline void engine::give_up_held(detail::outcome how) {
+PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
     if (!is_dirty()) save_in_ = what_->save.every_ms;
     at_ = held_at_;
     forget_held();
@@ -5055,8 +5153,8 @@ inline void engine::give_up_held(detail::outcome how) {
            status::ok);
 }
 
-inline failure engine::describe(const detail::delivery& from, uint8_t handler, failure_kind kind,
-                                uint32_t code) const {
+PROJECTIONS_BODY_ failure engine::describe(const detail::delivery& from, uint8_t handler,
+                                           failure_kind kind, uint32_t code) const {
     const routes& to = what_->handlers;
     const text name = handler == detail::no_handler
                           ? text() : to.table->handler_name(to.self, *to.table, *from.to, handler);
@@ -5065,8 +5163,8 @@ inline failure engine::describe(const detail::delivery& from, uint8_t handler, f
 }
 
 /// A failure of the handlers of `bits`: asks the policy, and does what it says.
-inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler,
-                           failure_kind kind, uint32_t code) {
+PROJECTIONS_BODY_ void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler,
+                                      failure_kind kind, uint32_t code) {
     hold(from, handler);
     const failure f = describe(from, handler, kind, code);
     ++failed_calls_;
@@ -5100,7 +5198,8 @@ inline void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handle
 
 /// Notes a letter that the sink has not taken; once no other can be noted, the handlers after it
 /// wait untried.
-inline void engine::owe(detail::delivery& from, uint32_t bits, uint8_t handler, const failure& f) {
+PROJECTIONS_BODY_ void engine::owe(detail::delivery& from, uint32_t bits, uint8_t handler,
+                                   const failure& f) {
     letters_[owed_] = f.code << 4 | static_cast<uint32_t>(f.kind);
     letter_handlers_[owed_++] = handler;
     if (owed_ != detail::owed_letters_max) return;
@@ -5110,7 +5209,7 @@ inline void engine::owe(detail::delivery& from, uint32_t bits, uint8_t handler, 
     from.rest &= ~later;
 }
 
-inline decision engine::decide(const failure& f) const {
+PROJECTIONS_BODY_ decision engine::decide(const failure& f) const {
     using end = error_policy::end;
     const projection& p = *what_;
     const error_policy& policy =
@@ -5160,7 +5259,7 @@ PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
 
 /// Offers the letters that the sink has not taken, in order; the first that it does not take ends
 /// it.
-inline void engine::offer_owed(detail::delivery& from) {
+PROJECTIONS_BODY_ void engine::offer_owed(detail::delivery& from) {
     while (owed_ != 0) {
         const failure_kind kind = static_cast<failure_kind>(letters_[0] & 15u);
         if (!put_letter(describe(from, letter_handlers_[0], kind, letters_[0] >> 4))) return;
@@ -5174,7 +5273,7 @@ inline void engine::offer_owed(detail::delivery& from) {
 
 // ---- commands
 
-inline status engine::retry_failed() {
+PROJECTIONS_BODY_ status engine::retry_failed() {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted) return status::not_halted;
     if (!loaded_ || !may_save()) {
@@ -5193,7 +5292,7 @@ inline status engine::retry_failed() {
     return status::ok;
 }
 
-inline status engine::skip_failed(position at) {
+PROJECTIONS_BODY_ status engine::skip_failed(position at) {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted || !is_holding() || held_at_ != at) return status::not_halted;
     ticking_ = true;
@@ -5203,14 +5302,14 @@ inline status engine::skip_failed(position at) {
     return status::ok;
 }
 
-inline status engine::set_position(position expected, position next) {
+PROJECTIONS_BODY_ status engine::set_position(position expected, position next) {
     if (ticking_) return status::reentered;
     const bool is_at_work = stage_ != stage::stopped && stage_ != stage::ending && loaded_;
     if (is_at_work && done_through() != expected) return status::conflict;
     return reset(next);
 }
 
-inline status engine::reset(position to) {
+PROJECTIONS_BODY_ status engine::reset(position to) {
     if (ticking_) return status::reentered;
     if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
     if (!loaded_ || stage_ == stage::loading) return status::not_loaded;
@@ -5227,7 +5326,7 @@ inline status engine::reset(position to) {
 }
 
 /// Stands at another position, perhaps a lower one; saved before anything is read.
-inline void engine::go_to(position to) {
+PROJECTIONS_BODY_ void engine::go_to(position to) {
     if (has_units()) units().drop(*this);
     forget_held();
     at_ = to;
@@ -5242,7 +5341,7 @@ inline void engine::go_to(position to) {
 // ---- the crash guard
 
 /// Called with a record just loaded; careful_ says that start() named a crash.
-inline void crash_guard::loaded(engine& e) {
+PROJECTIONS_BODY_ void crash_guard::loaded(engine& e) {
     checkpoint& r = e.record_;
     const bool is_crash = e.careful_ != 0;
     if (r.suspect <= r.at && !e.what_->volatile_model) r.suspect = before_first;    // it was done
@@ -5258,7 +5357,7 @@ inline void crash_guard::loaded(engine& e) {
 
 /// False: the checkpoint has to name this event before it is begun. Once another event is named,
 /// the one before it has done no harm.
-inline bool crash_guard::allows(engine& e, detail::delivery& d) {
+PROJECTIONS_BODY_ bool crash_guard::allows(engine& e, detail::delivery& d) {
     checkpoint& r = e.record_;
     const position at = d.event->at;
     if (at > r.suspect || (e.has_units() && at < r.suspect)) {     // below: done again
@@ -5278,7 +5377,7 @@ inline bool crash_guard::allows(engine& e, detail::delivery& d) {
 // ---- the gap guard
 
 /// False: the event at `at` has to wait, because one before it is missing.
-inline bool gap_guard::passes(engine& e, position at) {
+PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
     const gap_guard& g = *e.what_->gaps;
     const position next = detail::later(e.at_ + 1, g.first);
     const position mark = before_first - 1 - next;      // in place of the position of a held event
@@ -5706,7 +5805,7 @@ struct unit_hooks {
 
 } // namespace detail
 
-inline const detail::unit_keeper detail::unit_code::keeper{
+PROJECTIONS_BODY_ const detail::unit_keeper detail::unit_code::keeper{
     &unit_hooks::validate, &unit_hooks::is_gone, &unit_hooks::read, &unit_hooks::begin,
     &unit_hooks::enter, &unit_hooks::next_pass, &unit_hooks::hold, &unit_hooks::failed,
     &unit_hooks::is_done, &unit_hooks::finish, &unit_hooks::settle,
@@ -5952,55 +6051,36 @@ struct sequence_hooks {
     }
 };
 
-inline status redeliver(engine& e, text handler, text aggregate_id) {
+PROJECTIONS_BODY_ status redeliver(engine& e, text handler, text aggregate_id) {
     return sequence_hooks::redeliver(e, handler, aggregate_id);
 }
-inline void release(const engine& e, text handler, text aggregate_id) {
+PROJECTIONS_BODY_ void release(const engine& e, text handler, text aggregate_id) {
     blocked_sequence* const found = sequence_hooks::find(e, handler, aggregate_id);
     if (found != nullptr) found->key = 0;
 }
-inline bool is_blocked(const engine& e, text handler, text aggregate_id) {
+PROJECTIONS_BODY_ bool is_blocked(const engine& e, text handler, text aggregate_id) {
     return sequence_hooks::find(e, handler, aggregate_id) != nullptr;
 }
 
-inline const sequence_keeper sequence_code::keeper{
+PROJECTIONS_BODY_ const sequence_keeper sequence_code::keeper{
     &sequence_hooks::validate, &sequence_hooks::recall, &sequence_hooks::reserve,
     &sequence_hooks::divert};
 
 } // namespace detail
 
-inline void letter_visitor::operator()(const stored_event& event, uint32_t attempts) {
+PROJECTIONS_BODY_ void letter_visitor::operator()(const stored_event& event, uint32_t attempts) {
     if (at_ >= 0) return;       // one is enough
     at_ = event.at;
     attempts_ = attempts;
     then_(*this, event);
 }
 
-inline bool sequence_visitor::operator()(text handler, text aggregate_id) {
+PROJECTIONS_BODY_ bool sequence_visitor::operator()(text handler, text aggregate_id) {
     fits_ = fits_ && detail::sequence_hooks::block(*engine_, handler, aggregate_id);
     return fits_;
 }
 
 // ---- the sink
-
-template<class T, detail::require<!detail::is_same<detail::plain<T>, consumer>>>
-constexpr consumer::consumer(T&& client) : self(detail::address_of_named(client)) {
-    using client_type = detail::referred<T>;
-    static_assert(detail::is_lvalue<T>,
-                  "projections: only the address of a consumer is kept: name it first, and let it "
-                  "outlive the engine");
-    static_assert(detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>,
-                  "projections: a consumer needs `pj::status subscribe(pj::text topic, pj::text "
-                  "queue)` and `pj::status unsubscribe(pj::text topic, pj::text queue)`");
-    if constexpr (detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>) {
-        subscribe = [](void* object, text topic, text queue) -> status {
-            return static_cast<client_type*>(object)->subscribe(topic, queue);
-        };
-        unsubscribe = [](void* object, text topic, text queue) -> status {
-            return static_cast<client_type*>(object)->unsubscribe(topic, queue);
-        };
-    }
-}
 
 namespace detail {
 
@@ -6044,16 +6124,15 @@ struct sink_hooks {
         e.untold_ = of(e).rejected_ ? 1 : 0;
     }
 };
-inline constexpr role sink_role{
-    &sink_hooks::begin, nullptr, nullptr, &sink_hooks::prepare, &sink_hooks::leave,
-    &sink_hooks::reject, nullptr, nullptr, nullptr, nullptr, &sink_hooks::committed, true, false};
 
 } // namespace detail
 
-constexpr event_sink::event_sink(const projection& what, const sink_options& options)
-    : engine(what, detail::sink_role), options_(options) {}
+PROJECTIONS_BODY_ const detail::role event_sink::kind{
+    &hooks::begin, nullptr, nullptr, &hooks::prepare, &hooks::leave, &hooks::reject, nullptr,
+    nullptr, nullptr, nullptr, &hooks::committed, true, false};
 
-inline event_sink::place event_sink::place_of(position offset, bool is_redelivered) const {
+PROJECTIONS_BODY_ event_sink::place event_sink::place_of(position offset,
+                                                         bool is_redelivered) const {
     if (offset > at_) return place::fresh;
     const bool was_offered = offset >= offered_from_ && offset <= offered_through_;
     const bool is_same_log = what_->log.bounds != nullptr && record_.log_id != 0;
@@ -6061,8 +6140,8 @@ inline event_sink::place event_sink::place_of(position offset, bool is_redeliver
                                                                               : place::other_source;
 }
 
-inline receive_result event_sink::receive(const stored_event& message, uint32_t now_ms,
-                                          bool redelivered) {
+PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message, uint32_t now_ms,
+                                                     bool redelivered) {
     if (ticking_) return {receipt::hold, what_->pending_ms, status::reentered};
     const bool has_offset = message.at >= 0;
     received_ = true;
@@ -6101,7 +6180,7 @@ inline receive_result event_sink::receive(const stored_event& message, uint32_t 
 }
 
 /// Does with one message what a read does with one event.
-inline receive_result event_sink::offer(const stored_event& message, bool has_offset) {
+PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, bool has_offset) {
     stored_event event = message;
     detail::delivery d(*this);
     ticking_ = true;
@@ -6122,14 +6201,14 @@ inline receive_result event_sink::offer(const stored_event& message, bool has_of
 }
 
 /// A message without an offset: whether it is the one that is held.
-inline bool event_sink::is_same_message(const stored_event& message) const {
+PROJECTIONS_BODY_ bool event_sink::is_same_message(const stored_event& message) const {
     const uint32_t print = detail::print_of(message);
     if (is_holding() && print_ == 0 && unanswered_ != 0) return (print | 1u) == unanswered_;
     return !is_holding() || print_ == 0 || print == print_;
 }
 
-inline receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
-                                         bool has_offset, uint32_t offered_print) {
+PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
+                                                    bool has_offset, uint32_t offered_print) {
     constexpr receive_result acknowledged{receipt::ack, 0, status::ok};
     const uint32_t print = has_offset || !has_units() ? 0 : offered_print | 1u;
     const bool was_committed = print != 0 && print == unanswered_ && committed_;
@@ -6222,17 +6301,15 @@ struct replay_hooks {
         }
     }
 };
-inline constexpr role replay_role{
-    &replay_hooks::begin, &replay_hooks::key, &replay_hooks::batch, &replay_hooks::prepare, nullptr,
-    nullptr, &replay_hooks::adopt, nullptr, nullptr, nullptr, nullptr, false, true};
 
 } // namespace detail
 
-constexpr replay_engine::replay_engine(const projection& what, const replay_options& options)
-    : engine(what, detail::replay_role), options_(options) {}
+PROJECTIONS_BODY_ const detail::role replay_engine::kind{
+    &hooks::begin, &hooks::key, &hooks::batch, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
+    nullptr, nullptr, nullptr, nullptr, false, true};
 
 /// Chooses the end and writes the marker; nothing is dropped that the log could not bring back.
-inline bool replay_engine::begin() {
+PROJECTIONS_BODY_ bool replay_engine::begin() {
     const bool has_bounds = what_->log.bounds != nullptr;
     position trimmed = before_first;
     if (has_bounds && !ask_bounds(trimmed)) return false;
@@ -6252,7 +6329,7 @@ inline bool replay_engine::begin() {
     return false;
 }
 
-inline bool replay_engine::drop() {
+PROJECTIONS_BODY_ bool replay_engine::drop() {
     if (!may_begin()) return false;
     if (options_.on_drop) {
         const status s = detail::ask([&]() { return options_.on_drop(); });
@@ -6267,7 +6344,7 @@ inline bool replay_engine::drop() {
 }
 
 /// True: there is more to read.
-inline bool replay_engine::go_through() {
+PROJECTIONS_BODY_ bool replay_engine::go_through() {
     if (options_.partitions != 0) return visit_partitions(0) && finish();
     const bool is_through = at_ >= record_.replayed_through || caught_up_;
     if (is_through) finish();
@@ -6279,7 +6356,7 @@ inline bool replay_engine::go_through() {
     return !is_through;
 }
 
-inline bool replay_engine::finish() {
+PROJECTIONS_BODY_ bool replay_engine::finish() {
     position& target = record_.replayed_through;
     if (target == detail::end_of_log) target = at_;
     else if (options_.partitions == 0) at_ = detail::later(at_, target);
@@ -6292,7 +6369,7 @@ inline bool replay_engine::finish() {
 
 /// Marks the records of the other partitions, or sets them back and releases them; one a tick. The
 /// record of partition 0 is this engine's own: it is marked first and released last.
-inline bool replay_engine::visit_partitions(uint8_t to_stage) {
+PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     if (partition_ >= options_.partitions) return true;
     if (!may_begin()) return false;
     const checkpoint_store& store = what_->checkpoints;
@@ -6328,9 +6405,11 @@ inline bool replay_engine::visit_partitions(uint8_t to_stage) {
     return false;
 }
 
-inline text replay_engine::key_of(uint32_t partition) { return key_.spell(what_->name, partition); }
+PROJECTIONS_BODY_ text replay_engine::key_of(uint32_t partition) {
+    return key_.spell(what_->name, partition);
+}
 
-inline progress replay_engine::how_far() const {
+PROJECTIONS_BODY_ progress replay_engine::how_far() const {
     int percent = 0;
     const position target = record_.replayed_through;
     if (finished_) percent = 100;
@@ -6594,13 +6673,13 @@ struct lease_hooks {
 
 } // namespace detail
 
-inline const detail::lease_keeper lease::keeper{
+PROJECTIONS_BODY_ const detail::lease_keeper lease::keeper{
     &detail::lease_hooks::validate, &detail::lease_hooks::hold, &detail::lease_hooks::may_begin,
     &detail::lease_hooks::claim, &detail::lease_hooks::confirm, &detail::lease_hooks::goes_on,
     &detail::lease_hooks::wait_ms, &detail::lease_hooks::call, &detail::lease_hooks::give_back,
     &detail::lease_hooks::extend, &detail::lease_hooks::take, &detail::lease_hooks::leave};
 
-inline status context::extend_lease() const {
+PROJECTIONS_BODY_ status context::extend_lease() const {
     engine* const e = waker.engine_;
     return e == nullptr || e->what_->lease == nullptr ? status::ok : e->keeper().extend(*e);
 }
@@ -6609,7 +6688,7 @@ inline status context::extend_lease() const {
 
 namespace detail {
 
-inline text key_buffer::spell(text name, uint32_t index) {
+PROJECTIONS_BODY_ text key_buffer::spell(text name, uint32_t index) {
     constexpr text of_count{"_partitions"};
     const bool is_count = index == count_record;
     size_t digits = 1;
@@ -6744,7 +6823,7 @@ inline constexpr uint8_t stage_repartition = 3;         // of a count record
 
 } // namespace detail
 
-inline uint32_t partition_of(text aggregate_id, uint32_t count) {
+PROJECTIONS_BODY_ uint32_t partition_of(text aggregate_id, uint32_t count) {
     if (count < 2) return 0;
     uint32_t digest[8];
     detail::sha256(aggregate_id, digest);
@@ -6809,20 +6888,14 @@ struct partition_hooks {
         return limit->held_ <= limit->most_;
     }
 };
-inline constexpr role partition_role{
-    &partition_hooks::begin, &partition_hooks::key, nullptr, &partition_hooks::prepare, nullptr,
-    nullptr, &partition_hooks::adopt, &partition_hooks::part, &partition_hooks::is_ours,
-    &partition_hooks::may_hold, nullptr, false, false};
 
 } // namespace detail
 
-constexpr partitioned_worker::partitioned_worker(const projection& what, partition of)
-    : worker(what, detail::partition_role), of_(of) {}
-constexpr partitioned_worker::partitioned_worker(const projection& what, partition of,
-                                                 const partition_options& with)
-    : worker(what, detail::partition_role), of_(of), with_(&with) {}
+PROJECTIONS_BODY_ const detail::role partitioned_worker::kind{
+    &hooks::begin, &hooks::key, nullptr, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
+    &hooks::part, &hooks::is_ours, &hooks::may_hold, nullptr, false, false};
 
-inline uint8_t partitioned_worker::hash_scheme() const {
+PROJECTIONS_BODY_ uint8_t partitioned_worker::hash_scheme() const {
     if (with_ == nullptr) return detail::scheme_sha256;
     if (with_->hash_scheme != 0) return with_->hash_scheme;
     return with_->partition_by ? detail::scheme_users : detail::scheme_sha256;
@@ -6830,7 +6903,7 @@ inline uint8_t partitioned_worker::hash_scheme() const {
 
 /// Nothing is handled before the record of the count was found to be right, or written and read
 /// back. False: not yet, or not at all.
-inline bool partitioned_worker::look_at_count() {
+PROJECTIONS_BODY_ bool partitioned_worker::look_at_count() {
     if (!may_begin()) return false;
     const checkpoint_store& store = what_->checkpoints;
     detail::key_buffer spelled;
@@ -6942,7 +7015,7 @@ struct repartitioning {
 
 } // namespace detail
 
-inline status repartition(const projection& what, uint32_t from, uint32_t to) {
+PROJECTIONS_BODY_ status repartition(const projection& what, uint32_t from, uint32_t to) {
     detail::repartitioning work{what, from, to};
     if (what.checkpoints.load == nullptr) return status::no_load;
     if (what.checkpoints.save == nullptr) return status::no_save;
@@ -6986,7 +7059,7 @@ inline constexpr uint8_t layout_version = 1;
 
 } // namespace detail
 
-inline void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]) {
+PROJECTIONS_BODY_ void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]) {
     uint8_t* to = out;
     to = detail::put_little(to, detail::layout_version, 1);
     to = detail::put_little(to, in.hash_scheme, 1);
@@ -7006,7 +7079,7 @@ inline void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]) {
     static_cast<void>(to);
 }
 
-inline bool decode(bytes in, checkpoint& out) {
+PROJECTIONS_BODY_ bool decode(bytes in, checkpoint& out) {
     if (in.size() != checkpoint_bytes) return false;
     const uint8_t* from = in.begin() + (checkpoint_bytes - 4);
     if (detail::get_little(from, 4) != detail::crc32(in.begin(), checkpoint_bytes - 4))
@@ -7033,7 +7106,7 @@ inline bool decode(bytes in, checkpoint& out) {
 namespace detail {
 
 /// True if `size` bytes fit behind the newest event once enough of the oldest are gone.
-inline bool memory_log_core::make_room(const storage& in, uint32_t size) {
+PROJECTIONS_BODY_ bool memory_log_core::make_room(const storage& in, uint32_t size) {
     if (size > in.byte_count) return false;
     for (;;) {
         const bool is_empty = first_ == next_;
@@ -7051,7 +7124,7 @@ inline bool memory_log_core::make_room(const storage& in, uint32_t size) {
     }
 }
 
-inline position memory_log_core::append(const storage& in, const stored_event& event) {
+PROJECTIONS_BODY_ position memory_log_core::append(const storage& in, const stored_event& event) {
     const text name = event.type.name();
     const text aggregate = event.aggregate_id;
     if (name.size() > 0xFFFF || aggregate.size() > 0xFFFF || event.payload.size() > in.byte_count)
@@ -7077,7 +7150,7 @@ inline position memory_log_core::append(const storage& in, const stored_event& e
     return static_cast<position>(next_++);
 }
 
-inline status memory_log_core::read(const storage& in, position after, visitor& visit) {
+PROJECTIONS_BODY_ status memory_log_core::read(const storage& in, position after, visitor& visit) {
     if (after >= static_cast<position>(next_)) return status::ok;
     if (after + 1 < static_cast<position>(first_)) return status::trimmed;
     reading_ = true;
@@ -7100,14 +7173,14 @@ inline status memory_log_core::read(const storage& in, position after, visitor& 
     return status::ok;
 }
 
-inline status memory_log_core::bounds(position& trimmed, position& newest) const {
+PROJECTIONS_BODY_ status memory_log_core::bounds(position& trimmed, position& newest) const {
     trimmed = static_cast<position>(first_) - 1;
     newest = static_cast<position>(next_) - 1;
     return status::ok;
 }
 
-inline status load_from(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
-                        text key, checkpoint& out) {
+PROJECTIONS_BODY_ status load_from(const checkpoint_slot* cells, const char* names, size_t count,
+                                   size_t width, text key, checkpoint& out) {
     for (size_t i = 0; i < count; ++i) {
         if (cells[i].used && text(names + i * width, cells[i].name_size) == key) {
             __builtin_memcpy(&out, cells[i].record, sizeof out);
@@ -7116,8 +7189,8 @@ inline status load_from(const checkpoint_slot* cells, const char* names, size_t 
     return status::ok;
 }
 
-inline status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width, text key,
-                      const checkpoint& next) {
+PROJECTIONS_BODY_ status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width,
+                                 text key, const checkpoint& next) {
     size_t at = count;
     for (size_t i = count; i-- > 0;) {
         if (!cells[i].used) at = i;
@@ -7141,16 +7214,17 @@ inline status save_to(checkpoint_slot* cells, char* names, size_t count, size_t 
 
 // ---- profiles
 
-inline projection production(text name, event_store log, routes handlers,
-                             checkpoint_store checkpoints, dead_letter_sink dead_letters) {
+PROJECTIONS_BODY_ projection production(text name, event_store log, routes handlers,
+                                        checkpoint_store checkpoints,
+                                        dead_letter_sink dead_letters) {
     projection p{name, log, handlers, checkpoints};
     p.dead_letters = dead_letters;
     p.on_error = error_policy::retry_then_dead_letter();
     return p;
 }
 
-inline projection development(text name, event_store log, routes handlers,
-                              checkpoint_store checkpoints) {
+PROJECTIONS_BODY_ projection development(text name, event_store log, routes handlers,
+                                         checkpoint_store checkpoints) {
     projection p{name, log, handlers, checkpoints};
     p.on_error = error_policy::halt();
     p.on_unknown = unknown_types::fail;
@@ -7158,13 +7232,20 @@ inline projection development(text name, event_store log, routes handlers,
     return p;
 }
 
+#endif // bodies
+
 } // inline namespace
 } // namespace projections
 
 // -------------------------------------------------------------------------------------- >>clean-up
 
 #undef PROJECTIONS_ABI_
+#undef PROJECTIONS_NAME_
+#undef PROJECTIONS_JOIN_
+#undef PROJECTIONS_EXCEPTIONS_
 #undef PROJECTIONS_ASSERTS_
+#undef PROJECTIONS_SEPARATE_
+#undef PROJECTIONS_BODY_
 #undef PROJECTIONS_TRY_
 #undef PROJECTIONS_CATCH_
 #undef PROJECTIONS_COLD_

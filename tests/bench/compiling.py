@@ -6,6 +6,8 @@ import shutil
 from measure import CLANGXX, CXX, HEADER, STANDARD, compiler_instructions, compiler_name, fastest_by_turns, progress
 from workloads import PEERS, names
 
+SEPARATE = ['-DPROJECTIONS_SEPARATE']
+OURS = '#include "projections.hpp"\n'
 MOST_SIGNALS = 64                   # a thousand lambdas given to signals take minutes and gigabytes
 
 EVENT_STRUCT = '''struct event_%(i)d {
@@ -137,7 +139,8 @@ def compile_time(report, build_dir, peers):
     report.section('compiling as many types and functions, CPU time of -O2 -c', 'types', 'as a ratio to by hand',
                    'budget')
     flags = [STANDARD, '-O2', '-c', '-o', os.devnull, '-I' + HEADER[0]]
-    sources = {'registered': (registered, []), 'by hand: a table of functions': (by_hand, []),
+    sources = {'by hand: a table of functions': (by_hand, []), 'registered types': (registered, []),
+               'registered types, PROJECTIONS_SEPARATE': (registered, SEPARATE),
                'unordered_map of vectors of std::function': (with_functions, [])}
     for count in (64, 1024):
         progress('compiling %d types' % count)
@@ -150,17 +153,14 @@ def compile_time(report, build_dir, peers):
                  for i, (source, _) in enumerate(sources.values())]
         times = fastest_by_turns([CXX + flags + more + [file]
                                   for file, (_, more) in zip(files, sources.values())], 3)
-        for i, label in enumerate(sources):
-            label = '%s, %s' % (label, compiler_name(CXX))
-            ratio, budget = times[i] / times[1], ''
-            if i == 0:
-                label = '%d registered types, %s' % (count, compiler_name(CXX))
-                budget = '3x, %s' % report.verdict(label, ratio, 3)
-            report.add(label, str(count), '%.1fx (%.2f s)' % (ratio, times[i]), budget)
+        for label, time in zip(sources, times):
+            registers, label = sources[label][0] is registered, '%s, %s' % (label, compiler_name(CXX))
+            budget = '3x, %s' % report.verdict('%d %s' % (count, label), time / times[0], 3) if registers else ''
+            report.add(label, str(count), '%.1fx (%.2f s)' % (time / times[0], time), budget)
         if shutil.which(CLANGXX[0]):
             # That it compiles at all is the point: clang limits constexpr steps and nesting.
-            ours, hand = fastest_by_turns([CLANGXX + flags + [file] for file in files[:2]], 2)
-            report.add('%d registered types, %s' % (count, compiler_name(CLANGXX)), str(count),
+            hand, ours = fastest_by_turns([CLANGXX + flags + [file] for file in files[:2]], 2)
+            report.add('registered types, %s' % compiler_name(CLANGXX), str(count),
                        '%.1fx (%.2f s)' % (ours / hand, ours), '')
         else:
             report.notes.append('%s is not installed: not tried with it' % CLANGXX[0])
@@ -169,7 +169,8 @@ def compile_time(report, build_dir, peers):
 def include_time(report, build_dir, peers):
     """What every file that includes it pays."""
     report.section('the include alone, CPU time', 'options', 'as a ratio to an empty translation unit', 'budget')
-    sources = {'empty': ('', []), 'projections.hpp': ('#include "projections.hpp"\n', []),
+    sources = {'empty': ('', []), 'projections.hpp': (OURS, []),
+               'projections.hpp, PROJECTIONS_SEPARATE': (OURS, SEPARATE),
                'functional, string, unordered_map':
                    ('#include <functional>\n#include <string>\n#include <unordered_map>\n', [])}
     for peer, installed in peers.items():
@@ -180,13 +181,13 @@ def include_time(report, build_dir, peers):
         progress('including ' + flags[0])
         times = fastest_by_turns([CXX + [STANDARD] + flags + ['-I' + HEADER[0]] + more + [file]
                                   for file, (_, more) in zip(files, sources.values())], 10)
-        for i, label in enumerate(sources):
-            if i == 0:
+        for label, time in zip(sources, times):
+            if label == 'empty':
                 continue
-            ratio, budget = times[i] / times[0], ''
-            if i == 1:
-                budget = '4x, %s' % report.verdict('including it, ' + flags[0], ratio, 4)
-            report.add(label, flags[0], '%.1fx (%.0f ms against %.0f)' % (ratio, times[i] * 1000, times[0] * 1000),
+            ratio, budget = time / times[0], ''
+            if sources[label][0] == OURS:
+                budget = '4x, %s' % report.verdict('including %s, %s' % (label, flags[0]), ratio, 4)
+            report.add(label, flags[0], '%.1fx (%.0f ms against %.0f)' % (ratio, time * 1000, times[0] * 1000),
                        budget)
     for label, figure in (('sml', '2.9 to 3.8x'), ('eventpp', '36x'), ('ETL delegate', '41x'), ('EnTT', '77x')):
         report.add(label, '', figure, 'quoted, not measured here')
@@ -196,12 +197,12 @@ def include_count(report, build_dir):
     """Shows whether a change made it better. It is not the budget's: an empty file costs few instructions and,
     like any, the time to start a process."""
     progress('including, counted')
-    empty = write(build_dir, 'empty.cpp', '')
-    header = write(build_dir, 'header_only.cpp', '#include "projections.hpp"\n')
-    counts = compiler_instructions([empty, header])
+    sources = [write(build_dir, 'counted_%s.cpp' % name, text) for name, text in (
+        ('empty', ''), ('whole', OURS), ('separate', '#define PROJECTIONS_SEPARATE\n' + OURS))]
+    counts = compiler_instructions(sources)
     report.section('the include alone, instructions of the compiler', 'options', 'as a ratio to an empty '
                    'translation unit', 'budget')
-    label = 'projections.hpp, instructions'
-    report.count(label, counts[1] / counts[0])
-    report.add(label, '-fsyntax-only', '%.1fx (%d against %d million)'
-               % (counts[1] / counts[0], counts[1] // 1000000, counts[0] // 1000000), '')
+    for label, count in (('projections.hpp', counts[1]), ('projections.hpp, PROJECTIONS_SEPARATE', counts[2])):
+        report.count(label + ', instructions', count / counts[0])
+        report.add(label, '-fsyntax-only', '%.1fx (%d against %d million)'
+                   % (count / counts[0], count // 1000000, counts[0] // 1000000), '')

@@ -423,12 +423,6 @@ TEST_CASE("G29 G22 a name whose length is no length of this world is refused, an
     }
 }
 
-TEST_CASE("G19 the remainder where it is the largest there is") {
-    const uint32_t words[8] = {0, 0, 0, 0, 0, 0, 0, 0xFFFFFFFE};
-    CHECK(pj::detail::modulo<false>(words, 0xFFFFFFFF) == 0xFFFFFFFE);
-    CHECK(pj::detail::modulo<true>(words, 0xFFFFFFFF) == 0xFFFFFFFE);
-}
-
 TEST_CASE("G14 G21 a claim that a former owner's saves come before is repeated, with backoff") {
     cluster all;
     all.append(6);

@@ -22,8 +22,9 @@ MODES = {
     "hosted": [],
     "asserting": ["-DPROJECTIONS_ASSERT(condition)=((condition) ? static_cast<void>(0) : __builtin_trap())"],
     "bare": ["-fno-exceptions", "-fno-rtti", "-ffreestanding"],
+    "separate": ["-DPROJECTIONS_SEPARATE"],
 }
-SOURCES = ["alone.cpp", "use_all.cpp"]
+SOURCES = ["alone.cpp", "use_all.cpp", "bodies.cpp"]
 
 
 def main():

@@ -14,7 +14,7 @@ MEANT = {
     "PROJECTIONS_EXCEPTIONS",
 }
 INCLUDES = ["stddef.h", "stdint.h"]
-MODES = [[], ["-fno-exceptions", "-fno-rtti", "-ffreestanding"]]
+MODES = [[], ["-fno-exceptions", "-fno-rtti", "-ffreestanding"], ["-DPROJECTIONS_SEPARATE"]]
 
 
 def macros(path, switches, text):
@@ -51,7 +51,7 @@ def main():
     text = HEADER.read_text(encoding="utf-8")
     included = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)', text, re.MULTILINE)
     tally.check(included == INCLUDES, f"projections.hpp includes exactly {INCLUDES}", included)
-    for name in ("PROJECTIONS_ASSERT", "PROJECTIONS_EXCEPTIONS"):
+    for name in ("PROJECTIONS_ASSERT", "PROJECTIONS_EXCEPTIONS", "PROJECTIONS_SEPARATE", "PROJECTIONS_IMPLEMENTATION"):
         tally.check(re.search(rf"^//.*\b{name}\b", text, re.MULTILINE), f"the header documents {name}")
     tally.exit()
 

@@ -68,7 +68,8 @@ def check_tests_are_listed(tally):
 
 def functions(text):
     """(first line, last line, how it is declared) of every function with a body."""
-    code = re.sub(r'//.*|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)\'|^[ \t]*#.*', "", text, flags=re.MULTILINE)
+    apart = r'//.*|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)\'|^[ \t]*#(?:.*\\\n)*.*'
+    code = re.sub(apart, lambda found: "\n" * found.group().count("\n"), text, flags=re.MULTILINE)
     opened = []
     declared = ""
     for number, line in enumerate(code.splitlines(), 1):
