@@ -241,10 +241,10 @@
 /// and has the bodies. Default: not defined, all is inline, and there is nothing else to do.
 #if defined(PROJECTIONS_SEPARATE)
 #  define PROJECTIONS_SEPARATE_ _separate
-#  define PROJECTIONS_BODY_
+#  define PROJECTIONS_SHARED_
 #else
 #  define PROJECTIONS_SEPARATE_
-#  define PROJECTIONS_BODY_ inline
+#  define PROJECTIONS_SHARED_ inline
 #endif
 
 // Two translation units with different switches must not share inline functions, or the linker
@@ -253,6 +253,13 @@
 #define PROJECTIONS_NAME_(version, a, b, c) PROJECTIONS_JOIN_(version, a, b, c)
 #define PROJECTIONS_ABI_                                                                           \
     PROJECTIONS_NAME_(v0_1_0, PROJECTIONS_EXCEPTIONS_, PROJECTIONS_ASSERTS_, PROJECTIONS_SEPARATE_)
+
+// To clang the word inline is a hint, with -Os too, and makes a quarter more of a program there.
+#if defined(__clang__) && defined(__OPTIMIZE_SIZE__)
+#  define PROJECTIONS_BODY_ __attribute__((minsize)) PROJECTIONS_SHARED_
+#else
+#  define PROJECTIONS_BODY_ PROJECTIONS_SHARED_
+#endif
 
 // Rare paths stay out of the hot loop; the hot lookup goes into it, once for each registry, so that
 // the compiler knows its table. Where size matters, there is one for all of them.
@@ -739,7 +746,9 @@ struct route {
     uint8_t handlers;           // how many
 };
 
-/// An open-addressed table: slot = key * multiplier >> shift; a slot holds the route's index + 1.
+inline constexpr route no_route{};
+
+/// An open-addressed table: slot = key * multiplier >> shift; a slot holds the route's index, or 0.
 struct key_index {
     const uint16_t* cells;
     uint32_t multiplier;
@@ -749,18 +758,19 @@ struct key_index {
 /// What an engine needs of a registry, a handler_map or a single handler. A registry's is built by
 /// the compiler and lies in read-only memory.
 struct route_table {
-    const route* routes;
+    const route* routes;        // from 1 on; the first is that of every event that has none
     key_index by_name;
     key_index by_number;
     uint8_t sample[2];          // offsets of the two words of a name that make its key
     status fault;               // what start() will answer
     bool has_live_only;         // some handlers are not for replayed events
     uint16_t count;
-    route unknown;              // the handlers of every event
     text (*handler_name)(const void* self, const route_table&, const route&, unsigned handler);
     const uint8_t* handlers;    // of all types, one after the other: an index into names
     const text* names;
     event_call deliver;         // that of this very table; nullptr: deliver_by_table
+
+    const route& unknown() const { return routes[0]; }
 };
 
 const route& find(const route_table& table, const type_key& key);
@@ -776,7 +786,7 @@ public:
     handler_list(const void* self, const detail::route_table& table, const detail::route& found)
         : self_(self), table_(&table), route_(&found) {}
     size_t size() const { return route_->handlers; }
-    bool known() const { return route_ != &table_->unknown; }
+    bool known() const { return route_->number != 0; }
     text operator[](size_t i) const {
         return table_->handler_name(self_, *table_, *route_, static_cast<unsigned>(i));
     }
@@ -800,7 +810,7 @@ public:
 
     /// The handlers of a type, by name or by id.
     handler_list find(const type_key& type) const {
-        return {self, *table, is_empty() ? table->unknown : detail::find(*table, type)};
+        return {self, *table, is_empty() ? detail::no_route : detail::find(*table, type)};
     }
     /// A handler_map without handlers.
     bool is_empty() const { return table->routes == nullptr; }
@@ -923,7 +933,7 @@ private:
     template<class P, bool Live, class... E> void add_all(P& handler, events<E...>);
     template<class P, bool Live> void add_all(P& handler, every_event);
 
-    detail::route routes_[N]{};
+    detail::route routes_[N + 1]{};
     detail::map_entry entries_[N]{};
     uint16_t slots_[size_t{2} * slots_for(N)]{};
 };
@@ -2925,6 +2935,7 @@ PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]]
 
 } // namespace detail
 
+/// Nobody handles the event, or somebody does not say that it is handled.
 PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
 #if PROJECTIONS_SMALL_
     detail::deliver_by_table(event, *delivery_);
@@ -3068,17 +3079,18 @@ PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t si
     }
 }
 
-/// The route that `is_it` says yes to, which most often is the first; nullptr if there is none.
+/// The route that `is_it` says yes to, which most often is the first; nullptr if there is none. No
+/// type is called as routes[0], so that an empty slot need be told from a full one only after that.
 template<class Is>
 PROJECTIONS_INLINE_ const route* look_up(const route* routes, const key_index& in, uint32_t key,
                                          Is&& is_it) {
     uint32_t slot = key * in.multiplier >> in.shift;
-    while (const size_t found = in.cells[slot]) {
-        const route& r = routes[found - 1];
+    for (;;) {
+        const route& r = routes[in.cells[slot]];
         if (PROJECTIONS_LIKELY_(is_it(r))) return &r;
+        if (r.number == 0) return nullptr;
         slot = (slot + 1) & (all_bits >> in.shift);
     }
-    return nullptr;
 }
 
 PROJECTIONS_INLINE_ uint32_t key_of(const route_table& table, const char* name, size_t size) {
@@ -3136,9 +3148,12 @@ struct row {
     uint8_t handler_count = 0;
 };
 
+/// A quarter of them is filled, where size matters half: what a second look costs per event is more
+/// than four bytes per type.
 constexpr size_t slots_for(size_t keys) {
+    constexpr size_t room = PROJECTIONS_SMALL_ ? 2 : 4;
     size_t cells = 4;
-    while (cells < 2 * keys) cells *= 2;
+    while (cells < room * keys) cells *= 2;
     return cells;
 }
 constexpr uint8_t shift_for(size_t cells) {
@@ -3157,7 +3172,7 @@ template<size_t N, size_t Handlers> struct built_routes {
     static constexpr size_t tries = N == 0 ? 1 : 8192 / N < 3 ? 3 : 8192 / N > 32 ? 32 : 8192 / N;
     static constexpr size_t looks_max = 4 * N;  // what needs more is not pursued to its end
 
-    route routes[N == 0 ? 1 : N]{};
+    route routes[N + 1]{};
     uint16_t by_name[slot_count]{};
     uint16_t by_number[slot_count]{};
     uint8_t handlers[Handlers == 0 ? 1 : Handlers]{};
@@ -3169,20 +3184,21 @@ template<size_t N, size_t Handlers> struct built_routes {
     bool nameless = false;
     bool too_long = false;
 
-    constexpr explicit built_routes(const row* rows) {
+    constexpr built_routes(const route& unknown, const row* rows) {
+        routes[0] = unknown;
         uint16_t next = 0;
         for (size_t i = 0; i < N; ++i) {
             const row& in = rows[i];
             const text name = in.type.name();
             nameless = nameless || in.type.number() == 0;
             too_long = too_long || name.size() > name_size_max;
-            routes[i] = {name.empty() ? nullptr : name.data(),
-                         in.call,
-                         in.type.number(),
-                         in.live_only,
-                         next,
-                         static_cast<uint8_t>(name.size()),
-                         in.handler_count};
+            routes[i + 1] = {name.empty() ? nullptr : name.data(),
+                             in.call,
+                             in.type.number(),
+                             in.live_only,
+                             next,
+                             static_cast<uint8_t>(name.size()),
+                             in.handler_count};
             for (size_t h = 0; h < in.handler_count; ++h) handlers[next++] = in.handlers[h];
         }
         if (!nameless && !too_long) choose();
@@ -3209,7 +3225,7 @@ private:
     };
     constexpr void make(keys& all, size_t until) const {
         for (; all.made < until; ++all.made) {
-            const route& r = routes[all.made];
+            const route& r = routes[all.made + 1];
             all.at[all.made] = all.of_names ? name_key(r.name, r.name_size, all.first, all.second)
                                             : r.number;
         }
@@ -3221,7 +3237,7 @@ private:
         size_t looks = 0;
         for (size_t i = 0; i < N && looks <= most; ++i) {
             ++looks;
-            if (all.of_names && routes[i].name_size == 0) continue;
+            if (all.of_names && routes[i + 1].name_size == 0) continue;
             make(all, i + 1);
             uint32_t slot = all.at[i] * multiplier >> shift;
             for (; cells[slot] != 0 && looks <= most; ++looks)
@@ -3308,19 +3324,21 @@ private:
 
     /// Equal keys lie in one run of cells.
     constexpr void find_duplicates(const keys& names, const keys& numbers) {
-        for (size_t i = 0; i < N; ++i) {
-            uint32_t slot = numbers.at[i] * number_multiplier >> shift;
+        for (size_t i = 1; i <= N; ++i) {
+            const route& one = routes[i];
+            uint32_t slot = numbers.at[i - 1] * number_multiplier >> shift;
             for (; by_number[slot] != 0; slot = (slot + 1) & (all_bits >> shift)) {
-                const size_t other = by_number[slot] - size_t{1};
-                duplicates = duplicates || (other != i && routes[other].number == routes[i].number);
+                const size_t other = by_number[slot];
+                duplicates = duplicates || (other != i && routes[other].number == one.number);
             }
-            if (routes[i].name_size == 0) continue;
-            slot = names.at[i] * name_multiplier >> shift;
+            if (one.name_size == 0) continue;
+            slot = names.at[i - 1] * name_multiplier >> shift;
             for (; by_name[slot] != 0; slot = (slot + 1) & (all_bits >> shift)) {
-                const size_t other = by_name[slot] - size_t{1};
-                duplicates = duplicates || (other != i && names.at[other] == names.at[i] &&
-                    text(routes[other].name, routes[other].name_size) ==
-                    text(routes[i].name, routes[i].name_size));
+                const size_t other = by_name[slot];
+                duplicates = duplicates ||
+                             (other != i && names.at[other - 1] == names.at[i - 1] &&
+                              text(routes[other].name, routes[other].name_size) ==
+                                  text(one.name, one.name_size));
             }
         }
     }
@@ -3421,29 +3439,45 @@ template<bool Alone, class... P> struct compiled_routes {
         }
     }
 
-    /// Knows its table. What is rare is apart, so that no register has to be saved for it.
+    /// Knows its table. What is rare is apart, so that no register has to be saved for it. Where
+    /// registers are few, the search by name is apart as well, and a number has one look: logs of
+    /// such machines rather have numbers.
     static void deliver(const stored_event& event, delivery& d) {
-        constexpr size_t quick_size = built.quick_size();
         d.event = &event;
         const size_t size = event.type.name().size();
-        const route* found = nullptr;
-        if (size >= quick_size) {
-            const char* const name = event.type.name().data();
-            found = look_up(table.routes, table.by_name, key_of(table, name, size),
-                            [&](const route& r) { return has_name(r, name, size, built.longest); });
-        } else {
+        if constexpr (sizeof(void*) >= 8) {
+            if (size >= built.quick_size()) return deliver_to(d, named(event));
             if (size != 0) return deliver_short(d);
             const uint32_t number = event.type.number();
-            found = look_up(table.routes, table.by_number, number,
-                            [&](const route& r) { return r.number == number; });
+            deliver_to(d, look_up(table.routes, table.by_number, number,
+                                  [&](const route& r) { return r.number == number; }));
+        } else {
+            if (size != 0) return deliver_apart(event, d);
+            const uint32_t number = event.type.number();
+            const key_index& in = table.by_number;
+            const route& r = table.routes[in.cells[number * in.multiplier >> in.shift]];
+            if (PROJECTIONS_LIKELY_(r.number == number)) d.deliver(r);
+            else deliver_short(d);
         }
+    }
+    PROJECTIONS_INLINE_ static void deliver_to(delivery& d, const route* found) {
         if (found == nullptr) return deliver_unknown(d);
         d.deliver(*found);
+    }
+    PROJECTIONS_INLINE_ static const route* named(const stored_event& event) {
+        const char* const name = event.type.name().data();
+        const size_t size = event.type.name().size();
+        return look_up(table.routes, table.by_name, key_of(table, name, size),
+                       [&](const route& r) { return has_name(r, name, size, built.longest); });
+    }
+    PROJECTIONS_APART_ static void deliver_apart(const stored_event& event, delivery& d) {
+        if (event.type.name().size() < built.quick_size()) return deliver_short(d);
+        deliver_to(d, named(event));
     }
     PROJECTIONS_APART_ static void deliver_short(delivery& d) {
         d.deliver(find(table, d.event->type));
     }
-    PROJECTIONS_APART_ static void deliver_unknown(delivery& d) { d.deliver(table.unknown); }
+    PROJECTIONS_APART_ static void deliver_unknown(delivery& d) { d.deliver(table.unknown()); }
 
     // Every (handler class, event type) once: by the first class that lists the type.
     static constexpr size_t row_limit = [] {
@@ -3513,7 +3547,10 @@ template<bool Alone, class... P> struct compiled_routes {
     }
 
     static constexpr row_list rows = all_rows();
-    static constexpr built_routes<rows.count, rows.handlers> built{rows.at};
+    static constexpr built_routes<rows.count, rows.handlers> built{
+        {nullptr, everyone.count == 0 ? &nobody : &call<every_event>, 0, everyone.live_only, 0, 0,
+         everyone.count},
+        rows.at};
     static_assert(!built.nameless,
                   "projections: an event type needs a name or a number other than 0");
     static_assert(!built.too_long,
@@ -3535,15 +3572,13 @@ template<bool Alone, class... P> struct compiled_routes {
                   "projections: two handlers of one registry have the same name, and "
                   "letters would be mixed up: give one a `handler_name`");
     static text name_of(const void*, const route_table& in, const route& r, unsigned handler) {
-        const uint8_t* const list = &r == &in.unknown ? everyone.at : in.handlers + r.first;
+        const uint8_t* const list = r.number == 0 ? everyone.at : in.handlers + r.first;
         return in.names[list[handler]];
     }
     static constexpr route_table table{
         built.routes, {built.by_name, built.name_multiplier, built.shift},
         {built.by_number, built.number_multiplier, built.shift}, {built.sample[0], built.sample[1]},
         status::ok, (handled_by<P>::live || ...), static_cast<uint16_t>(rows.count),
-        {nullptr, everyone.count == 0 ? &nobody : &call<every_event>, 0, everyone.live_only, 0, 0,
-         everyone.count},
         &name_of, built.handlers, names,
 #if PROJECTIONS_SMALL_
         nullptr
@@ -4028,7 +4063,7 @@ PROJECTIONS_BODY_ const route& find(const route_table& table, const type_key& ke
                 size != 0 ? key_of(table, name, size) : key.number(), [&](const route& r) {
                     return size != 0 ? has_name(r, name, size) : r.number == key.number();
                 });
-    return found != nullptr ? *found : table.unknown;
+    return found != nullptr ? *found : table.unknown();
 }
 
 /// Sets the table up at the first add(): until then a handler_map is all zero bytes.
@@ -4039,7 +4074,7 @@ PROJECTIONS_BODY_ void handler_map_core::prepare(const storage& in) {
     table_.by_name = {in.cells, first_multiplier, shift};
     table_.by_number = {in.cells + in.slot_count, first_multiplier, shift};
     table_.sample[0] = whole_name;
-    table_.unknown.call = &nobody;
+    in.routes[0].call = &nobody;
     table_.handler_name = &name_of;
     entries_ = in.entries;
 }
@@ -4048,7 +4083,7 @@ PROJECTIONS_BODY_ void handler_map_core::prepare(const storage& in) {
 PROJECTIONS_BODY_ route* handler_map_core::route_for(const storage& in, const event_type& type) {
     const text name = type.name();
     const bool is_valid = type.number() != 0 && name.size() <= name_size_max;
-    for (uint16_t i = 0; i < table_.count; ++i) {
+    for (uint16_t i = 1; i <= table_.count; ++i) {
         route& r = in.routes[i];
         const bool same_name = text(r.name, r.name_size) == name;
         if (same_name && r.number == type.number()) return &r;
@@ -4062,9 +4097,10 @@ PROJECTIONS_BODY_ route* handler_map_core::route_for(const storage& in, const ev
             table_.fault = is_valid ? status::table_full : status::bad_type;
         return nullptr;
     }
-    route& added = in.routes[table_.count++];
-    added = {name.data(), table_.unknown.call, type.number(), table_.unknown.live_only, 0,
-             static_cast<uint8_t>(name.size()), table_.unknown.handlers};
+    const route& every = table_.unknown();
+    route& added = in.routes[++table_.count];
+    added = {name.data(), every.call, type.number(), every.live_only, 0,
+             static_cast<uint8_t>(name.size()), every.handlers};
     const auto place = [&](uint16_t* cells, uint32_t key) {
         uint32_t slot = key * first_multiplier >> table_.by_name.shift;
         while (cells[slot] != 0) slot = (slot + 1) & (all_bits >> table_.by_name.shift);
@@ -4086,7 +4122,7 @@ PROJECTIONS_BODY_ bool handler_map_core::has_handler(uint16_t first, text name) 
 PROJECTIONS_BODY_ status handler_map_core::append(const storage& in, route& to,
                                                   const map_entry& handler, bool live) {
     if (used_ == in.count) return status::table_full;
-    if (has_handler(table_.unknown.first, handler.name)) return status::duplicate_handler;
+    if (has_handler(table_.unknown().first, handler.name)) return status::duplicate_handler;
     if (has_handler(to.first, handler.name)) return status::duplicate_handler;
     uint16_t* link = &to.first;
     for (; *link != 0; link = &entries_[*link - 1].next) {
@@ -4121,16 +4157,16 @@ PROJECTIONS_BODY_ void handler_map_core::put(const storage& in, const event_type
 PROJECTIONS_BODY_ void handler_map_core::put_every(const storage& in, const map_entry& handler,
                                                    bool live) {
     prepare(in);
-    route& every = table_.unknown;
+    route& every = in.routes[0];
     status fault = every.handlers >= 31 ? status::table_full : status::ok;
-    for (uint16_t i = 0; i < table_.count; ++i) {
+    for (uint16_t i = 1; i <= table_.count; ++i) {
         if (in.routes[i].handlers >= 32) fault = status::table_full;
         if (has_handler(in.routes[i].first, handler.name)) fault = status::duplicate_handler;
     }
     if (fault == status::ok) fault = append(in, every, handler, live);
     if (table_.fault == status::ok) table_.fault = fault;
     if (fault != status::ok) return;
-    for (uint16_t i = 0; i < table_.count; ++i) {
+    for (uint16_t i = 1; i <= table_.count; ++i) {
         route& r = in.routes[i];
         if (live) r.live_only |= uint32_t{1} << r.handlers;
         ++r.handlers;
@@ -4141,8 +4177,8 @@ PROJECTIONS_BODY_ void handler_map_core::put_every(const storage& in, const map_
 /// Two chains, that of the type and that of every event, in the order in which they were added.
 PROJECTIONS_BODY_ void handler_map_core::call(void* self, delivery& d) {
     const handler_map_core& map = *static_cast<handler_map_core*>(self);
-    uint16_t every = map.table_.unknown.first;
-    uint16_t typed = d.to == &map.table_.unknown ? uint16_t{0} : d.to->first;
+    uint16_t every = map.table_.unknown().first;
+    uint16_t typed = d.to->number == 0 ? uint16_t{0} : d.to->first;
     d.decoded = map.decoded_bits(*d.to);
     uint32_t bit = 1;
     while (every != 0 || typed != 0) {
@@ -4156,8 +4192,8 @@ PROJECTIONS_BODY_ void handler_map_core::call(void* self, delivery& d) {
 PROJECTIONS_BODY_ uint32_t handler_map_core::decoded_bits(const route& of) const {
     uint32_t bits = 0;
     uint32_t bit = 1;
-    uint16_t every = table_.unknown.first;
-    for (uint16_t typed = &of == &table_.unknown ? uint16_t{0} : of.first; typed != 0; bit <<= 1) {
+    uint16_t every = table_.unknown().first;
+    for (uint16_t typed = of.number == 0 ? uint16_t{0} : of.first; typed != 0; bit <<= 1) {
         if (every != 0 && every < typed) {
             every = entries_[every - 1].next;
         } else {
@@ -4171,8 +4207,8 @@ PROJECTIONS_BODY_ uint32_t handler_map_core::decoded_bits(const route& of) const
 PROJECTIONS_BODY_ text handler_map_core::name_of(const void* self, const route_table& table,
                                                  const route& r, unsigned handler) {
     const handler_map_core& map = *static_cast<const handler_map_core*>(self);
-    uint16_t every = table.unknown.first;
-    uint16_t typed = &r == &table.unknown ? uint16_t{0} : r.first;
+    uint16_t every = table.unknown().first;
+    uint16_t typed = r.number == 0 ? uint16_t{0} : r.first;
     for (;; --handler) {
         uint16_t& next = typed == 0 || (every != 0 && every < typed) ? every : typed;
         if (handler == 0) return map.entries_[next - 1].name;
@@ -4368,6 +4404,7 @@ PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
     const auto count_down = [elapsed_ms](uint32_t& wait_ms) {
         if (wait_ms != never) wait_ms -= sooner(wait_ms, elapsed_ms);
     };
+    if (elapsed_ms == 0) return;        // as often as not, in a loop that is busy
     count_down(read_in_);
     count_down(retry_in_);
     count_down(letter_in_);
@@ -4692,7 +4729,8 @@ PROJECTIONS_BODY_ uint32_t engine::unsaved_max() const {
 }
 
 PROJECTIONS_BODY_ bool engine::only_saves() const {
-    return is_save_pending() || save_first_ || unsaved_ >= unsaved_max() || is_cleared();
+    return is_save_pending() || save_first_ || (unsaved_ != 0 && unsaved_ >= unsaved_max()) ||
+           is_cleared();
 }
 
 PROJECTIONS_BODY_ bool engine::seeks_the_end(const checkpoint& found) const {
@@ -4775,11 +4813,10 @@ inline event_call deliver_of(const route_table& table) {
 }
 /// For a read that begins with events that were handled before; others are looked at closely.
 PROJECTIONS_BODY_ void deliver_replayed(const stored_event& event, delivery& d) {
-    static constexpr route none{};
     const engine& e = *d.from;
     d.replaying = event.at <= e.record_.replayed_through;
     if (d.replaying) return deliver_of(e.table())(event, d);
-    d.to = &none;
+    d.to = &no_route;
     d.trouble = true;
 }
 /// For a table that is known at run time only.
@@ -4802,7 +4839,6 @@ PROJECTIONS_BODY_ visitor::visitor(engine& reader, detail::delivery& d, uint32_t
       left_(plainly ? 0 : wanted),
       delivery_(&d) {}
 
-/// Nobody handles the event, or somebody does not say that it is handled.
 PROJECTIONS_BODY_ size_t visitor::operator()(const stored_event* events, size_t count) {
     engine& e = *engine_;
     const uint32_t before = wanted();
@@ -4848,7 +4884,7 @@ PROJECTIONS_BODY_ bool engine::needs_a_closer_look() const {
     if (is_replaying() && (PROJECTIONS_SMALL_ || table().has_live_only)) return true;
     if (p.tick_ms_max != 0 || p.observe_handled || careful_ != 0 || is_holding()) return true;
     if (p.lease != nullptr || p.gaps != nullptr || has_sequences()) return true;
-    return p.on_unknown == unknown_types::fail && table().unknown.handlers != 0;
+    return p.on_unknown == unknown_types::fail && table().unknown().handlers != 0;
 }
 
 /// True: it was told to stop, or the store holds more.
@@ -5009,7 +5045,7 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
                                                         const detail::route& route) {
     using detail::outcome;
     const projection& p = *what_;
-    const bool is_known = &route != &p.handlers.table->unknown;
+    const bool is_known = route.number != 0;
     uint32_t wanted = detail::all_bits;
     if (is_holding()) wanted = has_units() ? units().next_pass(*this, d) : next_in_round(d);
     d.replaying = d.event->at <= record_.replayed_through;
@@ -5805,7 +5841,7 @@ struct unit_hooks {
 
 } // namespace detail
 
-PROJECTIONS_BODY_ const detail::unit_keeper detail::unit_code::keeper{
+PROJECTIONS_SHARED_ const detail::unit_keeper detail::unit_code::keeper{
     &unit_hooks::validate, &unit_hooks::is_gone, &unit_hooks::read, &unit_hooks::begin,
     &unit_hooks::enter, &unit_hooks::next_pass, &unit_hooks::hold, &unit_hooks::failed,
     &unit_hooks::is_done, &unit_hooks::finish, &unit_hooks::settle,
@@ -6062,7 +6098,7 @@ PROJECTIONS_BODY_ bool is_blocked(const engine& e, text handler, text aggregate_
     return sequence_hooks::find(e, handler, aggregate_id) != nullptr;
 }
 
-PROJECTIONS_BODY_ const sequence_keeper sequence_code::keeper{
+PROJECTIONS_SHARED_ const sequence_keeper sequence_code::keeper{
     &sequence_hooks::validate, &sequence_hooks::recall, &sequence_hooks::reserve,
     &sequence_hooks::divert};
 
@@ -6127,7 +6163,7 @@ struct sink_hooks {
 
 } // namespace detail
 
-PROJECTIONS_BODY_ const detail::role event_sink::kind{
+PROJECTIONS_SHARED_ const detail::role event_sink::kind{
     &hooks::begin, nullptr, nullptr, &hooks::prepare, &hooks::leave, &hooks::reject, nullptr,
     nullptr, nullptr, nullptr, &hooks::committed, true, false};
 
@@ -6304,7 +6340,7 @@ struct replay_hooks {
 
 } // namespace detail
 
-PROJECTIONS_BODY_ const detail::role replay_engine::kind{
+PROJECTIONS_SHARED_ const detail::role replay_engine::kind{
     &hooks::begin, &hooks::key, &hooks::batch, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
     nullptr, nullptr, nullptr, nullptr, false, true};
 
@@ -6673,7 +6709,7 @@ struct lease_hooks {
 
 } // namespace detail
 
-PROJECTIONS_BODY_ const detail::lease_keeper lease::keeper{
+PROJECTIONS_SHARED_ const detail::lease_keeper lease::keeper{
     &detail::lease_hooks::validate, &detail::lease_hooks::hold, &detail::lease_hooks::may_begin,
     &detail::lease_hooks::claim, &detail::lease_hooks::confirm, &detail::lease_hooks::goes_on,
     &detail::lease_hooks::wait_ms, &detail::lease_hooks::call, &detail::lease_hooks::give_back,
@@ -6891,7 +6927,7 @@ struct partition_hooks {
 
 } // namespace detail
 
-PROJECTIONS_BODY_ const detail::role partitioned_worker::kind{
+PROJECTIONS_SHARED_ const detail::role partitioned_worker::kind{
     &hooks::begin, &hooks::key, nullptr, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
     &hooks::part, &hooks::is_ours, &hooks::may_hold, nullptr, false, false};
 
@@ -7245,6 +7281,7 @@ PROJECTIONS_BODY_ projection development(text name, event_store log, routes hand
 #undef PROJECTIONS_EXCEPTIONS_
 #undef PROJECTIONS_ASSERTS_
 #undef PROJECTIONS_SEPARATE_
+#undef PROJECTIONS_SHARED_
 #undef PROJECTIONS_BODY_
 #undef PROJECTIONS_TRY_
 #undef PROJECTIONS_CATCH_
