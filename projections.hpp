@@ -2632,7 +2632,19 @@ template<class E> constexpr stored_event raw_event(position at, const E& event, 
 namespace detail {
 
 // ---- how an event is declared and decoded
+//
+// A plain struct is an event once it says what it is called and how its payload is read. Each of
+// these things is asked for by detection, so no base class and no registration are needed, and all
+// of it is settled while compiling: an event type costs no RAM.
+//
+// Versions form a chain. A struct knows its own layout and, by `previous` and upcast(), the one
+// before it, never more: whoever adds a version writes one function, and the older ones stay.
+//
+// Where something is missing, a static_assert says so in one sentence, and the code after it
+// compiles all the same: the sentence would else be lost among the errors that follow from it.
 
+/// A name given as `event_name` comes first: then `type` is a field of the event, and what it holds
+/// is none of our concern, whatever its C++ type.
 template<class E> constexpr event_type declared_type() {
     static_assert(
         has_event_name<E> || has_type<E>,
@@ -2643,6 +2655,8 @@ template<class E> constexpr event_type declared_type() {
     else return {};
 }
 
+// Whether the call compiles, not what it answers: a decode() that answers something else is to be
+// told by its own sentence below, not taken for one that is missing.
 template<class E, class = void> inline constexpr bool has_decode = false;
 template<class E> inline constexpr bool
     has_decode<E, void_t<decltype(E::decode(declval<const stored_event&>(), declval<E&>()))>> =
@@ -2657,7 +2671,8 @@ template<class E, class = void> inline constexpr bool has_upcast = false;
 template<class E> inline constexpr bool has_upcast<
     E, void_t<decltype(declval<E&>().upcast(declval<const typename E::previous&>()))>> = true;
 
-/// The version of the type before this one: as declared, or one less.
+/// The version of the type before this one: as declared, or one less. (Versions may have been left
+/// out, so an older struct that declares a type speaks for itself.)
 template<class E, uint32_t Version> constexpr uint32_t version_before() {
     if constexpr (has_type<typename E::previous> || has_event_name<typename E::previous>) {
         return declared_type<typename E::previous>().version();
@@ -2669,6 +2684,9 @@ template<class E, uint32_t Version> constexpr uint32_t version_before() {
 /// A payload that is of version `Version` of this type, or of an older one.
 template<class E, uint32_t Version>
 PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
+    // Only what is older goes up the chain. A newer payload than this program knows stays here: its
+    // decode() sees the version, and a raw one is refused. Each step fills a struct of its own, so
+    // an upcast() that forgets a field leaves its default, not what an older layout had there.
     if constexpr (has_previous<E>) {
         if (in.version < Version) {
             typename E::previous older{};
@@ -2680,12 +2698,15 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
             return has_upcast<E>;
         }
     }
+    // bool, and nothing that converts to it: a C function that answers 0 when all is well would be
+    // taken the wrong way round, silently.
     if constexpr (has_decode<E>) {
         constexpr bool is_right = is_same<decltype(E::decode(in, out)), bool>;
         static_assert(is_right, "projections: an event's decode() answers bool");
         if constexpr (is_right) return E::decode(in, out);
         else return false;
     } else if constexpr (has_decode_event<E>) {
+        // (One codec for a namespace; a member before it, so that a single event may differ.)
         constexpr bool is_right = is_same<decltype(decode_event(in, out)), bool>;
         static_assert(is_right, "projections: decode_event() answers bool");
         if constexpr (is_right) return decode_event(in, out);
@@ -2695,6 +2716,7 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
             declared_type<E>().is_raw(),
             "projections: give the event `static bool decode(const pj::stored_event&, Event&)`, "
             "or declare its type raw: `{\"Name\", pj::raw}`");
+        // Bytes of another version may have the same size: only the version tells them apart.
         return in.version == Version && in.payload.copy_to(out);
     } else {
         static_assert(always_false<E>, "projections: a `previous` version of an event needs "
@@ -2704,12 +2726,21 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
 }
 
 // ---- which on() takes an event
+//
+// `handles` says which events a class wants; here it is found out how it takes them. Two ways of
+// asking lead to the same answer. The quick one asks for a member of exactly the usual type, and
+// finds what nearly everybody writes. What it cannot see (an on() that is const, inherited, a
+// template, takes a copy or a parent) is found by trying a call, which costs a compiler far more.
+//
+// An event that is listed and has no on() of its own must not fall to the on() of a parent class:
+// a forgotten function would then be a silent wrong result. Only matching<...> asks for that.
 
 /// Converts to a reference to E and to nothing else, so that an on() that takes it takes exactly E
 /// and not a parent of E.
 template<class E> struct only {
     template<class T, require<is_same<T, E>> = 0> operator const T&() const;
 };
+// By trying a call: with `const E&` for "takes it somehow", with `only<E>` for "takes exactly it".
 template<class P, class A, class = void> inline constexpr bool takes = false;
 template<class P, class A>
 inline constexpr bool takes<P, A, void_t<decltype(declval<P&>().on(declval<A>()))>> = true;
@@ -2728,6 +2759,8 @@ struct usual_form<R (P::*)(A...), On> {
 };
 struct no_form {};
 template<class Form> inline constexpr bool is_found = !is_same<Form, no_form>;
+// &P::on as an argument of type Member picks the one overload of that type, or there is none. An
+// int goes to the first of the two if that exists, and to `...` if it does not.
 template<class P, class Member> usual_form<Member, &P::on> ask_for_on(int);
 template<class P, class Member> no_form ask_for_on(...);
 template<class P, class Member> using on_as = decltype(ask_for_on<P, Member>(0));
@@ -2746,6 +2779,7 @@ template<class P, class... A> constexpr auto on_of() {
 /// Of two that fit, the one that wants to know more. (That a call cannot be with two arguments, a
 /// compiler sees at once.)
 template<class P, class E> constexpr auto look_for_on() {
+    // In a handler that is itself const a member would be found that cannot be called.
     if constexpr (!is_same<P, plain<P>>) {
         return no_form{};
     } else if constexpr (takes_with_context<P, const E&>) {
@@ -2764,10 +2798,12 @@ template<class P, class E> using usual_on = decltype(look_for_on<P, E>());
 template<class P, class E> inline constexpr bool takes_copy =
     is_found<decltype(on_of<P, E>())> || is_found<decltype(on_of<P, E, const context&>())>;
 
+/// Whether some on() takes exactly E. (The usual form first: where it is found nothing is tried.)
 template<class P, class E> constexpr bool has_own_on() {
     if constexpr (is_found<usual_on<P, E>>) return true;
     else return takes<P, only<E>> || takes_with_context<P, only<E>> || takes_copy<P, E>;
 }
+/// Whether some on() takes E at all, as one of a parent does.
 template<class P, class E> constexpr bool has_on() {
     if constexpr (is_found<usual_on<P, E>>) return true;
     else return takes<P, const E&> || takes_with_context<P, const E&>;
@@ -2776,7 +2812,9 @@ template<class P, class E> constexpr bool has_on() {
 template<class P, class E> inline constexpr bool wants_context =
     takes_with_context<P, only<E>> || (!takes<P, only<E>> && takes_with_context<P, const E&>);
 
-/// `handles`, taken apart.
+/// `handles`, taken apart. own: each type in the list needs an on() of its own. live: replayed
+/// events do not reach it (G25). every: it takes whatever is in the log, undecoded, and lists
+/// nothing.
 template<class H> struct handled_types {
     static_assert(always_false<H>,
                   "projections: `handles` must be pj::events<...>, pj::matching<...>, "
@@ -2813,6 +2851,7 @@ template<class P, class E> constexpr void demand_on() {
     if constexpr (handled_by<P>::own && !is_found<usual_on<P, E>>) {
         static_assert(has_on<P, E>(), "projections: `handles` names an event for which there is no "
                                     "on(const Event&)");
+        // (It says nothing where there is no on() at all: of two sentences only one fits.)
         static_assert(!has_on<P, E>() || has_own_on<P, E>(),
                       "projections: an event in `handles` would be swallowed by the on() of its "
                       "parent; write an on() of its own or list it in pj::matching<...>");
@@ -2820,7 +2859,17 @@ template<class P, class E> constexpr void demand_on() {
 }
 
 // ---- one event on its way to its handlers
+//
+// A `delivery` goes with an event through the routes to the handlers and brings back who objected.
+// A read makes one and uses it for all of its events: while everything is handled, hardly more is
+// written in it than which event and which route, and only `trouble` is looked at afterwards. So
+// all that is rare costs one test of a bool. settle() calls reset() once an event has its outcome.
+//
+// What a handler answers other than `handled` goes into the engine at once (answered()), not into
+// the delivery: the delivery is gone when the read ends, and a held event outlives many reads.
 
+/// `mask` and `rest` are apart for an engine with a lease, which calls one handler at a time and
+/// looks at the lease between two (G20). undecodable() and owe() mean both.
 struct delivery {
     const stored_event* event = nullptr;
     const route* to = nullptr;
@@ -2843,7 +2892,7 @@ struct delivery {
     delivery() = default;
     explicit delivery(engine& sender)
         : from(&sender), self(sender.what_->handlers.self), now_ms(sender.now_ms_) {}
-    /// For the next event.
+    /// For the next event. (first_trouble stays: of the events of a read nobody looks at it.)
     void reset() {
         mask = all_bits;
         rest = 0;
@@ -2859,6 +2908,7 @@ struct delivery {
     }
     uint32_t part() const { return from != nullptr ? from->part().index : 0; }
     uint64_t token() const { return from != nullptr ? from->fencing_token() : 0; }
+    /// Each call has one of its own: `resumed` differs from handler to handler.
     context for_handler(uint32_t bit) const {
         return {*event,    now_ms, attempt, (resumed & bit) != 0,
                 replaying, part(), token(), waker(from)};
@@ -2870,13 +2920,16 @@ struct delivery {
     PROJECTIONS_COLD_ void undecodable(uint32_t bits);
 };
 
+/// The bits of all handlers of a route. (A shift by 32 would be undefined.)
 inline uint32_t handlers_mask(const route& r) {
     return r.handlers >= 32 ? all_bits : (uint32_t{1} << r.handlers) - 1u;
 }
 
-/// In place of handlers, where an event type has none: that needs a closer look.
+/// In place of handlers, where an event type has none: that needs a closer look. So every route can
+/// be called, and the fast path needs no test for an empty one.
 inline void nobody(void*, delivery& d) { d.trouble = true; }
 
+/// What an on() may answer. Anything else is told here, and not as a missing conversion.
 template<class R> struct to_verdict {
     static_assert(always_false<R>, "projections: on() returns nothing, pj::status or pj::verdict");
 };
@@ -2884,7 +2937,8 @@ template<> struct to_verdict<void> {};
 template<> struct to_verdict<status> {};
 template<> struct to_verdict<verdict> {};
 
-/// Calls a handler and makes a verdict of what it answers.
+/// Calls a handler and makes a verdict of what it answers. What it throws is a failure that may
+/// pass: no exception gets into a read, which it would leave half done.
 template<class F> PROJECTIONS_INLINE_ verdict verdict_of(F&& call) {
     using result = decltype(call());
     static_cast<void>(to_verdict<result>{});
@@ -2896,7 +2950,9 @@ template<class F> PROJECTIONS_INLINE_ verdict verdict_of(F&& call) {
     PROJECTIONS_CATCH_ { return fail(code_thrown); }
 }
 
-/// Makes the context for a handler that wants one.
+/// Makes the context for a handler that wants one. context_as holds one that a handler_map has made
+/// for any handler; context_of makes one when it is asked, so that a handler without a context pays
+/// nothing for it.
 struct context_as {
     const context& made;
     const context& operator()() const { return made; }
@@ -2936,6 +2992,8 @@ PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]]
 } // namespace detail
 
 /// Nobody handles the event, or somebody does not say that it is handled.
+/// Where speed counts, a registry's own function is called, which knows its table as constants.
+/// Where size counts, one function serves all tables.
 PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
 #if PROJECTIONS_SMALL_
     detail::deliver_by_table(event, *delivery_);
@@ -2945,6 +3003,10 @@ PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
     return delivery_->trouble;
 }
 
+/// The fast path. `fast_` is not 0 as long as nothing but routing is to be done and more events are
+/// wanted; close() makes it 0, and take_closely() then shows nothing to anybody. One comparison of
+/// positions keeps the order (G6); at_ moves only after all handlers are done (G1). False is said
+/// with the last event that is wanted, so that wanted() is exact as a LIMIT.
 PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) {
     engine& e = *engine_;
     if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
@@ -2956,6 +3018,11 @@ PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) {
 namespace detail {
 
 // ---- the name of a handler
+//
+// Letters and failures name a handler, and outlive the program that wrote them: an index would mean
+// another handler after the next change of a list. Without RTTI the name of a class is cut out of
+// the signature of a function that has it as an argument. Compilers do not spell all names alike
+// (that of a class in an unnamed namespace, for one): where letters are kept, state handler_name.
 
 template<class P, class = void> inline constexpr bool has_handler_name = false;
 template<class P>
@@ -2963,6 +3030,8 @@ inline constexpr bool has_handler_name<P, void_t<decltype(text(P::handler_name))
 
 /// The name of T as the compiler spells it inside a function signature.
 template<class T> constexpr text spelled() {
+// g++: `... spelled() [with T = shop::total]`; clang++: `... [T = shop::total]`; the others:
+// `... spelled<struct shop::total>(void)`.
 #if defined(__GNUC__) || defined(__clang__)
     constexpr text all{__PRETTY_FUNCTION__};
     constexpr text mark{"T = "};
@@ -2975,6 +3044,7 @@ template<class T> constexpr text spelled() {
         ++begin;
     begin += mark.size();
     size_t end = begin;
+    // The name may have brackets of its own. The first that closes what it has not opened ends it.
     for (size_t depth = 0; end < all.size(); ++end) {
         const char c = all.data()[end];
         if (c == '<' || c == '(' || c == '[') ++depth;
@@ -2986,6 +3056,7 @@ template<class T> constexpr text spelled() {
 /// Its copy, so that the rest of the signature is not kept.
 template<class T> struct name_of_type {
     static constexpr size_t size = spelled<T>().size();
+    // (A struct, because a function cannot answer an array.)
     struct characters { char at[size]; };
     static constexpr characters copy() {
         characters result{};
@@ -2996,12 +3067,23 @@ template<class T> struct name_of_type {
     static constexpr characters value = copy();
 };
 
+/// A stated name comes first: it stays when the class is renamed, and so do its letters.
 template<class P> constexpr text handler_name() {
     if constexpr (has_handler_name<P>) return text(P::handler_name);
     else return text(name_of_type<P>::value.at, name_of_type<P>::size);
 }
 
 // ---- the key of a name: two words of it, chosen so that they tell the registered names apart
+//
+// A log's name is always compared whole, never by a hash alone: two names with one hash would be
+// one type. Since it is compared anyway, the key has to tell only the registered names from each
+// other; a name that nobody registered may have any key and is found out by the comparison. So the
+// key need not read the whole name. Two words of four characters at fixed offsets cost the same for
+// names of any length; the offsets are chosen where the names are known, in the next room.
+//
+// Keys are made while compiling, for the table, and while running, for each event. Both go through
+// the same functions, and the order of the bytes is written out, so a table that was built on one
+// machine is right on any other.
 
 inline constexpr uint8_t whole_name = 0xFF;     // as the first offset: no two words do
 inline constexpr uint8_t last_word = 0xFE;      // beyond any offset: the name's end
@@ -3020,7 +3102,8 @@ PROJECTIONS_INLINE_ constexpr uint32_t word_of(const char* name, size_t size, si
     return word_at(name + (offset <= last ? offset : last));
 }
 
-/// Of the whole name, four characters at a time as FNV-1a takes one.
+/// Of the whole name, four characters at a time as FNV-1a takes one. The last step takes the last
+/// four, some of them twice, and needs no loop over a rest.
 PROJECTIONS_INLINE_ constexpr uint32_t key_of_whole(const char* name, size_t size) {
     if (size < 4) return fnv1a(name, size);
     uint32_t hash = static_cast<uint32_t>(size);
@@ -3030,6 +3113,9 @@ PROJECTIONS_INLINE_ constexpr uint32_t key_of_whole(const char* name, size_t siz
     return hash ^ hash >> 15;
 }
 
+/// The key of a name by the words at two offsets; a name that is too short for a word has one of
+/// its characters. The size is part of it, so that a name and its beginning differ. The second word
+/// is turned, or two names with the same two words the other way round would have one key.
 PROJECTIONS_INLINE_ constexpr uint32_t name_key(const char* name, size_t size, uint8_t first,
                                                 uint8_t second) {
     if (size < 4 || first == whole_name) return key_of_whole(name, size);
@@ -3047,6 +3133,7 @@ using chunk = uint32_t;
 using chunk = unsigned char;
 #endif
 
+/// A copy of fixed size, not a cast: the addresses are not aligned.
 PROJECTIONS_INLINE_ bool same_chunk(const char* a, const char* b, size_t offset) {
     chunk x, y;
     __builtin_memcpy(&x, a + offset, sizeof(chunk));
@@ -3062,11 +3149,13 @@ PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t si
         }
         return true;
     } else {
+        // The end first. It overlaps what comes before it, so no rest is compared one by one.
         if (!same_chunk(a, b, size - sizeof(chunk))) return false;
         if constexpr (sizeof(chunk) == 8) {     // most names are of two or three
             if (!same_chunk(a, b, 0)) return false;
             // If it has two, this one lies across them: a branch would often be guessed wrong.
             if (!same_chunk(a, b, size < 16 ? size - 8 : 8)) return false;
+            // The three above cover 24; where `longest` is a constant below, this is gone.
             for (size_t i = 16; longest > 24 && i + 8 < size; i += 8) {
                 if (!same_chunk(a, b, i)) return false;
             }
@@ -3079,8 +3168,10 @@ PROJECTIONS_INLINE_ bool same_characters(const char* a, const char* b, size_t si
     }
 }
 
-/// The route that `is_it` says yes to, which most often is the first; nullptr if there is none. No
-/// type is called as routes[0], so that an empty slot need be told from a full one only after that.
+/// The route that `is_it` says yes to, which most often is the first; nullptr if there is none.
+/// Cells are looked at in a row from the key's own on. It ends, because at most half of them are
+/// taken: an empty one always comes. No type is called as routes[0], so that an empty cell need be
+/// told from a full one only after the comparison.
 template<class Is>
 PROJECTIONS_INLINE_ const route* look_up(const route* routes, const key_index& in, uint32_t key,
                                          Is&& is_it) {
@@ -3093,11 +3184,13 @@ PROJECTIONS_INLINE_ const route* look_up(const route* routes, const key_index& i
     }
 }
 
+/// The key by the two words that were chosen for this table.
 PROJECTIONS_INLINE_ uint32_t key_of(const route_table& table, const char* name, size_t size) {
     return name_key(name, size, table.sample[0], table.sample[1]);
 }
 
 /// Pre: none of the table's names is above `longest`.
+/// The sizes first: what follows reads so many characters of both.
 PROJECTIONS_INLINE_ bool has_name(const route& r, const char* name, size_t size,
                                   size_t longest = name_size_max) {
     if (r.name_size != size) return false;
@@ -3106,6 +3199,26 @@ PROJECTIONS_INLINE_ bool has_name(const route& r, const char* name, size_t size,
 }
 
 // ---- routing tables built by the compiler
+//
+// A registry's types are known while compiling, so its table is a constant: routes in read-only
+// memory, no RAM, nothing to set up before main. How it comes about:
+//
+//   1. Every class lists its events (`handles`). A type that several of them list has one row, and
+//      so has each of its former names; its handlers are numbered in the order of the registry.
+//   2. All handlers of a type are fused into one function (call<E>): it decodes once and calls each
+//      whose bit is set. A row is that function, the type, and what engines ask about the handlers.
+//   3. built_routes makes two indexes over the rows, by name and by number: open-addressed tables,
+//      at most half full. It tries keys and multipliers and counts the looks that all registered
+//      types take together; N looks for N types is perfect.
+//   4. The cheapest key is tried first: one word of each name. Only if that leaves many looks has a
+//      second word to prove that it saves more than reading it costs; then the whole name.
+//
+// Mistakes (two types with one name, one without a name and a number, too many handlers) are found
+// on the way and told by static_asserts once the table stands: an error in the middle of a constant
+// evaluation would point at lines of the library.
+//
+// Lists are walked by expanding them into an array. A fold stops at 256 members with clang, and a
+// recursion is as deep as the list is long.
 
 /// A list as one type with a base per member: asking whether it holds E is then one look-up,
 /// however long it is. Numbered, so that a member listed twice is no error here (there is a better
@@ -3131,7 +3244,8 @@ template<class E>
 inline constexpr size_t alias_count<E, void_t<decltype(E::also)>> = sizeof(E::also) /
                                                                     sizeof(event_type);
 
-/// How many names a list has, those of old included.
+/// How many names a list has, those of old included. (The array begins with a 0 because a list may
+/// be empty, and an array may not.)
 template<class... E> constexpr size_t name_count(events<E...>) {
     const size_t each[] = {0, 1 + alias_count<E>...};
     size_t sum = 0;
@@ -3139,7 +3253,8 @@ template<class... E> constexpr size_t name_count(events<E...>) {
     return sum;
 }
 
-/// One event type while the table is being built.
+/// One event type while the table is being built. (`handlers` points into a crew, which is a
+/// constant.)
 struct row {
     event_type type{};
     route_call call = nullptr;
@@ -3148,14 +3263,15 @@ struct row {
     uint8_t handler_count = 0;
 };
 
-/// A quarter of them is filled, where size matters half: what a second look costs per event is more
-/// than four bytes per type.
+/// At most a quarter of them is taken, where size matters half: what second looks cost per event is
+/// more than four bytes per type. A search for a key that is not there comes to an empty one.
 constexpr size_t slots_for(size_t keys) {
     constexpr size_t room = PROJECTIONS_SMALL_ ? 2 : 4;
     size_t cells = 4;
     while (cells < room * keys) cells *= 2;
     return cells;
 }
+/// The upper bits of the product number the cells: all bits of a key have gone into those.
 constexpr uint8_t shift_for(size_t cells) {
     uint8_t shift = 32;
     for (; cells > 1; cells /= 2) --shift;
@@ -3173,6 +3289,7 @@ template<size_t N, size_t Handlers> struct built_routes {
     static constexpr size_t looks_max = 4 * N;  // what needs more is not pursued to its end
 
     route routes[N + 1]{};
+    // A cell holds the index of a route, so a cell of zeros is an empty one.
     uint16_t by_name[slot_count]{};
     uint16_t by_number[slot_count]{};
     uint8_t handlers[Handlers == 0 ? 1 : Handlers]{};
@@ -3184,6 +3301,7 @@ template<size_t N, size_t Handlers> struct built_routes {
     bool nameless = false;
     bool too_long = false;
 
+    /// What is wrong with the rows is noted, and then no index is made: compiled_routes tells it.
     constexpr built_routes(const route& unknown, const row* rows) {
         routes[0] = unknown;
         uint16_t next = 0;
@@ -3199,6 +3317,7 @@ template<size_t N, size_t Handlers> struct built_routes {
                              next,
                              static_cast<uint8_t>(name.size()),
                              in.handler_count};
+            // (The rows of former names repeat the handlers of the type: one byte each.)
             for (size_t h = 0; h < in.handler_count; ++h) handlers[next++] = in.handlers[h];
         }
         if (!nameless && !too_long) choose();
@@ -3223,6 +3342,7 @@ private:
         size_t made = 0;
         uint32_t at[N == 0 ? 1 : N]{};
     };
+    /// Not all at once: a bad choice of words is given up after a few of them.
     constexpr void make(keys& all, size_t until) const {
         for (; all.made < until; ++all.made) {
             const route& r = routes[all.made + 1];
@@ -3237,6 +3357,7 @@ private:
         size_t looks = 0;
         for (size_t i = 0; i < N && looks <= most; ++i) {
             ++looks;
+            // (A type that has a number only is not in the index of names.)
             if (all.of_names && routes[i + 1].name_size == 0) continue;
             make(all, i + 1);
             uint32_t slot = all.at[i] * multiplier >> shift;
@@ -3246,6 +3367,7 @@ private:
         }
         return looks;
     }
+    /// The same for cells that nobody will need: to compare one choice with another.
     constexpr size_t looks(keys& all, uint32_t multiplier, size_t most = looks_max) const {
         uint16_t cells[slot_count]{};
         return place(all, multiplier, cells, most);
@@ -3266,6 +3388,7 @@ private:
     /// Tries multipliers until one is perfect or the patience is at its end.
     constexpr uint32_t best_multiplier(keys& all) const {
         make(all, N);
+        // An odd factor loses no bit of a key: two keys that differ still do after the product.
         uint32_t best = first_multiplier;
         size_t least = clashes(all, best, N);
         uint32_t multiplier = first_multiplier;
@@ -3281,6 +3404,7 @@ private:
     constexpr size_t choose_word(bool first, bool second, size_t least) {
         const size_t step = (size_t{longest} - 4) / tries + 1;
         for (size_t i = 0; i <= tries && least > N; ++i) {
+            // The last word first, then from the front, in steps so wide that `tries` suffice.
             const size_t offset = i == 0 ? size_t{last_word} : (i - 1) * step;
             if (i != 0 && offset + 4 > longest) break;
             const uint8_t candidate = static_cast<uint8_t>(offset);
@@ -3307,9 +3431,11 @@ private:
             name_multiplier = best_multiplier(names);
             least = looks(names, name_multiplier);
         }
+        // More than half a look per type is lost: a second word, which costs that much, may pay.
         if (least > N + N / 2) {
             least = choose_word(false, true, least - N / 2) + N / 2;
             least = choose_word(true, false, least - N / 2) + N / 2;    // that goes better with it
+            // Its key is the same whatever the second offset says.
             keys whole{true, whole_name, 0};
             if (looks(whole, first_multiplier) + 2 * N < least) sample[0] = whole_name;
             names = {true, sample[0], sample[1]};
@@ -3317,12 +3443,14 @@ private:
         }
         keys numbers{false};
         number_multiplier = best_multiplier(numbers);
+        // To the end, whatever it takes: a table that costs many looks is still right.
         place(names, name_multiplier, by_name, ~size_t{0});
         place(numbers, number_multiplier, by_number, ~size_t{0});
         find_duplicates(names, numbers);
     }
 
-    /// Equal keys lie in one run of cells.
+    /// Equal keys lie in one run of cells. So each is compared with its neighbours only; with all
+    /// others would be the square of N.
     constexpr void find_duplicates(const keys& names, const keys& numbers) {
         for (size_t i = 1; i <= N; ++i) {
             const route& one = routes[i];
@@ -3344,15 +3472,21 @@ private:
     }
 };
 
-/// The routes of a registry of P..., or of one handler alone.
+/// The routes of a registry of P..., or of one handler alone. `self` is the handler itself if it is
+/// alone, else the registry's list of pointers: one handler needs no registry around it, and costs
+/// no look into one.
 template<bool Alone, class... P> struct compiled_routes {
     static constexpr size_t class_count = sizeof...(P);
     static_assert(class_count <= 0xFF, "projections: a registry holds at most 255 handlers");
 
+    /// Asked only for types that some class of the registry lists: with one class, that is the one.
     template<class Q, class E> static constexpr bool lists() {
         if constexpr (class_count == 1) return true;
         else return __is_base_of(member<E>, member_set<typename handled_by<Q>::types>);
     }
+    /// Whether Q has a part in E's function. A type in events<...> needs no question: demand_on()
+    /// does not compile if there is no on() for it. every_event as E stands for the unknown types:
+    /// only who wants everything sees those.
     template<class Q, class E> static constexpr bool calls() {
         if constexpr (handled_by<Q>::every) return true;
         else if constexpr (is_same<E, every_event>) return false;
@@ -3368,12 +3502,14 @@ template<bool Alone, class... P> struct compiled_routes {
         uint32_t live_only = 0;
         uint32_t typed = 0;         // those that want it decoded
     };
+    /// In the order of the registry, which is the order of calls: bit i is that of at[i].
     static constexpr crew crew_of(const bool (&called)[class_count]) {
         constexpr bool live[] = {handled_by<P>::live...};
         constexpr bool every[] = {handled_by<P>::every...};
         crew result{};
         for (size_t i = 0; i < class_count; ++i) {
             if (!called[i]) continue;
+            // More than 32 is an error that add_type() tells; a shift too far would hide it.
             if (result.count < 32) {
                 if (live[i]) result.live_only |= uint32_t{1} << result.count;
                 if (!every[i]) result.typed |= uint32_t{1} << result.count;
@@ -3382,10 +3518,13 @@ template<bool Alone, class... P> struct compiled_routes {
         }
         return result;
     }
+    // A variable, so that a type's crew is made once, however often it is asked for.
     template<class E> static constexpr crew crew_for = crew_of({calls<P, E>()...});
     static constexpr const crew& everyone = crew_for<every_event>;
+    // One less than for a type: bit 31 of an unknown type stands for nobody (no_handler_bit).
     static_assert(everyone.count <= 31, "projections: at most 31 handlers for every event");
 
+    /// Where Q stands in the registry; a handler's bit counts only those that handle the type.
     template<class Q> static constexpr uint8_t place_of() {
         constexpr bool all[] = {is_same<Q, P>...};
         uint8_t place = 0;
@@ -3398,6 +3537,8 @@ template<bool Alone, class... P> struct compiled_routes {
         return bit;
     }
 
+    /// One handler's part of a type's function; empty where Q has none. A handler that is the only
+    /// one is called without a look at its bit.
     template<class Q, class E>
     PROJECTIONS_INLINE_ static char step([[maybe_unused]] void* self, [[maybe_unused]] delivery& d,
                                          [[maybe_unused]] const E& event) {
@@ -3421,16 +3562,20 @@ template<bool Alone, class... P> struct compiled_routes {
     template<class E> static void call(void* self, delivery& d) {
         if constexpr (crew_for<E>.typed != 0) {
             E event{};
+            // Not where only handlers that take it as it is stored are called (again): what cannot
+            // be decoded would fail once more, for handlers that have had their outcome.
             constexpr bool all_typed = everyone.count == 0;     // then somebody wants it decoded
             if (all_typed || (d.mask & crew_for<E>.typed) != 0) {
                 bool is_read = false;           // what decode() throws is not to be read, either
                 PROJECTIONS_TRY_ { is_read = event_traits<E>::decode(*d.event, event); }
                 PROJECTIONS_CATCH_ {}
                 if (!is_read) {
+                    // Who takes it as it is stored is called all the same: G10 holds here, too.
                     if constexpr (all_typed) return d.undecodable(crew_for<E>.typed);
                     d.undecodable(crew_for<E>.typed);
                 }
             }
+            // Braces keep the order of the registry; arguments of a call might come in any.
             const char in_order[] = {step<P, E>(self, d, event)...};
             static_cast<void>(in_order);
         } else {
@@ -3474,12 +3619,14 @@ template<bool Alone, class... P> struct compiled_routes {
         if (event.type.name().size() < built.quick_size()) return deliver_short(d);
         deliver_to(d, named(event));
     }
+    /// They take the way of all tables, which looks where a name ends.
     PROJECTIONS_APART_ static void deliver_short(delivery& d) {
         d.deliver(find(table, d.event->type));
     }
     PROJECTIONS_APART_ static void deliver_unknown(delivery& d) { d.deliver(table.unknown()); }
 
-    // Every (handler class, event type) once: by the first class that lists the type.
+    // Every (handler class, event type) once: by the first class that lists the type. (An upper
+    // limit: a type that several classes list counts here for each of them.)
     static constexpr size_t row_limit = [] {
         const size_t each[] = {1, name_count(typename handled_by<P>::types{})...};
         size_t sum = 0;
@@ -3495,6 +3642,8 @@ template<bool Alone, class... P> struct compiled_routes {
             handlers += one.handler_count;
         }
     };
+    /// `lister` is the class whose list is being walked: it adds what none before it has listed.
+    /// (Like step() and add_list() it answers a character only to stand in an array.)
     template<class E> static constexpr char add_type(row_list& out, size_t lister) {
         static_assert(crew_for<E>.count <= 32,
                       "projections: at most 32 handlers for one event type");
@@ -3505,10 +3654,12 @@ template<bool Alone, class... P> struct compiled_routes {
             }
         }
         constexpr const crew& handlers = crew_for<E>;
+        // Nobody takes it (as can be in a matching<...> catalogue): known, which is not unknown.
         row one{event_traits<E>::type, &nobody, nullptr, 0, 0};
         if constexpr (handlers.count != 0)
             one = {one.type, &call<E>, handlers.at, handlers.live_only, handlers.count};
         out.add(one);
+        // What was stored under a former name is the same event to the same handlers.
         if constexpr (alias_count<E> != 0) {
             for (const event_type& other : E::also) {
                 one.type = other;
@@ -3517,6 +3668,7 @@ template<bool Alone, class... P> struct compiled_routes {
         }
         return '\0';
     }
+    /// What a list as a whole must have is asked here; add_type() sees one type of it.
     template<class Q, class... E>
     static constexpr char add_list(row_list& out, size_t& lister, events<E...>) {
         static_assert(
@@ -3527,6 +3679,7 @@ template<bool Alone, class... P> struct compiled_routes {
         ++lister;
         return '\0';
     }
+    /// A catalogue of which nothing is taken is a slip: on() is misspelled, or it is another's.
     template<class Q, class... E> static constexpr bool any_on() {
         if constexpr (handled_by<Q>::own) {
             return true;
@@ -3571,10 +3724,12 @@ template<bool Alone, class... P> struct compiled_routes {
     static_assert(!has_equal_names,
                   "projections: two handlers of one registry have the same name, and "
                   "letters would be mixed up: give one a `handler_name`");
+    /// For failures and letters only, so it may take a detour: from bit to class to name.
     static text name_of(const void*, const route_table& in, const route& r, unsigned handler) {
         const uint8_t* const list = r.number == 0 ? everyone.at : in.handlers + r.first;
         return in.names[list[handler]];
     }
+    /// What an engine gets of all this.
     static constexpr route_table table{
         built.routes, {built.by_name, built.name_multiplier, built.shift},
         {built.by_number, built.number_multiplier, built.shift}, {built.sample[0], built.sample[1]},
@@ -3597,6 +3752,8 @@ template<class... P> struct routes_of<registry<P...>> : compiled_routes<false, P
 
 } // namespace detail
 
+/// An object and the table that knows how to call it. A handler_map is kept as its core, which is
+/// what the core's functions take it for; its address need not be that of the whole object.
 template<class T, detail::require<!detail::is_same<detail::plain<T>, routes>>>
 constexpr routes::routes(T& handlers) {
     if constexpr (detail::is_handler<T>) {
@@ -3617,13 +3774,24 @@ constexpr routes::routes(T& handlers) {
 }
 
 // ---- handler_map
+//
+// The same as a registry where the handlers are chosen at run time. Each handler is an entry of a
+// fixed array, numbered from 1 in the order of add(); 0 ends a chain. A type's route begins the
+// chain of those that want this type, and the route for unknown types that of those that want every
+// event. A call merges the two chains by number, so that the order is that of add().
+//
+// Only what depends on a C++ type is a template here: how it is decoded and how it is called. All
+// the rest works on pointers, counts and numbers (>>bodies), and exists once, whatever N is.
 
 namespace detail {
 
 uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
                         uint32_t& bit);
 
-/// Handlers of one event that want it as E and follow each other: decode once, call each.
+/// Handlers of one event that want it as E and follow each other: decode once, call each. `until`
+/// is the next handler of every event: what comes after it is for the next call, so that nobody is
+/// called out of order; then the event is decoded again. `bit` counts every entry that is passed,
+/// called or not.
 template<class E>
 uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d, uint32_t& bit) {
     E event{};
@@ -3638,6 +3806,8 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
         }
         PROJECTIONS_CATCH_ {}
         if (!is_decoded) {
+            // Once for all who want it decoded, also behind `until`: their bits are taken away, so
+            // there is one failure, and nobody decodes it again.
             d.undecodable(d.decoded);
             continue;
         }
@@ -3647,6 +3817,8 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
     return at;
 }
 
+/// A map_entry's function for a handler class: entry and event come without their types, and get
+/// them back here.
 template<class P, class E>
 verdict call_handler(const map_entry& entry, const void* event, const context& with) {
     return call_on(*static_cast<P*>(entry.self), *static_cast<const E*>(event), context_as{with});
@@ -3656,6 +3828,7 @@ verdict call_with_stored(void* self, const stored_event& event, const context& w
     return call_on(*static_cast<P*>(self), event, context_as{with});
 }
 
+// (The void comes first because a list of arguments has to be last.)
 template<class Void, class F, class... A> inline constexpr bool is_callable_as = false;
 template<class F, class... A>
 inline constexpr bool is_callable_as<void_t<decltype(declval<F>()(declval<A>()...))>, F, A...> =
@@ -3676,6 +3849,8 @@ verdict call_bound(const map_entry& entry, const void* event, const context& wit
         return Function(o, e, with);
     };
     const auto free_plain = [&](auto& o) -> decltype(Function(o, e)) { return Function(o, e); };
+    // Four forms, each asked whether it compiles; a form with a context comes before one without.
+    // The last is not asked but demanded: then a mistake is told by a sentence of ours.
     if constexpr (is_callable_as<void, decltype(member_with), T&>) {
         return verdict_of([&]() { return member_with(object); });
     } else if constexpr (is_callable_as<void, decltype(member_plain), T&>) {
@@ -3691,6 +3866,8 @@ verdict call_bound(const map_entry& entry, const void* event, const context& wit
     }
 }
 
+/// The function was kept as one of another type, and is made again what it was: the language allows
+/// that. It does not promise that a pointer to an object could hold one.
 template<class F, class E>
 verdict call_free(const map_entry& entry, const void* event, const context& with) {
     F* const function = reinterpret_cast<F*>(entry.function);
@@ -3709,6 +3886,7 @@ verdict call_free(const map_entry& entry, const void* event, const context& with
 
 } // namespace detail
 
+/// An entry for every type and former name: a handler of many types takes as many of the N.
 template<size_t N> template<class P> handler_map<N>& handler_map<N>::add(P& handler) {
     static_assert(detail::is_handler<P>, "projections: add(handler) needs a class with "
                                          "`using handles = pj::events<...>`");
@@ -3720,6 +3898,7 @@ template<size_t N> template<class P> handler_map<N>& handler_map<N>::add(P& hand
 
 template<size_t N> template<class P, bool Live, class... E>
 void handler_map<N>::add_all(P& handler, events<E...>) {
+    // The pointer carries the type, no event.
     const auto one = [&](auto* type) {
         using event = detail::plain<decltype(*type)>;
         detail::demand_on<P, event>();
@@ -3730,6 +3909,7 @@ void handler_map<N>::add_all(P& handler, events<E...>) {
             entry.self = detail::address_of_named(handler);
             entry.name = detail::handler_name<P>();
         }
+        // (An entry without a group, of a catalogue's type that nobody takes: known, not handled.)
         put(parts(), event_traits<event>::type, entry, Live);
         if constexpr (detail::alias_count<event> != 0) {
             for (const event_type& other : event::also) put(parts(), other, entry, Live);
@@ -3763,6 +3943,7 @@ handler_map<N>& handler_map<N>::add(T& object, text name) {
 
 template<size_t N> template<class E, class F>
 handler_map<N>& handler_map<N>::add(F function, text name) {
+    // A lambda without captures becomes a plain function here; one with captures does not compile.
     const auto pointer = +function;
     detail::map_entry entry{};
     entry.group = &detail::call_group<E>;
@@ -3787,6 +3968,7 @@ handler_map<N>& handler_map<N>::add(event_type type,
     return *this;
 }
 
+/// Straight to the on(): what is no stored event has nothing to be found by, and nothing to decode.
 template<class P, class E,
          detail::require<!detail::is_same<E, stored_event>>>
 verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
@@ -3802,6 +3984,18 @@ verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
 }
 
 // ---- ports made from objects
+//
+// A port is a pointer to the user's object and plain functions that take it first. From an object
+// these functions are made here: lambdas without captures that cast the pointer back and call the
+// member. Not an interface with virtual functions: classes need not inherit anything, C code can
+// fill a port by hand, and a function that is not there is a null pointer, so nobody need stub it.
+//
+// The members are found by trying the very call that will be made, and its answer must be `status`:
+// what a bool or an int means is anybody's guess. A near miss must not count as absent: an optional
+// function with the wrong parameters would switch a guarantee off without a word. Each condition is
+// asked twice, once to tell the user what is missing, once to keep the compiler from saying more.
+//
+// A temporary binds too, and is then refused by a sentence of its own: only the address is kept.
 
 namespace detail {
 
@@ -3889,6 +4083,7 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
             return static_cast<log_type*>(object)->read(after, visit);
         };
     }
+    // It compiles when it is called, and a log that is full would be taken for an empty one.
     static_assert(!detail::bounds_values<log_type> && !detail::bounds_values_and_id<log_type>,
                   "projections: bounds() of this store fills nothing in; it must be "
                   "`pj::status bounds(pj::position& trimmed, pj::position& newest[, "
@@ -3902,6 +4097,7 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
             return static_cast<log_type*>(object)->bounds(trimmed, newest);
         };
     } else {
+        // Or one with a slip in it would be taken for none, and G5 would be lost silently.
         static_assert(
             !detail::names_bounds<log_type>,
             "projections: this store has a `bounds` that is not "
@@ -3909,6 +4105,7 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
     }
 }
 
+/// The members are named outright, so whatever is wrong with them is told where they are called.
 template<auto Read, class T> constexpr event_store event_store::from(T& log) {
     event_store result;
     result.self = detail::address_of_named(log);
@@ -3932,6 +4129,7 @@ constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_o
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a checkpoint store is kept: name "
                   "it first, and let it outlive the engine");
+    // (A record that is filled in by value is lost: every start would be the first one.)
     static_assert(detail::can_load<store_type> && !detail::loads_value<store_type>,
                   "projections: a checkpoint store needs "
                   "`pj::status load(pj::text key, pj::checkpoint& out)`");
@@ -3947,6 +4145,8 @@ constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_o
     }
 }
 
+/// All three: without extend() it would end in the middle of the work, and without release() others
+/// would have to wait until it does.
 template<class T, detail::require<!detail::is_same<detail::plain<T>, lease_store>>>
 constexpr lease_store::lease_store(T&& store) : self(detail::address_of_named(store)) {
     using store_type = detail::referred<T>;
@@ -3973,6 +4173,7 @@ constexpr lease_store::lease_store(T&& store) : self(detail::address_of_named(st
     }
 }
 
+/// (begin also carries the code for units with it: see linking_function.)
 template<class T, detail::require<!detail::is_same<detail::plain<T>, unit_of_work>>>
 constexpr unit_of_work::unit_of_work(T&& transactions)
     : self(detail::address_of_named(transactions)) {
@@ -3992,6 +4193,8 @@ constexpr unit_of_work::unit_of_work(T&& transactions)
     }
 }
 
+/// A callable will do where letters are only put away. What keeps sequences has to be an object
+/// with names for what else is asked of it.
 template<class T, detail::require<!detail::is_same<detail::plain<T>, dead_letter_sink>>>
 constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of_named(sink)) {
     using sink_type = detail::referred<T>;
@@ -4005,6 +4208,8 @@ constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of
         put = [](void* object, const dead_letter& letter) -> status {
             return static_cast<sink_type*>(object)->put(letter);
         };
+        // One that has evict() means to keep sequences. Taken for a plain sink it would be refused
+        // by start(), which cannot say what is wrong with it.
         static_assert(detail::keeps_sequences<sink_type> || !detail::names_evict<sink_type>,
                       "projections: a store of letters that can be asked for again needs "
                       "`pj::status first(const pj::letter_sequence&, pj::letter_visitor&)`, "
@@ -4052,9 +4257,17 @@ constexpr consumer::consumer(T&& client) : self(detail::address_of_named(client)
 #if defined(PROJECTIONS_IMPLEMENTATION) || !defined(PROJECTIONS_SEPARATE)
 
 // ---- finding a route; the handlers of a handler_map
+//
+// The table of a handler_map is filled in while the program runs, by the same rules as a registry's
+// (the same keys, the same cells), so that one search serves both. It need not be quick to build:
+// add() may walk all routes, and the key is of the whole name, since two words can only be chosen
+// when all names are known. The first fault stays, and start() tells it (G29): add() is called
+// before anything runs, often in a constructor, where nobody could act on an answer.
 
 namespace detail {
 
+/// Never nothing: what is not registered goes to the route of unknown types, which has the handlers
+/// of every event. An event that has a name is found by its name, also where it states a number.
 PROJECTIONS_BODY_ const route& find(const route_table& table, const type_key& key) {
     const char* const name = key.name().data();
     const size_t size = key.name().size();
@@ -4079,7 +4292,9 @@ PROJECTIONS_BODY_ void handler_map_core::prepare(const storage& in) {
     entries_ = in.entries;
 }
 
-/// The route of a type, made if it is new; nullptr if that is a fault.
+/// The route of a type, made if it is new; nullptr if that is a fault. It looks at all of them,
+/// because a name that is new may have the number of another, and the other way round: each half of
+/// a type is an identity in some log.
 PROJECTIONS_BODY_ route* handler_map_core::route_for(const storage& in, const event_type& type) {
     const text name = type.name();
     const bool is_valid = type.number() != 0 && name.size() <= name_size_max;
@@ -4092,11 +4307,13 @@ PROJECTIONS_BODY_ route* handler_map_core::route_for(const storage& in, const ev
             return nullptr;
         }
     }
+    // (After the search: a type that is there already needs no room.)
     if (!is_valid || table_.count == in.count) {
         if (table_.fault == status::ok)
             table_.fault = is_valid ? status::table_full : status::bad_type;
         return nullptr;
     }
+    // The handlers of every event that were added before have their bits in it from the beginning.
     const route& every = table_.unknown();
     route& added = in.routes[++table_.count];
     added = {name.data(), every.call, type.number(), every.live_only, 0,
@@ -4111,6 +4328,7 @@ PROJECTIONS_BODY_ route* handler_map_core::route_for(const storage& in, const ev
     return &added;
 }
 
+/// Two handlers of one event need two names: the key of a letter holds no more of a handler.
 PROJECTIONS_BODY_ bool handler_map_core::has_handler(uint16_t first, text name) const {
     for (uint16_t at = first; at != 0; at = entries_[at - 1].next) {
         if (entries_[at - 1].name == name) return true;
@@ -4118,7 +4336,7 @@ PROJECTIONS_BODY_ bool handler_map_core::has_handler(uint16_t first, text name) 
     return false;
 }
 
-/// Puts a handler at the end of a chain.
+/// Puts a handler at the end of a chain. Nothing is changed where it answers a fault.
 PROJECTIONS_BODY_ status handler_map_core::append(const storage& in, route& to,
                                                   const map_entry& handler, bool live) {
     if (used_ == in.count) return status::table_full;
@@ -4129,6 +4347,7 @@ PROJECTIONS_BODY_ status handler_map_core::append(const storage& in, route& to,
         const map_entry& other = entries_[*link - 1];
         if (other.group != handler.group && other.group != &call_undecoded &&
             handler.group != &call_undecoded) {
+            // (As two types it would have to be decoded twice, and one failure would be two.)
             return status::duplicate_type;      // two C++ types for one event
         }
     }
@@ -4153,7 +4372,8 @@ PROJECTIONS_BODY_ void handler_map_core::put(const storage& in, const event_type
 }
 
 /// A handler of every event takes a place in each route that exists; routes made later begin with
-/// it.
+/// it. All of them or none: first it is looked whether each has room, and none a handler of this
+/// name.
 PROJECTIONS_BODY_ void handler_map_core::put_every(const storage& in, const map_entry& handler,
                                                    bool live) {
     prepare(in);
@@ -4166,6 +4386,7 @@ PROJECTIONS_BODY_ void handler_map_core::put_every(const storage& in, const map_
     if (fault == status::ok) fault = append(in, every, handler, live);
     if (table_.fault == status::ok) table_.fault = fault;
     if (fault != status::ok) return;
+    // Its number is the highest so far, so in every route its bit is the next one.
     for (uint16_t i = 1; i <= table_.count; ++i) {
         route& r = in.routes[i];
         if (live) r.live_only |= uint32_t{1} << r.handlers;
@@ -4174,7 +4395,8 @@ PROJECTIONS_BODY_ void handler_map_core::put_every(const storage& in, const map_
     }
 }
 
-/// Two chains, that of the type and that of every event, in the order in which they were added.
+/// Two chains, that of the type and that of every event, in the order in which they were added. A
+/// group gets the first of the other chain as its end: whoever was added later waits.
 PROJECTIONS_BODY_ void handler_map_core::call(void* self, delivery& d) {
     const handler_map_core& map = *static_cast<handler_map_core*>(self);
     uint16_t every = map.table_.unknown().first;
@@ -4188,7 +4410,9 @@ PROJECTIONS_BODY_ void handler_map_core::call(void* self, delivery& d) {
     }
 }
 
-/// The handlers of a route that want the event decoded; all want the same C++ type.
+/// The handlers of a route that want the event decoded; all want the same C++ type. Counted anew
+/// for each event: bits depend on what lies between them in the other chain, and a mask in every
+/// route would be RAM.
 PROJECTIONS_BODY_ uint32_t handler_map_core::decoded_bits(const route& of) const {
     uint32_t bits = 0;
     uint32_t bit = 1;
@@ -4204,6 +4428,7 @@ PROJECTIONS_BODY_ uint32_t handler_map_core::decoded_bits(const route& of) const
     return bits;
 }
 
+/// Walks as call() does, to the handler of that bit. Pre: the route has so many.
 PROJECTIONS_BODY_ text handler_map_core::name_of(const void* self, const route_table& table,
                                                  const route& r, unsigned handler) {
     const handler_map_core& map = *static_cast<const handler_map_core*>(self);
@@ -4216,6 +4441,7 @@ PROJECTIONS_BODY_ text handler_map_core::name_of(const void* self, const route_t
     }
 }
 
+/// A group of one: who takes the event as it is stored shares nothing with its neighbours.
 PROJECTIONS_BODY_ uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
                                           uint32_t& bit) {
     const map_entry& entry = all[first - 1];
@@ -4230,6 +4456,8 @@ PROJECTIONS_BODY_ uint16_t call_undecoded(map_entry* all, uint16_t first, uint16
 
 } // namespace detail
 
+/// No engine, so no policy, no checkpoint and no order of positions: what a handler answers goes to
+/// the caller, and the others are called all the same.
 PROJECTIONS_BODY_ verdict deliver(routes to, const stored_event& event, bool replaying) {
     if (to.is_empty()) return handled;
     const detail::route& r = detail::find(*to.table, event.type);
@@ -4248,7 +4476,8 @@ PROJECTIONS_BODY_ verdict deliver(routes to, const stored_event& event, bool rep
 
 namespace detail {
 
-/// A call out that answers a status: what it throws is `failed`.
+/// A call out that answers a status: what it throws is `failed`. (Perhaps done, for a save or a
+/// put: whoever asks again has to reckon with both.)
 template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
     PROJECTIONS_TRY_ { return call(); }
     PROJECTIONS_CATCH_ { return status::failed; }
@@ -4262,6 +4491,7 @@ inline status status_of(failure_kind kind) {
          : kind == failure_kind::unknown_type ? status::unknown_type : status::handler_failed;
 }
 
+/// Stays at its end: a count that came round to 0 would begin the backoff anew.
 inline uint8_t increased(uint8_t failures) {
     return failures == 0xFF ? failures : static_cast<uint8_t>(failures + 1);
 }
@@ -4269,9 +4499,44 @@ inline uint8_t increased(uint8_t failures) {
 } // namespace detail
 
 // ---- the engine: life
+//
+// Between two ticks an engine remembers little. No event is kept: what has to be tried again is
+// read again, so memory does not grow with a batch or a log.
+//
+//   record_     what the checkpoint store holds, as last loaded or saved; where the next save is to
+//               say more than a new position, that is in it already
+//   at_         the last event with an outcome. What lies between record_.at and at_ is handled
+//               again after a crash. It is below record_.at only after a reset (moved_back_) and
+//               while a volatile model is read again
+//   held_at_    the one event after at_ that was begun and has no outcome yet; todo_, pending_,
+//               retry_ and owed_ say what it lacks (see "one event")
+//   unsaved_    events with an outcome since the last save; at unsaved_max nothing but the save is
+//               tried (G14), or a store that fails would cost ever more after a crash
+//   saving_     how the save under way stands; saving_at_ and saving_events_ are what it covers,
+//               because it is repeated for the same position though more may be done by then
+//   careful_    after a crash: so many events are named in the record before they are begun
+//   caught_up_  the last read came to the end of the log
+//   asking_     whether bounds() has to be asked before the next read
+//
+// A tick takes the same steps in the same order, and any of them may be the last it can take:
+//
+//   requests    first, so that stop and pause take one tick, whatever is being waited for (G13)
+//   lease       nothing that has an effect begins without it (G20); and what is loaded before it is
+//               gained may be changed by its former owner
+//   rollback    of a unit that is over: nothing else may come into it
+//   load        the record, or the one that a save has met in place of ours
+//   bounds      before the read: no handler sees an event of another log (G5)
+//   read        and, event by event, order, gaps, routes, handlers, policy
+//   save        last, so that it covers what was just done
+//
+// A run goes from loading to working. stop(), a policy and whatever cannot go on call halt(), which
+// makes it ending: end() then has stop_ms for the last save, and leads to stopped or halted. So a
+// run never ends in the middle of a step.
 
 PROJECTIONS_BODY_ void waker::wake() const { if (engine_ != nullptr) engine_->wake(); }
 
+/// Nothing is changed before the description was looked at (G29). A stop() or pause() from before
+/// the run was not meant for it; a wake() is kept, since what it tells of may still be there.
 PROJECTIONS_BODY_ status engine::start(start_cause cause) {
     if (ticking_) return status::reentered;
     if (running()) return status::already_started;
@@ -4286,17 +4551,21 @@ PROJECTIONS_BODY_ status engine::start(start_cause cause) {
     for (event_count& one : counts_) one = 0;
     failed_calls_ = 0;
     last_failure_ = {};
+    // Nobody may begin, tick or reset the engine from inside this notice.
     ticking_ = true;
     notify(notice_kind::started, status::ok);
     ticking_ = false;
     return status::ok;
 }
 
-/// Forgets all that a checkpoint store would know better.
+/// Forgets all that a checkpoint store would know better. At start(), when a lease is lost, and
+/// when somebody else's record was met. What is in hand is dropped, not saved: it may be done by
+/// another engine by now (G21).
 PROJECTIONS_BODY_ void engine::load_anew() {
     if (has_units()) units().drop(*this);
     loaded_ = save_first_ = false;
     moved_back_ = save_doubtful_ = unconfirmed_ = untold_ = 0;
+    // Until a save says so, the record does not know of the crash, and is to be told once more.
     careful_ = follows_crash_;
     saving_ = detail::saving::none;
     read_failures_ = save_failures_ = 0;
@@ -4309,7 +4578,8 @@ PROJECTIONS_BODY_ void engine::load_anew() {
     go_on();
 }
 
-/// From a halt, or from nothing, to work.
+/// From a halt, or from nothing, to work. (Meanwhile the log may have been trimmed or replaced: its
+/// bounds are asked again.)
 PROJECTIONS_BODY_ void engine::go_on() {
     caught_up_ = false;
     if (asking_ < detail::asking::first) asking_ = detail::asking::again;
@@ -4320,7 +4590,8 @@ PROJECTIONS_BODY_ void engine::go_on() {
 }
 
 namespace detail {
-/// `..._p` and digits, or `..._partitions`: keys that the library makes itself.
+/// `..._p` and digits, or `..._partitions`: keys that the library makes itself. A projection of
+/// such a name would share a record with a partition of another.
 inline bool is_reserved(text name) {
     constexpr text partitions{"_partitions"};
     size_t end = name.size();
@@ -4334,6 +4605,8 @@ inline bool is_reserved(text name) {
 }
 } // namespace detail
 
+/// What is wrong with the description; touches nothing and calls nobody but the features' own
+/// checks (G29). What can be said of everything comes before what only a feature needs.
 PROJECTIONS_BODY_ status engine::validate() const {
     using end = error_policy::end;
     const projection& p = *what_;
@@ -4345,16 +4618,19 @@ PROJECTIONS_BODY_ status engine::validate() const {
     constexpr uint32_t batch_max = never / 16;      // so that ten batches are still a number
     if (p.name.empty()) return status::no_name;
     if (detail::is_reserved(p.name)) return status::reserved_name;
+    // A sink needs no log; but then it has none to read a volatile model from.
     if (role_->is_fed ? p.volatile_model : p.log.read == nullptr) return status::no_read;
     if (p.checkpoints.load == nullptr) return status::no_load;
     if (p.checkpoints.save == nullptr) return status::no_save;
     if (p.handlers.table == nullptr) return status::no_handlers;
     if (p.handlers.table->fault != status::ok) return p.handlers.table->fault;
     if (p.handlers.is_empty()) return status::no_handlers;
+    // Only bounds() knows where the oldest event or the end is.
     if (p.first_start != begin_at::the_beginning && p.log.bounds == nullptr)
         return status::no_bounds;
     if (p.tick_ms_max != 0 && !p.clock) return status::no_clock;
     if (wants(end::unknown)) return status::unknown_policy;
+    // (A sink of messages has another way: the broker takes what it rejects.)
     if (wants(end::letter) && p.dead_letters.put == nullptr && role_->reject == nullptr)
         return status::no_dead_letter_sink;
     if (p.batch == 0 || p.batch > batch_max) return status::bad_batch;
@@ -4364,11 +4640,14 @@ PROJECTIONS_BODY_ status engine::validate() const {
                             sequences().validate(p) != status::ok)) {
         return status::no_dead_letter_sink;
     }
+    // commit() without begin() is a slip: without units, effects would be applied at least once
+    // where the user thinks that they are applied with the checkpoint.
     const status fault = has_units()                   ? units().validate(p)
                        : p.transaction.commit != nullptr ? status::no_unit_of_work : status::ok;
     return fault == status::ok && p.lease != nullptr ? keeper().validate(p) : fault;
 }
 
+/// With a clock that throws no time passes: nothing becomes due by it, and nothing is missed.
 PROJECTIONS_BODY_ tick_result engine::tick() {
     uint32_t now_ms = now_ms_;
     if (ticking_) return {state_, status::reentered, never, 0};
@@ -4378,6 +4657,8 @@ PROJECTIONS_BODY_ tick_result engine::tick() {
     return tick(now_ms);
 }
 
+/// Whatever a callback calls on its own engine meets ticking_ and is refused (G26): no step has to
+/// reckon with a state that changes under it.
 PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
     if (ticking_) return {state_, status::reentered, never, 0};
     if (!running()) return {state_, reason_, never, 0};
@@ -4388,7 +4669,10 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
     take_requests();
     advance();
     const uint32_t wait = running() ? wait_ms() : 0;    // nobody may sleep over the end of a run
+    // While nobody looks the log may be trimmed or replaced. (A wait of 0 is no wait: then bounds
+    // would be asked at every tick of a long catching up.)
     if (wait != 0 && asking_ == detail::asking::none) asking_ = detail::asking::again;
+    // Why reading waits is what a caller wants to know first; then why saving does.
     if (running()) {
         reason_ = why_ != status::ok ? why_ : save_doubtful_ ? status::checkpoint_failed
                 : is_save_pending() ? status::pending : status::ok;
@@ -4400,6 +4684,9 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
     return {state_, reason_, wait, static_cast<uint32_t>(counted() - before)};
 }
 
+/// All waits are what is left of them, never a point in time: the difference of two clock values is
+/// right when the clock has wrapped, and after a sleep longer than a wait that is 0, not far in the
+/// future (G30). `never` does not pass.
 PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
     const auto count_down = [elapsed_ms](uint32_t& wait_ms) {
         if (wait_ms != never) wait_ms -= sooner(wait_ms, elapsed_ms);
@@ -4413,6 +4700,8 @@ PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
     count_down(renew_in_);
 }
 
+/// wake() ends only waits for somebody who may be done by now. A backoff stays: whoever wakes an
+/// engine often would else hammer a store that fails (G27).
 PROJECTIONS_BODY_ void engine::take_requests() {
     if (wake_.take() != 0) {
         if (wakeable_ != 0) read_in_ = 0;
@@ -4426,13 +4715,16 @@ PROJECTIONS_BODY_ void engine::take_requests() {
         paused_ = pauses & 1;
         notify(paused_ != 0 ? notice_kind::paused : notice_kind::resumed, status::ok);
     }
+    // After pause and resume: it ends a paused run, too. What would have stood by for another turn
+    // of its lease ends as well.
     if (stop_.take() != 0) {
         halt(status::ok);
         yields_ = 0;
     }
 }
 
-/// The steps of a tick.
+/// The steps of a tick. The end is looked at in any case: a standby that waits for its lease can be
+/// stopped, too (G28).
 PROJECTIONS_BODY_ void engine::advance() {
     const bool is_leased = what_->lease != nullptr;
     const bool may_work = !is_leased || keeper().hold(*this);
@@ -4443,12 +4735,15 @@ PROJECTIONS_BODY_ void engine::advance() {
 
 /// The steps that need the lease, if there is one.
 PROJECTIONS_BODY_ void engine::work() {
+    // A record that somebody else may have written is looked at before anything else is done.
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
         if (paused_ == 0 && !only_saves() && read_in_ == 0 &&
             (what_->lease == nullptr || keeper().confirm(*this))) {
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
                 why_ = status::ok;
+                // (The bounds may just have said where it begins: that is saved before an event is
+                // read. A sink reads nothing; receive() gives it what it takes.)
                 if (!save_first_ && !role_->is_fed) {
                     if (has_units()) units().read(*this);
                     else static_cast<void>(read(never, false));
@@ -4463,6 +4758,8 @@ PROJECTIONS_BODY_ void engine::work() {
     }
 }
 
+/// The soonest of what the next tick could do, and of nothing else. What is due but could not be
+/// done would be a busy loop (G15); what is left out would be slept over (G27).
 PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
@@ -4470,6 +4767,7 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
     const bool is_over = unit_ == detail::unit::over;
     if (is_over && lease_ != detail::leasing::ours)
         return is_ending ? sooner(ms, retry_in_) : ms;
+    // Before that, the load is all there is to wait for.
     if (loaded_ && stage_ != stage::loading && !is_refused() && !is_over) {
         if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
         else {
@@ -4477,11 +4775,13 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
             if (is_dirty()) ms = sooner(ms, save_in_);
         }
     }
+    // When stop_ms is over the run ends, whatever has not answered.
     if (is_ending) ms = sooner(ms, retry_in_);
     return what_->lease != nullptr ? keeper().wait_ms(*this, ms) : ms;
 }
 
 /// No read or load before `ms` have passed or, where that is allowed, before wake(). Answers false.
+/// (The false is for the step that waits: it returns it, and the tick goes no further.)
 PROJECTIONS_BODY_ bool engine::wait(uint32_t ms, status why, bool until_woken) {
     read_in_ = ms;
     why_ = why;
@@ -4489,7 +4789,8 @@ PROJECTIONS_BODY_ bool engine::wait(uint32_t ms, status why, bool until_woken) {
     return false;
 }
 
-/// The wait after a store did not answer ok. Answers false.
+/// The wait after a store did not answer ok. Answers false. `pending` is no failure: no backoff, no
+/// notice, and wake() ends it (G15).
 PROJECTIONS_BODY_ bool engine::wait_after(status answer, status why) {
     if (answer == status::pending) return wait(what_->pending_ms, status::pending, true);
     read_failures_ = detail::increased(read_failures_);
@@ -4500,7 +4801,9 @@ PROJECTIONS_BODY_ bool engine::wait_after(status answer, status why) {
     return false;
 }
 
-/// How long to wait after so many failures in a row.
+/// How long to wait after so many failures in a row. The share that is taken off comes from the
+/// seed, the position and the number of failures: there is no generator whose state would be RAM,
+/// and devices with other seeds come back at other times.
 PROJECTIONS_BODY_ uint32_t engine::delay(uint32_t failures) const {
     const backoff& b = what_->delays;
     constexpr uint32_t factor_max = never >> 8; // times a multiplier of 8 bits is still a number
@@ -4513,11 +4816,15 @@ PROJECTIONS_BODY_ uint32_t engine::delay(uint32_t failures) const {
     const uint32_t share =
         random * b.jitter_percent * 655u >> 16; // of 256; 655 / 65536: a hundredth
     ms -= ms > factor_max ? (ms >> 8) * share : ms * share >> 8;
+    // `never` would not be a long wait but none that ends.
     return ms == never ? never - 1 : ms;
 }
 
-/// Ends the run before anything else is handled; what is done is saved first. Answers false.
+/// Ends the run before anything else is handled; what is done is saved first. Answers false. The
+/// first reason stays, and a stop() is none: it does not hide why a run could not go on.
 PROJECTIONS_BODY_ bool engine::halt(status why) {
+    // From here on retry_in_ is what is left of stop_ms. A save that waits for its backoff is tried
+    // at once.
     if (stage_ != stage::ending) {
         retry_in_ = what_->stop_ms;
         if (!is_save_pending()) save_in_ = 0;
@@ -4528,12 +4835,17 @@ PROJECTIONS_BODY_ bool engine::halt(status why) {
     return false;
 }
 
-/// The last saves of a run; then it is stopped or halted, saved or not.
+/// The last saves of a run; then it is stopped or halted, saved or not. Each step may take several
+/// ticks, and the next waits for it: first the unit is committed or rolled back; the broker is left
+/// before the last save; the lease is given back last, because the save needs it. When stop_ms is
+/// over no step is waited for (G28).
 PROJECTIONS_BODY_ void engine::end() {
     if (unit_ != detail::unit::none && !units().leave(*this)) return;
     if (role_->leave != nullptr && retry_in_ != 0 && (read_in_ != 0 || !role_->leave(*this)))
         return;
     const bool is_leased = what_->lease != nullptr;
+    // Saved only if the record is ours to replace and the lease is still there. What a former owner
+    // has not saved by now the next one handles again.
     if (loaded_ && may_save() && untold_ == 0 && retry_in_ != 0 &&
         (!is_leased || lease_ == detail::leasing::ours)) {
         if (is_refused()) return;
@@ -4542,12 +4854,14 @@ PROJECTIONS_BODY_ void engine::end() {
     }
     if (is_leased && !keeper().give_back(*this)) return;
     const bool is_halt = end_reason_ != status::ok;
+    // After stop(), ok means that all that was done is saved.
     reason_ = is_halt || !is_dirty() ? end_reason_ : status::checkpoint_failed;
     stage_ = is_halt ? stage::halted : stage::stopped;
     state_ = is_halt ? run_state::halted : run_state::stopped;
     notify(is_halt ? notice_kind::halted : notice_kind::stopped, reason_);
 }
 
+/// Nothing depends on an observer: what it throws is dropped.
 PROJECTIONS_BODY_ void engine::notify(notice_kind kind, status reason, const failure* cause) {
     if (!what_->observe) return;
     PROJECTIONS_TRY_ {
@@ -4570,6 +4884,8 @@ PROJECTIONS_BODY_ bool engine::may_begin() {
     return what_->lease == nullptr || keeper().may_begin(*this);
 }
 
+/// What is in a unit that is not committed does not count yet, and after a rollback never did
+/// (G16).
 PROJECTIONS_BODY_ counters engine::counts() const {
     using detail::outcome;
     event_count each[detail::outcome_count];
@@ -4590,7 +4906,29 @@ PROJECTIONS_BODY_ counters engine::counts() const {
 }
 
 // ---- the engine: checkpoint and bounds
+//
+// The record's revision grows by one with every save, and a store that can compare refuses a save
+// that is not the next one. What an answer leaves open decides what follows (G14):
+//
+//   ok         what was saved is record_ from here on
+//   pending    the same call again; no event is handled meanwhile
+//   failed     perhaps saved. The same position and revision again, with backoff, while events
+//              go on up to unsaved_max. If it had arrived, the next attempt is refused
+//   conflict   this revision is there already: of our own attempt whose answer was lost, or of
+//              somebody else. The record is loaded and tells (settle_conflict())
+//
+// Only an attempt that failed makes a record that equals ours ours: a second engine of one name
+// reads the same log, comes to the same positions, and would else be taken for our own echo.
+//
+// record_ is also the place for what the next save is to say besides a position: the log's
+// identity, the event in work, the stage of a rebuild. next_record() takes it as it stands.
+//
+// The bounds of a log are compared with where we stand before a read that follows a wait, and after
+// one that found nothing: a checkpoint of another log, or of one that was cut at either end, is no
+// place to read on from (G5).
 
+/// A damaged record halts at once: asking again does not mend it, and to begin from nothing would
+/// handle everything once more. A store that fails is asked again for as long as it takes.
 PROJECTIONS_BODY_ void engine::load() {
     checkpoint found;
     const checkpoint_store& store = what_->checkpoints;
@@ -4602,21 +4940,25 @@ PROJECTIONS_BODY_ void engine::load() {
     } else {
         read_failures_ = 0;
         why_ = status::ok;
+        // Somewhere in a run, not at its begin: what is in hand may still be ours.
         if (is_refused()) return settle_conflict(found);
         adopt(found);
         if (stage_ != stage::working) return;
         notify(notice_kind::loaded, status::ok);
+        // The model is empty or half full: only the replay may go on with it (G23).
         if (found.replay_stage != 0 && !role_->is_rebuilding) halt(status::rebuild_unfinished);
     }
 }
 
-/// Takes the record as the place to go on from.
+/// Takes the record as the place to go on from. The lease first: a record of a later owner is none
+/// to go on from. `found` may be changed on the way, as by a claim, which puts our token into it.
 PROJECTIONS_BODY_ void engine::adopt(checkpoint& found) {
     const projection& p = *what_;
     if (p.lease != nullptr && !keeper().claim(*this, found)) return;
     if (role_->adopt != nullptr && !role_->adopt(*this, found)) return;
     record_ = found;
     at_ = found.at;
+    // It is read again from the beginning, silently: all up to the checkpoint was handled before.
     if (p.volatile_model && !role_->is_rebuilding) {
         record_.replayed_through = detail::later(found.at, found.replayed_through);
         at_ = before_first;
@@ -4636,10 +4978,14 @@ PROJECTIONS_BODY_ void engine::adopt(checkpoint& found) {
 PROJECTIONS_BODY_ void engine::settle_conflict(checkpoint& found) {
     if (saving_ == detail::saving::uncertain && units().settle(*this, found)) return;
     saving_ = detail::saving::none;
+    // All that tells our own record from another's; `rebuild`, because the marker of a rebuild may
+    // stand at the same position under the next revision.
     if (save_doubtful_ && found.at == saving_at_ && found.revision == record_.revision + 1 &&
         found.fencing_token == record_.fencing_token && found.rebuild == record_.rebuild) {
         return saved(found);
     }
+    // With a lease it was the last save of a former owner. Without one, two engines share a name,
+    // and each would overwrite what the other has done: that is for a person to end.
     if (what_->lease != nullptr && keeper().goes_on(*this, found)) return;
     halt(status::checkpoint_conflict);
     end_reason_ = status::checkpoint_conflict;      // whatever else it was ending for
@@ -4653,6 +4999,7 @@ PROJECTIONS_BODY_ bool engine::confirm() {
     const checkpoint_store& store = what_->checkpoints;
     const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
     if (s != status::ok) return wait_after(s, status::checkpoint_failed);
+    // (A later owner has claimed it between our claim and this look.)
     if (lease_ == detail::leasing::ours && found.fencing_token > record_.fencing_token) {
         lease_ = detail::leasing::over;
         return false;
@@ -4661,6 +5008,7 @@ PROJECTIONS_BODY_ bool engine::confirm() {
                          found.replay_stage == record_.replay_stage &&
                          found.rebuild == record_.rebuild &&
                          found.replayed_through == record_.replayed_through;
+    // A position that is not kept is no checkpoint, whatever the user has accepted.
     if (found.at != record_.at || (!is_kept && !what_->accept_partial_records))
         return halt(status::partial_record);
     unconfirmed_ = 0;
@@ -4673,9 +5021,12 @@ PROJECTIONS_BODY_ bool engine::ask_bounds(position& trimmed) {
     position newest = before_first;
     uint64_t log_id = 0;
     status s = detail::ask([&]() { return log.bounds(log.self, trimmed, newest, log_id); });
+    // Bounds that cannot be are a store that fails, and not a place to begin.
     if (trimmed < before_first || newest < trimmed) s = status::failed;
     if (s != status::ok) return wait_after(s, status::store_failed);
     newest_ = newest; // (that bounds() works says nothing of read(): its failures stand)
+    // The first log that is met is ours from then on. (It goes into the next save; none is made for
+    // it alone.)
     if (log_id != 0 && record_.log_id != log_id) {
         if (record_.log_id != 0) return halt(status::log_replaced);
         record_.log_id = log_id;
@@ -4685,6 +5036,8 @@ PROJECTIONS_BODY_ bool engine::ask_bounds(position& trimmed) {
 
 PROJECTIONS_BODY_ bool detail::look_at_bounds(engine& e) { return e.compare_bounds(); }
 
+/// What is to be known before a read: which sequences of letters wait, or a letter could be
+/// overtaken by what is read; then the bounds, if something has happened since they were asked.
 PROJECTIONS_BODY_ bool engine::look_at_bounds() {
     const detail::bounds_function& bounds = what_->log.bounds;
     if (asking_ == detail::asking::letters && !sequences().recall(*this)) return false;
@@ -4697,6 +5050,7 @@ PROJECTIONS_BODY_ bool engine::compare_bounds() {
     // Those after an empty read were pending: to read once more for them would never be idle.
     const bool only_bounds = caught_up_ && why_ == status::pending;
     if (!ask_bounds(trimmed)) return false;
+    // Only the first answer after a load says where a new projection begins.
     const bool is_first = asking_ == detail::asking::first;
     asking_ = detail::asking::none;
     if (!begin_somewhere(trimmed, is_first && record_.revision == 0)) return false;
@@ -4704,6 +5058,8 @@ PROJECTIONS_BODY_ bool engine::compare_bounds() {
 }
 
 /// A projection without a checkpoint begins where it was told; then nothing after it may be gone.
+/// (the_end only where nothing was ever saved: an engine that had begun there, had seen nothing and
+/// was stopped would else jump over what has come since.)
 PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed, bool is_new) {
     const begin_at first = what_->first_start;
     if (at_ == before_first && at_ < record_.at) {      // a volatile model: from the oldest kept
@@ -4714,11 +5070,14 @@ PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed, bool is_new) {
         save_first_ = true;         // or, after a crash, it would begin at a later place
         save_in_ = 0;
     }
+    // What is missing was never handled, and nobody would notice: a person has to decide (G5).
     if (at_ < trimmed) return halt(status::log_trimmed);
     if (detail::later(at_, record_.at) > newest_) return halt(status::checkpoint_ahead);
     return true;
 }
 
+/// (At the end of the log nothing is in work. That is saved before the next event is read, or a
+/// crash at the end of the log would count against it.)
 PROJECTIONS_BODY_ bool engine::is_cleared() const {
     return careful_ != 0 && caught_up_ &&
            (record_.suspect != before_first || record_.crashes != 0);
@@ -4728,6 +5087,9 @@ PROJECTIONS_BODY_ uint32_t engine::unsaved_max() const {
     return what_->unsaved_max != 0 ? what_->unsaved_max : batch() * 10;
 }
 
+/// While this is so no event is handled: a save is being made; or a position that was set, an event
+/// that was named, has to be in the record before anything builds on it; or the limit of what may
+/// be unsaved has been reached (G14).
 PROJECTIONS_BODY_ bool engine::only_saves() const {
     return is_save_pending() || save_first_ || (unsaved_ != 0 && unsaved_ >= unsaved_max()) ||
            is_cleared();
@@ -4738,11 +5100,16 @@ PROJECTIONS_BODY_ bool engine::seeks_the_end(const checkpoint& found) const {
            what_->first_start == begin_at::the_end;
 }
 
+/// After these ends the record is somebody else's, damaged, or a replay's: to save over it would
+/// take away what a person needs in order to decide.
 PROJECTIONS_BODY_ bool engine::may_save() const {
     return end_reason_ != status::checkpoint_conflict &&
            end_reason_ != status::checkpoint_corrupt && end_reason_ != status::rebuild_unfinished;
 }
 
+/// save_in_ is the backoff of a save that failed, the wait of one that is pending, or else the time
+/// that the first unsaved event may still wait. While a save is under way nothing but its wait
+/// counts: more events do not make a store answer sooner.
 PROJECTIONS_BODY_ bool engine::save_is_due() const {
     if (!is_dirty() || untold_ != 0) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none) return save_in_ == 0;
@@ -4756,10 +5123,13 @@ PROJECTIONS_BODY_ void engine::save() {
     using detail::saving;
     if (unit_ != detail::unit::none) return units().finish(*this);
     if (saving_ == saving::none) {
+        // A volatile model that is read again stands below its checkpoint, which stays (G2). Only a
+        // reset means the lower position.
         saving_at_ = moved_back_ ? at_ : detail::later(at_, record_.at);
         saving_events_ = unsaved_;
     }
     const checkpoint next = next_record(saving_at_);
+    // Not a failure, and nothing to repeat: without the lease nothing of this is ours (G20).
     if (!may_begin()) return;
     const checkpoint_store& store = what_->checkpoints;
     const status s = detail::ask([&]() { return store.save(store.self, key(), next); });
@@ -4779,7 +5149,8 @@ PROJECTIONS_BODY_ void engine::save() {
     }
 }
 
-/// What is to be saved when everything up to `at` has an outcome.
+/// What is to be saved when everything up to `at` has an outcome. What a lost answer is told by
+/// (position, revision, token, rebuild) is the same in every attempt.
 PROJECTIONS_BODY_ checkpoint engine::next_record(position at) const {
     checkpoint next = record_;
     next.at = at;
@@ -4791,11 +5162,14 @@ PROJECTIONS_BODY_ checkpoint engine::next_record(position at) const {
     return next;
 }
 
+/// Also what it comes to when a save turns out to have arrived after all. What was done since the
+/// attempt began stays unsaved, and has its whole time from here on.
 PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
     record_ = now;
     saving_ = detail::saving::none;
     save_doubtful_ = follows_crash_ = 0;
     save_failures_ = 0;
+    // (A reset that came while this save was under way is not in it, and still to be saved.)
     if (moved_back_ == 0 || at_ == now.at) {
         save_first_ = false;
         moved_back_ = 0;
@@ -4806,12 +5180,29 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
 }
 
 // ---- the engine: reading
+//
+// An event takes one of two ways. On the fast one, nothing is looked at but its position, its route
+// and whether anybody objects; `fast_` of the visitor counts what is still wanted, and at_ is all
+// that is written. On the other every event goes through take_closely(), and `left_` counts. Which
+// it is, needs_a_closer_look() decides once for a read: only features that have to see each event
+// cost anything, and only where they are named.
+//
+// The fast way is left for an event and entered again after it. If its handlers were called and
+// somebody objects, their answers are in the engine already, and it is only settled: to call them
+// again would apply effects twice. If it has no handlers, take_closely() finds out why.
+//
+// A read ends when enough was taken, when a step closes it, or when the store has no more. From
+// close() on nothing is shown to anybody, however long the store goes on (G6). During a read
+// nothing is saved, begun or committed: a store may hold a lock, and save() may want the same.
 
 namespace detail {
+/// What a registry has compiled for its own table; a handler_map has nothing of the kind.
 inline event_call deliver_of(const route_table& table) {
     return table.deliver != nullptr ? table.deliver : &deliver_by_table;
 }
-/// For a read that begins with events that were handled before; others are looked at closely.
+/// For a read that begins with events that were handled before; others are looked at closely. (The
+/// first new one ends the fast way for the rest of the read: it seems to have no handlers, and at
+/// the next read nothing is replayed any more.)
 PROJECTIONS_BODY_ void deliver_replayed(const stored_event& event, delivery& d) {
     const engine& e = *d.from;
     d.replaying = event.at <= e.record_.replayed_through;
@@ -4839,6 +5230,8 @@ PROJECTIONS_BODY_ visitor::visitor(engine& reader, detail::delivery& d, uint32_t
       left_(plainly ? 0 : wanted),
       delivery_(&d) {}
 
+/// A slice. As many as are wanted go through take_plainly(); where that stops, the event either was
+/// called and has trouble, or is out of order or for the other way, and was not called.
 PROJECTIONS_BODY_ size_t visitor::operator()(const stored_event* events, size_t count) {
     engine& e = *engine_;
     const uint32_t before = wanted();
@@ -4852,7 +5245,8 @@ PROJECTIONS_BODY_ size_t visitor::operator()(const stored_event* events, size_t 
     return static_cast<size_t>(before - wanted());
 }
 
-/// Those that need nothing but routing; the first that has trouble, or the end.
+/// Those that need nothing but routing; the first that has trouble, or the end. The fast way for a
+/// slice: what is still wanted is counted once, not with every event.
 PROJECTIONS_BODY_ const stored_event* visitor::take_plainly(const stored_event* event,
                                                             const stored_event* end) {
     engine& e = *engine_;
@@ -4867,9 +5261,11 @@ PROJECTIONS_BODY_ const stored_event* visitor::take_plainly(const stored_event* 
 
 PROJECTIONS_BODY_ partition visitor::of() const { return engine_->part(); }
 
+/// So a batch of what a store leaves out is not read again for itself (G3), and is no hole (G8).
 PROJECTIONS_BODY_ void visitor::scanned_to(position at) {
     if (closed_ || wanted() == 0) return;
     engine& e = *engine_;
+    // It has looked at the position of the held event and not shown it: it is gone (G11).
     if (e.is_holding() && at >= e.held_at_ && !e.has_vanished()) return;
     if (at > e.at_) {
         e.at_ = at;
@@ -4881,29 +5277,36 @@ PROJECTIONS_BODY_ void visitor::scanned_to(position at) {
 PROJECTIONS_BODY_ bool engine::needs_a_closer_look() const {
     const projection& p = *what_;
     if (p.filter || role_->is_ours != nullptr) return true;     // not all of them are handled
+    // Which handlers are called depends on the position (G25).
     if (is_replaying() && (PROJECTIONS_SMALL_ || table().has_live_only)) return true;
     if (p.tick_ms_max != 0 || p.observe_handled || careful_ != 0 || is_holding()) return true;
     if (p.lease != nullptr || p.gaps != nullptr || has_sequences()) return true;
+    // Else an unknown event has no handlers, and comes to take_closely() for that.
     return p.on_unknown == unknown_types::fail && table().unknown().handlers != 0;
 }
 
-/// True: it was told to stop, or the store holds more.
+/// True: it was told to stop, or the store holds more. (`limit` and `closely` are of a unit of
+/// work, which has a look at one event before it begins.)
 PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     const projection& p = *what_;
     if (!is_dirty()) unsaved_ = 0;      // replayed in memory only: nothing of it is to be saved
     uint32_t wanted = sooner(limit, sooner(batch(), unsaved_max() - unsaved_));
+    // Nothing is saved during a read, so it ends where a save falls due.
     if (saving_ == detail::saving::none && unsaved_ < p.save.every_events)
         wanted = sooner(wanted, p.save.every_events - unsaved_);
+    // The held event comes alone: whether it gets its outcome decides whether more is read at all.
     if (is_holding()) wanted = 1;
     closely = closely || needs_a_closer_look();
     detail::delivery d(*this);
     visitor v(*this, d, wanted, !closely);
+    // (A clock that throws has not moved since the tick began.)
     if (p.tick_ms_max != 0) {
         PROJECTIONS_TRY_ { v.started_ms_ = p.clock(); }
         PROJECTIONS_CATCH_ { v.started_ms_ = now_ms_; }
     }
     const bool was_dirty = is_dirty();
     caught_up_ = false;
+    // A store that throws in the middle has failed; what it showed before counts all the same.
     const status s = detail::ask([&]() { return p.log.read(p.log.self, at_, v); });
     const bool is_told_to_stop = v.closed_ || v.wanted() == 0;
     const uint32_t taken = wanted - v.wanted();
@@ -4911,10 +5314,12 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     count(v, taken);
     if (!is_dirty()) unsaved_ = 0;
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
+    // The time runs from the first event that is not saved, and is not begun anew by later ones.
     if (!was_dirty && saving_ == detail::saving::none) save_in_ = p.save.every_ms;
     return is_told_to_stop || s == status::more;
 }
 
+/// On the fast way nothing is counted for each event: what was not counted apart was handled.
 PROJECTIONS_BODY_ void engine::count(const visitor& from, uint32_t taken) {
     counts_[static_cast<size_t>(detail::outcome::handled)] += taken - from.taken_apart_;
     unsaved_ += taken;
@@ -4937,6 +5342,7 @@ PROJECTIONS_BODY_ void engine::after_read(status answer, bool is_told_to_stop, b
     if (stage_ == stage::ending || is_fenced()) return;
     if (answer != status::ok && answer != status::more && answer != status::pending &&
         answer != status::trimmed) {
+        // Where it was told to stop at the held event, that event's wait stands.
         if (!is_told_to_stop || !is_holding()) wait_after(status::failed, status::store_failed);
         return;
     }
@@ -4949,28 +5355,55 @@ PROJECTIONS_BODY_ void engine::after_read(status answer, bool is_told_to_stop, b
         else halt(status::log_trimmed);
     }
     if (answer == status::ok) {
+        // The end, and the held event was not shown: it is gone (G11).
         if (is_holding() && !has_vanished()) return;
         caught_up_ = true;
         wait(role_->is_rebuilding ? 0 : what_->poll_ms, status::ok, true);
+        // Nothing was there: is it still the same log, and is its end where we stand (G5)?
         if (!has_moved) {
             asking_ = detail::asking::again;
             look_at_bounds();
         }
     } else if (answer == status::pending || (answer == status::more && !has_moved)) {
+        // A `more` that brought nothing waits like `pending`: at once again would be a busy loop.
         wait_after(status::pending, status::pending);
     }
 }
 
 // ---- the engine: one event
+//
+// Most events are handled by everybody at once; then nothing of this is needed. An event with which
+// that is not so is held: held_at_ is its position, at_ stays before it, and the read is closed.
+// Nothing of it is kept but a print. What its handlers have come to is in masks:
+//
+//   done       no bit anywhere: it is not called for this event again (G10)
+//   todo_      to be called in this round: it has answered pending (pending_ has its bit, too), or
+//              was not reached because no further letter could be noted
+//   retry_     it has failed, and the policy wants another attempt, in the next round
+//   owed_      it was given up, and so many letters are not yet taken by the sink
+//   worst_     what it has come to for those who are done with it
+//
+// The next read begins after at_, and so with the held event. It may be gone (vanished), or another
+// may stand in its place: then the engine halts, since what was decided about one event must not be
+// done to another. Otherwise next_in_round() says who is called, and settle() looks what is left.
+// When nothing is, the event has its outcome: the worst of its handlers' (G11, G16).
+//
+// A policy is asked where a failure happens, in failed(), and nowhere else. So every way by which
+// an event can fail (a handler, decode(), a filter that throws, an unknown type, a commit) ends in
+// the same few answers. With a unit of work the masks are kept by unit_hooks in its own way,
+// because a rollback takes back what the others have done as well.
 
 namespace detail {
-/// Tells whether an event is the one that was seen before at its position.
+/// Tells whether an event is the one that was seen before at its position. It notices a log that
+/// shows something else by mistake; it is no proof that it does not.
 inline uint32_t print_of(const stored_event& event) {
     const text parts[] = {event.type.name(), event.aggregate_id, event.payload.text()};
     uint32_t print = event.type.number() ^ event.version;
     for (const text part : parts) print = fnv1a(part.data(), part.size(), print);
     return print;
 }
+/// Outside an engine, and for a letter that is redelivered, nothing is decided here: whoever has
+/// called looks at first_trouble.
 PROJECTIONS_BODY_ void delivery::answered(uint32_t bit, verdict v) {
     trouble = true;
     if (first_trouble == handled) first_trouble = v;
@@ -4984,6 +5417,7 @@ PROJECTIONS_BODY_ void delivery::answered(uint32_t bit, verdict v) {
                  v.argument());
 }
 
+/// No attempt and no failure (G15): the policy hears nothing of it.
 PROJECTIONS_APART_ PROJECTIONS_BODY_ void delivery::postponed(uint32_t bit, uint32_t retry_in_ms) {
     from->hold(*this, 0);
     from->todo_ |= bit;
@@ -4991,6 +5425,8 @@ PROJECTIONS_APART_ PROJECTIONS_BODY_ void delivery::postponed(uint32_t bit, uint
     wait_ms = sooner(wait_ms, retry_in_ms != 0 ? retry_in_ms : from->what_->pending_ms);
 }
 
+/// One failure for all of them, of no handler: none has seen the event. Who is not to be called in
+/// this pass is left out.
 PROJECTIONS_BODY_ void delivery::undecodable(uint32_t bits) {
     trouble = true;
     if (first_trouble == handled) first_trouble = reject();
@@ -5006,25 +5442,33 @@ PROJECTIONS_BODY_ void delivery::undecodable(uint32_t bits) {
 /// Nobody handles it, or somebody did not say that it is handled.
 PROJECTIONS_BODY_ bool engine::had_trouble(visitor& from, const stored_event& event) {
     detail::delivery& d = *from.delivery_;
+    // They were called: on no account again in this pass.
     if (d.to->handlers != 0) return settle(from, event, detail::outcome::handled);
     d.trouble = false;
     return take_closely(from, event);
 }
 
-/// Every event that is not simply handled comes through here.
+/// Every event that is not simply handled comes through here. False tells the store to stop. The
+/// order of the questions matters: first whether the store shows what it may, then whether this is
+/// the event that is held, and only then who may put it off: to name an event, or to wait for those
+/// before it, means something only for the right one.
 PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& event) {
     using detail::outcome;
     const projection& p = *what_;
+    // A store that goes on after stop shows it to nobody (G6).
     if (from.closed_ || from.wanted() == 0) return false;
+    // Also between at_ and the held event: nothing was there when that one was begun (G6, G7).
     if (event.at <= at_ || (is_holding() && event.at < held_at_)) {
         halt(status::store_unordered);
         return from.close();
     }
     if (is_holding() && event.at > held_at_ && !has_vanished()) return from.close();
+    // A rebuild ends where it was told, though the log goes on: the worker takes it from there.
     if (role_->is_rebuilding && event.at > record_.replayed_through) {
         caught_up_ = true;
         return from.close();
     }
+    // (A print of 0 asks nothing: it was not taken yet, or is 0 by chance.)
     if (is_holding() && print_ != 0 && detail::print_of(event) != print_) {
         halt(status::event_changed);
         return from.close();
@@ -5037,10 +5481,12 @@ PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& e
     if (careful_ != 0 && !what_->crashes->allows_(*this, d)) return from.close();
     if (has_units() && !units().enter(*this, d)) return from.close();
     const detail::outcome result = call_handlers(d, route);
+    // The lease has run out meanwhile: perhaps not all were called, so it has no outcome (G20).
     return is_fenced() ? from.close() : settle(from, event, result);
 }
 
-/// Calls whoever has no outcome for this event yet; what it is if none of them objects.
+/// Calls whoever has no outcome for this event yet; what it is if none of them objects. (A failure
+/// is noted on the way; settle() finds it in the masks.)
 PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
                                                         const detail::route& route) {
     using detail::outcome;
@@ -5049,10 +5495,12 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
     uint32_t wanted = detail::all_bits;
     if (is_holding()) wanted = has_units() ? units().next_pass(*this, d) : next_in_round(d);
     d.replaying = d.event->at <= record_.replayed_through;
+    // Blamed by a crash_guard, or it cannot be opened: a failure without a call.
     if (d.is_hopeless) {
         if (wanted != 0) failed(d, wanted, detail::no_handler, d.why, code_crashed);
         return outcome::handled;
     }
+    // Asked before anybody is called; with fewer bits the event has been let in before.
     if ((p.filter || role_->is_ours != nullptr) && wanted == detail::all_bits) {     // or threw
         outcome left_out = outcome::handled;
         PROJECTIONS_TRY_ {
@@ -5070,11 +5518,14 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
         }
     }
     d.mask = wanted & detail::handlers_mask(route);
+    // (G25: neither called nor counted as failed; for them the event was done before.)
     if (d.replaying) d.mask &= ~route.live_only;
+    // It has a bit of its own: a retry of this failure is none of those who want every event.
     if (!is_known && p.on_unknown == unknown_types::fail &&
         (wanted & detail::no_handler_bit) != 0) {
         failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
     }
+    // Before letters take the place of calls: an event that is lettered untried was not unhandled.
     const bool is_called = d.mask != 0;
     if (has_sequences()) sequences().divert(*this, d);
     if (p.lease != nullptr) keeper().call(*this, d, route);
@@ -5083,6 +5534,8 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
 }
 
 /// Which handlers of the held event are to be called now; offers the letters that are owed first.
+/// The letters first: each that is taken makes room to note another, and a round does not end while
+/// one is owed, so that they are offered with the number of attempts that they were written for.
 PROJECTIONS_BODY_ uint32_t engine::next_in_round(detail::delivery& d) {
     d.replaying = d.event->at <= record_.replayed_through;
     if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
@@ -5092,6 +5545,7 @@ PROJECTIONS_BODY_ uint32_t engine::next_in_round(detail::delivery& d) {
         if (attempt_ != 0xFFFF) ++attempt_;
     }
     if (owed_ == detail::owed_letters_max) return 0;        // nowhere to note another failure
+    // Whoever is pending or fails again puts its own bit back.
     const uint32_t wanted = todo_;
     d.resumed = pending_;
     d.attempt = attempt_;
@@ -5100,6 +5554,8 @@ PROJECTIONS_BODY_ uint32_t engine::next_in_round(detail::delivery& d) {
 }
 
 /// After a pass over the handlers: the event has its outcome, or it is held and will be read again.
+/// Besides the fast way this is where an event that was read is passed: when nothing of it is left
+/// to do, and not before (G1).
 PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
                                       detail::outcome result) {
     using detail::outcome;
@@ -5108,6 +5564,7 @@ PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
             if (!units().is_done(*this, *from.delivery_, result)) return from.close();
         } else {
             if ((todo_ | retry_ | owed_) != 0) return keep_holding(from, event);
+            // It is counted once, under the worst that it has come to for anybody (G16).
             if (worst_ != outcome::handled) result = worst_;
             forget_held();
         }
@@ -5123,6 +5580,8 @@ PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
     from.delivery_->reset();
     if (from.fast_ != 0) --from.fast_;
     else --from.left_;
+    // After an event, so that each tick gets at least one done. A clock that throws ends the read:
+    // without it nobody could tell when to.
     if (what_->tick_ms_max != 0) {
         uint32_t now_ms = from.started_ms_ + what_->tick_ms_max;
         PROJECTIONS_TRY_ { now_ms = what_->clock(); }
@@ -5132,7 +5591,9 @@ PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
     return from.wanted() != 0;
 }
 
-/// Ends this read before the event, and says when to look at it again.
+/// Ends this read before the event, and says when to look at it again. Whoever is pending or owed
+/// comes before the wait of a retry: the round is not over. And a policy that halts does so only
+/// when it is: its siblings have had their turn (G10).
 PROJECTIONS_BODY_ bool engine::keep_holding(visitor& from, const stored_event& event) {
     print_ = detail::print_of(event);
     if (todo_ != 0 || owed_ != 0) {
@@ -5148,6 +5609,7 @@ PROJECTIONS_BODY_ bool engine::keep_holding(visitor& from, const stored_event& e
     return from.close();
 }
 
+/// Called with everything that keeps an event from being done; only the first makes it held.
 PROJECTIONS_BODY_ void engine::hold(const detail::delivery& from, uint8_t handler) {
     const bool is_new = !is_holding();
     if (is_new) {
@@ -5157,7 +5619,8 @@ PROJECTIONS_BODY_ void engine::hold(const detail::delivery& from, uint8_t handle
     if (has_units()) units().hold(*this, is_new, handler);
 }
 
-/// Forgets the held event and all that belongs to it.
+/// Forgets the held event and all that belongs to it. (The mark of a gap is in held_at_, too, and
+/// goes with it.)
 PROJECTIONS_BODY_ void engine::forget_held() {
     held_at_ = before_first;
     todo_ = pending_ = retry_ = print_ = 0;
@@ -5177,7 +5640,8 @@ PROJECTIONS_BODY_ bool engine::has_vanished() {
     return unit_ == detail::unit::none;
 }
 
-/// The held event gets its outcome without being read again.
+/// The held event gets its outcome without being read again. (It is counted and saved as any other,
+/// though no read has taken it.)
 PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
     if (!is_dirty()) save_in_ = what_->save.every_ms;
     at_ = held_at_;
@@ -5189,6 +5653,8 @@ PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
            status::ok);
 }
 
+/// A letter that is offered later is described anew, from what is read again then and the little
+/// that was noted: so it need not be kept in RAM.
 PROJECTIONS_BODY_ failure engine::describe(const detail::delivery& from, uint8_t handler,
                                            failure_kind kind, uint32_t code) const {
     const routes& to = what_->handlers;
@@ -5198,7 +5664,8 @@ PROJECTIONS_BODY_ failure engine::describe(const detail::delivery& from, uint8_t
             what_->name, name, *from.event};
 }
 
-/// A failure of the handlers of `bits`: asks the policy, and does what it says.
+/// A failure of the handlers of `bits`: asks the policy, and does what it says. (Held first, since
+/// that says which attempt this was.)
 PROJECTIONS_BODY_ void engine::failed(detail::delivery& from, uint32_t bits, uint8_t handler,
                                       failure_kind kind, uint32_t code) {
     hold(from, handler);
@@ -5220,12 +5687,15 @@ PROJECTIONS_BODY_ void engine::failed(detail::delivery& from, uint32_t bits, uin
         break;
     case decision::kind::retry:
         retry_ |= bits;
+        // One round for all: it begins when the last of those who failed may be tried again.
         if (decided.wait_ms() > retry_in_) retry_in_ = decided.wait_ms();
         break;
     case decision::kind::letter:
+        // Not past one that is owed: letters keep the order of the handlers.
         if (owed_ != 0 || !put_letter(f)) owe(from, bits, handler, f);
         break;
     case decision::kind::halt:
+        // (For retry_failed(), which calls those who failed and nobody else.)
         retry_ |= bits;
         halts_ = 1;
         break;
@@ -5236,15 +5706,18 @@ PROJECTIONS_BODY_ void engine::failed(detail::delivery& from, uint32_t bits, uin
 /// wait untried.
 PROJECTIONS_BODY_ void engine::owe(detail::delivery& from, uint32_t bits, uint8_t handler,
                                    const failure& f) {
+    // Four bits for the kind, and 28 for the code: a letter costs five bytes of RAM.
     letters_[owed_] = f.code << 4 | static_cast<uint32_t>(f.kind);
     letter_handlers_[owed_++] = handler;
     if (owed_ != detail::owed_letters_max) return;
+    // Those who come after it in the order of calls; bits at and below its own were called.
     const uint32_t later = handler == detail::no_handler ? ~bits : ~(bits | (bits - 1));
     todo_ |= (from.mask | from.rest) & later & detail::handlers_mask(*from.to);
     from.mask &= ~later;
     from.rest &= ~later;
 }
 
+/// What cannot be done as it was decided halts: nothing is lost by that, and somebody looks.
 PROJECTIONS_BODY_ decision engine::decide(const failure& f) const {
     using end = error_policy::end;
     const projection& p = *what_;
@@ -5255,6 +5728,7 @@ PROJECTIONS_BODY_ decision engine::decide(const failure& f) const {
         PROJECTIONS_TRY_ { decided = policy.function_(f); }
         PROJECTIONS_CATCH_ { decided = decision::halt(); }
     } else if (f.kind == failure_kind::transient && f.attempts <= policy.retries_) {
+        // R retries after the first attempt: R + 1 attempts (G9).
         return decision::retry_after(delay(f.attempts));
     } else if (policy.then_ == end::skip) {
         return decision::skip();
@@ -5267,11 +5741,14 @@ PROJECTIONS_BODY_ decision engine::decide(const failure& f) const {
     return decided.what() == decision::kind::letter && !has_sink ? decision::halt() : decided;
 }
 
-/// True: the sink has it, durably.
+/// True: the sink has it, durably. Until it is true at_ stays before the event, so the letter is
+/// durable before the checkpoint passes (G12).
 PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
     const dead_letter_sink& sink = what_->dead_letters;
     status s = status::ok;
     if (!may_begin()) return false;
+    // In the table of sequences first: a letter of which the table knows nothing would let the next
+    // event of its aggregate overtake it.
     if (sink.put == nullptr) role_->reject(*this);
     else if (has_sequences() && !sequences().reserve(*this, f)) s = status::sequences_full;
     else s = detail::ask([&]() { return sink.put(sink.self, f); });
@@ -5281,6 +5758,7 @@ PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
         notify(notice_kind::event_lettered, f);
         return true;
     }
+    // Not the handler's wait: it has had its outcome, and only the letter is offered again.
     letter_in_ = what_->pending_ms;
     if (s == status::pending) {
         letter_failures_ = 0;
@@ -5308,19 +5786,28 @@ PROJECTIONS_BODY_ void engine::offer_owed(detail::delivery& from) {
 }
 
 // ---- commands
+//
+// They come between two ticks, and change where the engine stands or what becomes of the held
+// event. Each refuses if the engine is not in the state that the caller saw (G31); none calls a
+// store. What they set is saved by the next tick before anything is read, so a crash in between
+// leaves either the old place or the new one.
 
 PROJECTIONS_BODY_ status engine::retry_failed() {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted) return status::not_halted;
+    // What is in hand was not saved and may not be: somebody else's record is there. From that one.
     if (!loaded_ || !may_save()) {
         load_anew();
         return status::ok;
     }
+    // The log is not what it was: what was done for the held event says nothing of what stands
+    // there now, which all handlers get.
     if (group_of(end_reason_) == status_group::store) forget_held();
     if (blames_ != 0) {                 // whoever asks for it knows what he does
         record_.crashes = 0;
         blames_ = 0;
     }
+    // The next round makes it 1: as many attempts as at first, for those in retry_ (G9, G10).
     attempt_ = 0;
     halts_ = 0;
     retry_in_ = 0;
@@ -5328,9 +5815,11 @@ PROJECTIONS_BODY_ status engine::retry_failed() {
     return status::ok;
 }
 
+/// The position is asked for so that nobody skips what has come into the place of what he saw.
 PROJECTIONS_BODY_ status engine::skip_failed(position at) {
     if (ticking_) return status::reentered;
     if (stage_ != stage::halted || !is_holding() || held_at_ != at) return status::not_halted;
+    // (The observer is told, and may not use the engine meanwhile.)
     ticking_ = true;
     give_up_held(detail::outcome::skipped);
     ticking_ = false;
@@ -5338,6 +5827,7 @@ PROJECTIONS_BODY_ status engine::skip_failed(position at) {
     return status::ok;
 }
 
+/// (Where it does no work the question is not whether it stands there: reset() says what is wrong.)
 PROJECTIONS_BODY_ status engine::set_position(position expected, position next) {
     if (ticking_) return status::reentered;
     const bool is_at_work = stage_ != stage::stopped && stage_ != stage::ending && loaded_;
@@ -5345,6 +5835,8 @@ PROJECTIONS_BODY_ status engine::set_position(position expected, position next) 
     return reset(next);
 }
 
+/// Not while a commit is pending or a save was refused: what the store holds is not known before
+/// the record was loaded.
 PROJECTIONS_BODY_ status engine::reset(position to) {
     if (ticking_) return status::reentered;
     if (stage_ == stage::stopped || stage_ == stage::ending) return status::stopped;
@@ -5361,11 +5853,14 @@ PROJECTIONS_BODY_ status engine::reset(position to) {
     return status::ok;
 }
 
-/// Stands at another position, perhaps a lower one; saved before anything is read.
+/// Stands at another position, perhaps a lower one; saved before anything is read. A save that is
+/// under way stays so, for the position that it was begun with: its answer says whether the record
+/// is still ours. moved_back_ then makes another one for the new position.
 PROJECTIONS_BODY_ void engine::go_to(position to) {
     if (has_units()) units().drop(*this);
     forget_held();
     at_ = to;
+    // The event in work lies ahead again, and whoever resets has a reason to have it tried.
     if (record_.suspect > to) record_.suspect = before_first;
     unsaved_ = saving_events_ = 0;
     save_first_ = true;
@@ -5375,6 +5870,14 @@ PROJECTIONS_BODY_ void engine::go_to(position to) {
 }
 
 // ---- the crash guard
+//
+// An event whose handler takes the whole process down leaves no failure behind, only its name in
+// the record: `suspect`, saved before it is begun. Naming costs a save for each event, so it is
+// done only after a crash (careful_), for as many events as may have been in work then.
+//
+// `crashes` counts in a row. A second event that is named, the end of the log, or a retry_failed()
+// of the one that is blamed begins the count again. Only with a name, a crash just now, and the
+// count full is the event blamed: it then fails untried, and the policy does the rest (G32).
 
 /// Called with a record just loaded; careful_ says that start() named a crash.
 PROJECTIONS_BODY_ void crash_guard::loaded(engine& e) {
@@ -5382,17 +5885,21 @@ PROJECTIONS_BODY_ void crash_guard::loaded(engine& e) {
     const bool is_crash = e.careful_ != 0;
     if (r.suspect <= r.at && !e.what_->volatile_model) r.suspect = before_first;    // it was done
     const bool is_in_work = r.suspect != before_first;
+    // The count is saved before anything is begun, or the next crash would not find it; but not
+    // before it is known where the projection begins.
     if (is_crash) {
         if (r.crashes != 0xFFFF) ++r.crashes;
         e.save_first_ = !e.seeks_the_end(r);
     }
     const bool is_enough = r.crashes >= e.what_->crashes->crashes_max_;
     e.blames_ = is_crash && is_in_work && is_enough ? 1 : 0;
+    // So many at most may have been done and not saved. One more, to take the last name away.
     e.careful_ = r.crashes == 0 && !is_in_work ? 0 : (sooner(e.unsaved_max(), 0x7FFE) + 1) & 0x7FFF;
 }
 
 /// False: the checkpoint has to name this event before it is begun. Once another event is named,
-/// the one before it has done no harm.
+/// the one before it has done no harm. The first time it is asked for an event it puts the name
+/// into the record and ends the read; the save follows, and the event comes again.
 PROJECTIONS_BODY_ bool crash_guard::allows(engine& e, detail::delivery& d) {
     checkpoint& r = e.record_;
     const position at = d.event->at;
@@ -5411,17 +5918,25 @@ PROJECTIONS_BODY_ bool crash_guard::allows(engine& e, detail::delivery& d) {
 }
 
 // ---- the gap guard
+//
+// A row that is not visible yet looks like one that never was. So the guard waits before a hole,
+// and has to know on the next look that it is the same one, or looking would begin its time anew
+// (G8). While it waits no event is held, and it uses what a held event would: held_at_ has a mark
+// below before_first made of the first missing position, retry_in_ counts the time. A hole that is
+// filled or settled leaves nothing behind; the event after it begins with waits of its own.
 
 /// False: the event at `at` has to wait, because one before it is missing.
 PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
     const gap_guard& g = *e.what_->gaps;
     const position next = detail::later(e.at_ + 1, g.first);
     const position mark = before_first - 1 - next;      // in place of the position of a held event
+    // (It was let pass when it was begun.)
     if (e.is_holding()) return true;
     if (at <= next || at - 1 <= e.record_.replayed_through) {
         if (e.aside_ == 0) e.forget_held();
         return true;
     }
+    // (A held event that is set aside is negated, too, and may look like this mark: aside_ tells.)
     if (e.aside_ != 0 || e.held_at_ != mark) {
         e.forget_held();
         e.held_at_ = mark;
@@ -5429,6 +5944,7 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
         e.notify(notice_kind::gap_found, status::log_gap);
     }
     bool is_over = e.retry_in_ == 0;
+    // Asked at each look: a transaction may have been rolled back since. To throw is no answer.
     PROJECTIONS_TRY_ { is_over = is_over || (g.is_dead && g.is_dead(next, at - 1)); }
     PROJECTIONS_CATCH_ { is_over = false; }
     if (!is_over) return e.wait(sooner(e.retry_in_, e.what_->poll_ms), status::log_gap, true);
@@ -5436,6 +5952,7 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
         if (!e.is_dirty()) e.unit_ = detail::unit::over;
         return false;
     }
+    // Passed as one, however many positions it has, and told once.
     e.forget_held();
     e.at_ = at - 1;
     e.notify(notice_kind::gap_skipped, status::log_gap);
