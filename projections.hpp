@@ -899,10 +899,11 @@ private:
 
 } // namespace detail
 
-/// Handlers chosen at run time, at most N. add() never fails alone: the first fault is kept, the
-/// handler at fault is left out, and start() reports it. Handlers of one event are called in the
-/// order of add(). A handler's name (in letters and failures) is the class's; for free functions,
-/// lambdas and pointers the event's; pass another as the last argument where two would be equal.
+/// Handlers chosen at run time, at most N: a handler counts once for each event, and for each name
+/// that the event once had. add() never fails alone: the first fault is kept, the handler at fault
+/// is left out, and start() reports it. Handlers of one event are called in the order of add(). A
+/// handler's name (in letters and failures) is the class's; for free functions, lambdas and
+/// pointers the event's; pass another as the last argument where two would be equal.
 template<size_t N> class handler_map : public detail::handler_map_core {
     static_assert(N > 0 && N < 0x4000, "projections: a handler_map holds 1 to 16383 handlers");
 
@@ -930,6 +931,7 @@ private:
         return cells;
     }
     storage parts() { return {routes_, entries_, slots_, static_cast<uint16_t>(N), slots_for(N)}; }
+    template<class E> void put_all(detail::map_entry& entry, text name);
     template<class P, bool Live, class... E> void add_all(P& handler, events<E...>);
     template<class P, bool Live> void add_all(P& handler, every_event);
 
@@ -1766,6 +1768,8 @@ inline constexpr uint8_t no_handler = 0xFF;
 inline constexpr uint32_t no_handler_bit = uint32_t{1} << 31;
 /// So many letters of one event can wait for the sink; a handler beyond that is held untried.
 inline constexpr uint8_t owed_letters_max = 4;
+/// Ten batches are still a number.
+inline constexpr uint32_t batch_max = never / 16;
 
 /// How the save under way stands; with a unit of work its commit, too. From `committing` on it may
 /// be done already, or somebody else's.
@@ -2689,6 +2693,9 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
     // an upcast() that forgets a field leaves its default, not what an older layout had there.
     if constexpr (has_previous<E>) {
         if (in.version < Version) {
+            static_assert(version_before<E, Version>() < Version,
+                          "projections: an event with a `previous` is of a later version than "
+                          "that: `{\"Name\", pj::schema{2}}`");
             typename E::previous older{};
             if (!decode_version<typename E::previous, version_before<E, Version>()>(in, older))
                 return false;
@@ -3930,14 +3937,23 @@ void handler_map<N>::add_all(P& handler, every_event) {
     put_every(parts(), entry, Live);
 }
 
+/// Under the names that the event once had, too; the handler is the same one, so its name is.
+template<size_t N> template<class E>
+void handler_map<N>::put_all(detail::map_entry& entry, text name) {
+    entry.name = name.empty() ? event_traits<E>::type.name() : name;
+    put(parts(), event_traits<E>::type, entry, false);
+    if constexpr (detail::alias_count<E> != 0) {
+        for (const event_type& other : E::also) put(parts(), other, entry, false);
+    }
+}
+
 template<size_t N> template<class E, auto Function, class T>
 handler_map<N>& handler_map<N>::add(T& object, text name) {
     detail::map_entry entry{};
     entry.group = &detail::call_group<E>;
     entry.invoke = &detail::call_bound<Function, T, E>;
     entry.self = detail::address_of_named(object);
-    entry.name = name;
-    put(parts(), event_traits<E>::type, entry, false);
+    put_all<E>(entry, name);
     return *this;
 }
 
@@ -3949,8 +3965,7 @@ handler_map<N>& handler_map<N>::add(F function, text name) {
     entry.group = &detail::call_group<E>;
     entry.invoke = &detail::call_free<detail::referred<decltype(*pointer)>, E>;
     entry.function = reinterpret_cast<void (*)()>(pointer);
-    entry.name = name;
-    put(parts(), event_traits<E>::type, entry, false);
+    put_all<E>(entry, name);
     return *this;
 }
 
@@ -4615,7 +4630,6 @@ PROJECTIONS_BODY_ status engine::validate() const {
     const auto wants = [&](end then) {
         return p.on_error.then_ == then || replaying.then_ == then;
     };
-    constexpr uint32_t batch_max = never / 16;      // so that ten batches are still a number
     if (p.name.empty()) return status::no_name;
     if (detail::is_reserved(p.name)) return status::reserved_name;
     // A sink needs no log; but then it has none to read a volatile model from.
@@ -4633,7 +4647,7 @@ PROJECTIONS_BODY_ status engine::validate() const {
     // (A sink of messages has another way: the broker takes what it rejects.)
     if (wants(end::letter) && p.dead_letters.put == nullptr && role_->reject == nullptr)
         return status::no_dead_letter_sink;
-    if (p.batch == 0 || p.batch > batch_max) return status::bad_batch;
+    if (p.batch == 0 || p.batch > detail::batch_max) return status::bad_batch;
     if (p.save.every_events == 0) return status::bad_save_rule;
     if (p.delays.multiplier == 0 || p.delays.jitter_percent > 100) return status::bad_backoff;
     if (has_sequences() && (p.dead_letters.first == nullptr ||
@@ -4965,7 +4979,9 @@ PROJECTIONS_BODY_ void engine::adopt(checkpoint& found) {
     }
     if (p.replayed_through > record_.replayed_through) {
         record_.replayed_through = p.replayed_through;
-        save_first_ = true;         // or, after a crash, the host would have to say it again
+        // Or, after a crash, the host would have to say it again. (Where the end of the log is not
+        // known yet, a record would make this start look like a second one.)
+        if (!seeks_the_end(found)) save_first_ = true;
     }
     if (p.crashes != nullptr) p.crashes->loaded_(*this);
     loaded_ = true;
@@ -5175,7 +5191,7 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
         moved_back_ = 0;
     }
     unsaved_ -= saving_events_;
-    save_in_ = what_->save.every_ms;
+    save_in_ = save_first_ ? 0 : what_->save.every_ms;
     notify(notice_kind::checkpoint_saved, status::ok);
 }
 
@@ -5539,7 +5555,8 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
 PROJECTIONS_BODY_ uint32_t engine::next_in_round(detail::delivery& d) {
     d.replaying = d.event->at <= record_.replayed_through;
     if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
-    if (todo_ == 0 && owed_ == 0 && retry_in_ == 0) {       // the round has ended: on to the next
+    // The round has ended: on to the next, unless a policy has said that there is none.
+    if (todo_ == 0 && owed_ == 0 && halts_ == 0 && retry_in_ == 0) {
         todo_ = retry_;
         retry_ = 0;
         if (attempt_ != 0xFFFF) ++attempt_;
@@ -5647,7 +5664,7 @@ PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
     at_ = held_at_;
     forget_held();
     count_as(how);
-    ++unsaved_;
+    if (is_dirty()) ++unsaved_;     // in memory only, while a volatile model is read again
     notify(how == detail::outcome::vanished ? notice_kind::event_vanished
                                             : notice_kind::event_skipped,
            status::ok);
@@ -6824,7 +6841,7 @@ struct replay_hooks {
         r.other_token_ = 0;
         r.partition_ = 1;
         r.told_ = before_first - 1;
-        if (r.options_.batch == 0) return status::bad_batch;
+        if (r.options_.batch == 0 || r.options_.batch > batch_max) return status::bad_batch;
         if (r.options_.partitions == 0) return status::ok;
         if (r.key_of(r.options_.partitions).empty()) return status::bad_key;
         r.key_of(0);

@@ -347,3 +347,18 @@ TEST_CASE("lag: how far the newest event is, -1 while that is not known") {
     without.tick();
     CHECK(without.worker.lag() == -1);
 }
+
+TEST_CASE("G5 a first start at the end is one with replayed_through, too") {
+    for (const pj::position through : {pj::position{-1}, pj::position{2}}) {
+        CAPTURE(through);
+        setup s;
+        s.log.append(5, "Beta");
+        s.what.first_start = pj::begin_at::the_end;
+        s.what.replayed_through = through;
+        REQUIRE(s.start() == status::ok);
+        s.run_for(3000);
+        CHECK(s.w.called() == "");
+        CHECK(s.stored().at == 4);
+        CHECK(s.stored().replayed_through == through);
+    }
+}

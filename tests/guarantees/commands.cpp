@@ -280,3 +280,20 @@ TEST_CASE("G27 wake() ends no backoff of a retry, and nothing is read for it") {
     CHECK(s.tick().wait_ms == 100);
     CHECK(s.log.read_count == 1);
 }
+
+TEST_CASE("G27 G31 a reset while a save is unanswered is not slept over") {
+    for (const uint32_t every_ms : {1000u, pj::never}) {
+        for (const status answer : {status::pending, status::failed}) {
+            CAPTURE(every_ms);
+            setup s;
+            s.log.append(3, "Beta");
+            s.what.save.every_ms = every_ms;
+            s.store.saves.then(answer, 1);
+            REQUIRE(s.start() == status::ok);
+            s.tick();
+            REQUIRE(s.worker.reset(0) == status::ok);
+            s.tick_after(s.last.wait_ms);           // the save that was under way
+            CHECK(s.last.wait_ms == 0);
+        }
+    }
+}

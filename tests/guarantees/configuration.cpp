@@ -253,3 +253,17 @@ TEST_CASE("G3 an unknown type fails for handlers of every event, too, whether or
         CHECK(s.worker.counts().skipped == 3);
     }
 }
+
+TEST_CASE("G29 a replay's batch that is too large is refused as a projection's is") {
+    setup s;
+    s.log.append(5, "Beta");
+    pj::replay_options options;
+    for (const uint32_t batch : {0u, pj::never / 16 + 1, 0x80000000u, pj::never}) {
+        options.batch = batch;
+        pj::replay_engine replay{s.what, options};
+        CHECK(replay.start() == status::bad_batch);
+    }
+    options.batch = pj::never / 16;
+    pj::replay_engine replay{s.what, options};
+    CHECK(replay.start() == status::ok);
+}

@@ -218,3 +218,19 @@ TEST_CASE("G12 a letter that is offered again is of the same kind, with the same
         CHECK(offers == 3);
     }
 }
+
+TEST_CASE("G9 G11 a policy's halt stands, though a letter of a sibling was taken late") {
+    setup s;
+    s.log.append(3, "Alpha");
+    s.letters(pj::error_policy::custom([](const pj::failure& f) {
+        return f.handler == "a" ? pj::decision::dead_letter() : pj::decision::halt();
+    }));
+    s.sink.puts.then(status::pending, 1);
+    s.a.says.always(1, pj::fail(1));
+    s.b.says.always(1, pj::fail(2));
+    REQUIRE(s.start() == status::ok);
+    s.run_for(60000);
+    CHECK(s.worker.state() == pj::run_state::halted);
+    CHECK(s.w.times("b", 1) == 1);
+    CHECK(s.sink.letters.size() == 1);
+}

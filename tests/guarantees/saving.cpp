@@ -309,3 +309,28 @@ TEST_CASE("G14 failures in a row are counted no further than to 255, and the wai
     s.drain();
     CHECK(s.worker.scanned() == 0);
 }
+
+TEST_CASE("G14 an event given up in a volatile replay is not unsaved work") {
+    for (const bool vanishes : {false, true}) {
+        CAPTURE(vanishes);
+        setup s;
+        s.log.append(5, "Beta");
+        s.what.volatile_model = true;
+        s.what.unsaved_max = 1;
+        s.what.save.every_events = 1;
+        s.store.put("p", 4);
+        s.what.on_error = vanishes ? pj::error_policy::retry(3) : pj::error_policy::halt();
+        s.a.says.always(2, pj::fail());
+        REQUIRE(s.start() == status::ok);
+        if (vanishes) {
+            for (int i = 0; i < 20 && s.w.times("a", 2) == 0; ++i) s.tick();
+            s.log.rows.erase(s.log.rows.begin() + 2);
+            s.run_for(60000);
+        } else {
+            s.run_for(1000);
+            REQUIRE(s.worker.skip_failed(2) == status::ok);
+            s.run_for(60000);
+        }
+        CHECK(s.worker.scanned() == 4);
+    }
+}

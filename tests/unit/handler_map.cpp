@@ -734,3 +734,36 @@ TEST_CASE("handler_map: at most 31 handlers of every event") {
     CHECK(map.fault() == pj::status::table_full);
     CHECK(map.find("Anything").size() == 31);
 }
+
+namespace {
+struct renamed {
+    static constexpr pj::event_type type{"New", pj::raw};
+    static constexpr pj::event_type also[] = {pj::event_type{"Old", pj::raw}};
+    int32_t value = 0;
+};
+struct model { int sum = 0; void on_renamed(const renamed& e) { sum += e.value; } };
+int free_sum = 0;
+} // namespace
+
+TEST_CASE("handler_map: an event that is added alone keeps the names it once had") {
+    model m;
+    const int32_t v = 7;
+    pj::stored_event e;
+    e.type = "Old";
+    e.payload = {&v, sizeof v};
+    SUBCASE("a member") {
+        pj::handler_map<4> map;
+        map.add<renamed, &model::on_renamed>(m);
+        CHECK(map.find("Old").known());
+        CHECK(pj::deliver(map, e) == pj::handled);
+        CHECK(m.sum == 7);
+    }
+    SUBCASE("a function") {
+        free_sum = 0;
+        pj::handler_map<4> map;
+        map.add<renamed>([](const renamed& one) { free_sum += one.value; });
+        CHECK(map.find("Old").known());
+        CHECK(pj::deliver(map, e) == pj::handled);
+        CHECK(free_sum == 7);
+    }
+}
