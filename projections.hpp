@@ -4979,9 +4979,9 @@ PROJECTIONS_BODY_ void engine::adopt(checkpoint& found) {
     }
     if (p.replayed_through > record_.replayed_through) {
         record_.replayed_through = p.replayed_through;
-        // Or, after a crash, the host would have to say it again. (Where the end of the log is not
-        // known yet, a record would make this start look like a second one.)
-        if (!seeks_the_end(found)) save_first_ = true;
+        // Or, after a crash, the host would have to say it again. (But a record saved before the end
+        // of the log is known would make this first start look like a second one.)
+        if (p.first_start != begin_at::the_end) save_first_ = true;
     }
     if (p.crashes != nullptr) p.crashes->loaded_(*this);
     loaded_ = true;
