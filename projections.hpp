@@ -5977,6 +5977,34 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
 }
 
 // ---- the unit of work
+//
+// Effects, letters and checkpoint are one step here (G17), so the order of its parts never changes:
+// begin, the handlers of its events, their letters, save, commit. Until commit() has answered ok
+// nothing of it is known to be done: scanned() stands at the record, counts() leaves it out, and a
+// rollback makes all of it new.
+//
+// A crash before the commit leaves the record as it was, and one after it leaves the record that
+// was saved in the unit. The next start reads on from either and needs no other trace. Lost with
+// the run are only the attempts that were made, and how far units were narrowed.
+//
+// `unit_` says how it stands: none; open, or bare, which is open without the checkpoint; over. In
+// one that is over nothing is done any more but its rollback. That may be pending for many ticks,
+// and advance() lets nobody work before it has answered.
+//
+// A unit ends without a commit in one of three ways:
+// - A handler fails, or is pending for too long. Its event is set aside; those before it are done
+//   again and committed, and then it is alone in its units until it has its outcome (G18). Its
+//   effects cannot be taken out by themselves: so the healthy events are done twice and not given
+//   up.
+// - save() fails. That is the store's trouble and no event's: the same again after a backoff (G14).
+// - commit() does not answer ok. It may be done, and only the answer lost. So first comes the
+//   rollback, which does no harm to what is durable, then the record is loaded, and settle() reads
+//   in it what has happened. If it is not done, half of the events are tried, down to one; then the
+//   policy is asked about that one.
+//
+// A tick reads twice at most: once without a unit, for one event that it leaves in the log, so that
+// an idle poll begins nothing; then inside. What is passed over without a unit (a hole, the
+// positions that a filtering store has looked at) is saved by itself before one begins.
 
 namespace detail {
 
@@ -5985,6 +6013,7 @@ namespace detail {
 /// failed are done again and committed, and then that one is alone in each of its units until it
 /// has its outcome. So is one that is pending for too long.
 struct unit_hooks {
+    /// A model in RAM is part of no transaction: a rollback would leave its effects where they are.
     static status validate(const projection& p) {
         const unit_of_work& u = p.transaction;
         if (u.commit == nullptr || u.rollback == nullptr) return status::no_unit_of_work;
@@ -5993,6 +6022,8 @@ struct unit_hooks {
 
     /// A look at the log without a unit, if nothing is known of it: an idle poll begins none.
     static void read(engine& e) {
+        // `more_` outlives the tick: while it is set, begin() precedes the read and no look is paid
+        // for. If the read has to wait, or its unit is lost, nothing is known of the log.
         const auto read_in = [&](uint32_t limit, bool closely) {
             const bool is_more = e.read(limit, closely);
             e.more_ = is_more && e.read_in_ == 0 && e.unit_ != unit::over ? 1 : 0;
@@ -6004,20 +6035,27 @@ struct unit_hooks {
                                !e.save_first_ && e.stage_ == engine::stage::working &&
                                !e.is_fenced();
         if (e.is_in_unit() || (may_begin && begin(e))) {
+            // Halved so many times after commits that failed. One event at least, or a batch that
+            // was made smaller in the meantime would read none, for ever.
             const uint32_t limit = size_of_unit(e) >> e.narrowed_;
             const uint32_t left_ms = e.save_in_;
             read_in(limit != 0 ? limit : 1, e.aside_ != 0);
             if (e.at_ == e.record_.at) e.more_ = 0;     // what is next is for a look without a unit
+            // The time of a unit counts from its begin, for a read that is pending in it, and once
+            // more from the first event that is done in it, for one that is pending behind that. An
+            // event that is pending alone is waited for without end.
             const bool is_new = !was_open || was_dirty != e.is_dirty();
             e.save_in_ = is_new ? e.what_->unit_ms_max : left_ms;
         }
     }
-    /// As many as before_unit_ can count.
+    /// As many as before_unit_ can count. And no more than one save covers, since each unit ends
+    /// with its checkpoint.
     static uint32_t size_of_unit(const engine& e) {
         return sooner(sooner(e.batch(), e.what_->save.every_events), 0xFFFF);
     }
 
-    /// False: not now.
+    /// Opens a unit. False: not now. What fails here has no effect yet and is no event's fault, so
+    /// no policy is asked: it is only waited for (G14).
     static bool begin(engine& e) {
         const unit_of_work& u = e.what_->transaction;
         if (e.is_dirty()) {     // passed without a unit: saved first, so that no rollback undoes it
@@ -6028,15 +6066,20 @@ struct unit_hooks {
         if (!e.may_begin()) return false;
         const status s = ask([&]() { return u.begin(u.self); });
         if (s != status::ok) return e.wait_after(s, status::unit_of_work_failed);
+        // What forget() and counts() take off later is the difference to these.
         e.unit_ = unit::open;
         for (size_t i = 0; i < common_outcomes; ++i)
             e.before_unit_[i] = static_cast<uint16_t>(e.counts_[i + 1] & 0xFFFFu);
         return true;
     }
 
-    /// Before the handlers of an event. False: it is not for now.
+    /// Before the handlers of an event. False: it is not for now. Every event comes here, also
+    /// those of a look without a unit: that is where a look ends.
     static bool enter(engine& e, delivery& d) {
         if (e.aside_ != 0 && d.event->at >= ~e.held_at_) {      // those before it are done again
+            // With others done in this unit, it is committed first, and the commit brings the event
+            // back. With none (the last commit took them, or they are gone from the log) the event
+            // is the next one at once.
             e.reached_ = e.at_ > e.record_.at ? 1 : 0;
             if (e.reached_ == 0) bring_back(e);
             return false;
@@ -6050,6 +6093,10 @@ struct unit_hooks {
         }
         return false;
     }
+    /// A handler has failed or is pending. Each failure ends the pass, so a handler may be reached
+    /// for the first time when those before it have made several attempts. One number serves them
+    /// all: it begins anew at each handler that is further than any before, or that one would have
+    /// fewer attempts than its policy grants (G9).
     static void hold(engine& e, bool is_new, uint8_t handler) {
         if (is_new) {
             const position at = e.held_at_;
@@ -6064,10 +6111,14 @@ struct unit_hooks {
             e.attempt_ = 1;
         }
     }
+    /// The held event gives way to others, and what is known of it stays: letters, attempts,
+    /// outcome. With `held_at_` negated is_holding() is false, so all the rest of the engine reads
+    /// on as ever; only this room knows where it stands.
     static void set_aside(engine& e) {
         e.held_at_ = ~e.held_at_;
         e.aside_ = 1;
     }
+    /// The others are committed: it is the next event again, as soon as what it waits for allows.
     static void bring_back(engine& e) {
         e.held_at_ = ~e.held_at_;
         e.aside_ = e.reached_ = 0;
@@ -6079,6 +6130,9 @@ struct unit_hooks {
     /// The handlers of the held event that are to be called now; its letters come first.
     static uint32_t next_pass(engine& e, delivery& d) {
         d.replaying = d.event->at <= e.record_.replayed_through;
+        // The last rollback has taken its letters back. They are put again in each of its units,
+        // with the same keys, before a handler is called that would have to be undone if they are
+        // refused (G12).
         while (e.put_ != e.owed_ && put(e, d, e.put_))
             e.put_ = (e.put_ + 1u) & 7u;
         if (e.put_ != e.owed_) {
@@ -6100,14 +6154,19 @@ struct unit_hooks {
     static void failed(engine& e, delivery& d, uint32_t bits, uint8_t handler, const failure& f,
                        decision decided) {
         const bool is_letter = decided.what() == decision::kind::letter;
+        // The handlers behind this one wait for the next unit: here all they do would be undone.
         d.mask = d.rest = 0;
         if (e.is_in_unit()) e.unit_ = unit::over;
+        // What a policy decides takes place only after the rollback: wait_for_held() waits or halts
+        // then.
         if (decided.what() == decision::kind::retry) {
             e.retry_in_ = decided.wait_ms();
         } else if (decided.what() == decision::kind::halt ||
                    (is_letter && e.owed_ == owed_letters_max)) {        // nowhere to note it
             e.halts_ = 1;
         } else {                        // given up; the others have all of their attempts
+            // Nor is anybody left in who is never called: if nobody is left, a commit that fails is
+            // not blamed on this event.
             e.retry_ &= ~bits & handlers_mask(*d.to) & ~(d.replaying ? d.to->live_only : 0u);
             e.attempt_ = 0;
             e.furthest_ = 0;
@@ -6117,13 +6176,18 @@ struct unit_hooks {
         }
     }
 
-    /// A letter, for all units of the event: of its attempts as many as there is room for.
+    /// A letter, for all units of the event: of its attempts as many as there is room for. Two bits
+    /// of the attempts lie between code and kind, two above the six of the handler: codes have 28
+    /// bits, handlers are 32 at most. A letter's event is not kept; next_pass() has it at hand
+    /// again.
     static void owe(engine& e, const failure& f, uint8_t handler) {
         const uint32_t attempts = sooner(f.attempts, 15);
         e.letters_[e.owed_] = f.code << 4 | (attempts & 3u) << 2 | static_cast<uint32_t>(f.kind);
         e.letter_handlers_[e.owed_++] =
             static_cast<uint8_t>((attempts & 12u) << 4 | (handler & 0x3Fu));
     }
+    /// Offers one of the letters owed. The policy is not asked a second time: it may say something
+    /// else.
     static bool put(engine& e, delivery& d, uint8_t which) {
         const uint32_t word = e.letters_[which];
         const uint8_t other = e.letter_handlers_[which];
@@ -6143,6 +6207,8 @@ struct unit_hooks {
             return true;
         }
         e.print_ = print_of(*d.event);
+        // A letter or handler that is pending keeps the unit open: the effects of its siblings are
+        // in it.
         if (e.is_in_unit()) {           // else it is rolled back, first of all
             const uint32_t letter_ms = e.put_ != e.owed_ ? e.letter_in_ : never;
             e.wait(sooner(d.wait_ms, letter_ms),
@@ -6156,12 +6222,20 @@ struct unit_hooks {
         const bool is_waiting = e.is_holding() && (e.todo_ != 0 || e.put_ != e.owed_);
         const bool is_late = e.is_dirty() && e.save_in_ == 0;
         if (e.unit_ == unit::over) return take_back(e);
+        // A pending event alone may take for ever. With others in the unit, unit_ms_max ends it:
+        // they are not to stay invisible because one is slow. They cannot be committed as they are,
+        // since what the pending one has done so far is among their effects. A pause, too, leaves
+        // no transaction open.
         if (is_waiting && !is_late && e.paused_ == 0) return;
         if (is_waiting || (!e.is_dirty() && !is_reading(e))) return take_back(e);
         if (!e.is_dirty()) {
+            // A read is pending. Its wait may be `never`, ended by wake() alone; the unit's time is
+            // not (G27).
             e.read_in_ = sooner(e.read_in_, e.save_in_);
             return;
         }
+        // While save() or commit() is pending, save_in_ is its wait, and it is called when that is
+        // over.
         if (!e.is_save_pending() || is_late) commit(e);
     }
 
@@ -6171,6 +6245,9 @@ struct unit_hooks {
                e.paused_ == 0 && e.stage_ == engine::stage::working;
     }
 
+    /// Save and commit, over as many ticks as they are pending. A save that is in the unit is not
+    /// called again while the commit is pending: the store would compare it with itself, and answer
+    /// conflict.
     static void commit(engine& e) {
         const unit_of_work& u = e.what_->transaction;
         const checkpoint next = e.next_record(e.at_);
@@ -6188,6 +6265,8 @@ struct unit_hooks {
             return;
         }
         e.notify(notice_kind::store_failed, status::unit_of_work_failed);
+        // No checkpoint is in it, so no record could tell: it counts as not done, and the message
+        // is handled once more.
         if (!is_saving) return narrow(e);
         e.unit_ = unit::over;           // perhaps it is done: the record tells
         e.saving_ = saving::uncertain;
@@ -6195,7 +6274,8 @@ struct unit_hooks {
         static_cast<void>(is_gone(e));
     }
 
-    /// False: the checkpoint is not in the unit.
+    /// Puts the checkpoint among the effects, as the last of them, so that both become durable by
+    /// one commit. False: it is not in the unit.
     static bool save(engine& e, const checkpoint& next) {
         const checkpoint_store& store = e.what_->checkpoints;
         if (!e.may_begin()) return false;
@@ -6206,9 +6286,12 @@ struct unit_hooks {
             e.save_in_ = e.what_->pending_ms;
             return false;
         }
+        // Whether it failed or was refused, the effects may not be committed without it (G1, G21).
         take_back(e);
         if (s == status::conflict) {
             e.saving_ = saving::refused;
+            // Loaded at once, unless the rollback is pending: then is_gone() has set the wait for
+            // that.
             if (e.unit_ == unit::none) e.read_in_ = 0;
         } else {
             e.notify(notice_kind::checkpoint_failed, status::checkpoint_failed);
@@ -6217,9 +6300,12 @@ struct unit_hooks {
         return false;
     }
 
-    /// Now what is in it counts.
+    /// Now what is in it counts. Forgets the event that was set aside only here: had the commit
+    /// failed, it would still be known how many attempts were made and which letters are owed.
     static void committed(engine& e, const checkpoint& now, bool is_saved) {
         if (holds_done(e)) e.forget_held();
+        // Units grow again by one doubling for each commit. A database that takes no large units
+        // for a while is not offered one right after the first small one.
         e.narrowed_ = (e.narrowed_ - (e.narrowed_ != 0 ? 1u : 0u)) & 31u;
         e.saving_ = saving::none;
         e.saving_events_ = e.unsaved_;
@@ -6228,7 +6314,10 @@ struct unit_hooks {
         if (e.role_->committed != nullptr) e.role_->committed(e);
         if (e.reached_ != 0) bring_back(e);
     }
-    /// Takes what is in the unit off the counters.
+    /// Takes what is in the unit off the counters. Of the four outcomes that several of its events
+    /// may have, begin() has noted the low 16 bits. Any rarer one is that of the held event, of
+    /// which a unit has one at most. The rest was handled. So an engine needs no second set of
+    /// counters.
     static void count(const engine& e, event_count* counts) {
         event_count others = 0;
         for (size_t i = 0; i < common_outcomes; ++i) {
@@ -6246,6 +6335,9 @@ struct unit_hooks {
     /// After a commit that was not answered with ok, and its rollback. False: somebody else has
     /// saved.
     static bool settle(engine& e, const checkpoint& found) {
+        // Ours is the next revision under our token. The position says nothing by itself: the next
+        // owner may stand where this unit would have ended (G21). A store that keeps positions only
+        // leaves no other choice, and there it counts if it has moved at all.
         const bool is_partial = e.what_->accept_partial_records;
         const bool is_ours = found.revision == e.record_.revision + 1 &&
                              found.fencing_token == e.record_.fencing_token;
@@ -6263,12 +6355,15 @@ struct unit_hooks {
     /// Not committed: again with half of the events, so that one that cannot be is found. The
     /// policy speaks of it when it is alone.
     static void narrow(engine& e) {
+        // What take_back() and forget() are about to clear.
         const uint32_t events = e.unsaved_;
         const position at = e.at_;
         if (e.is_in_unit()) take_back(e);
         else forget(e);
         if (events == 0) return wait_longer(e, status::unit_of_work_failed);    // a record alone
         if (events > 1) {
+            // At most half of what could not be committed, also where that was less than a whole
+            // unit.
             uint8_t times = 0;
             while (size_of_unit(e) >> times > events / 2) ++times;
             e.narrowed_ = times & 31u;
@@ -6280,23 +6375,31 @@ struct unit_hooks {
             e.attempt_ = 0;
         }
         if (e.retry_ == 0) return wait_longer(e, status::unit_of_work_failed);  // not its fault
+        // The policy is asked when the event is read again, since it and its letter need to see it;
+        // and outside of a unit, where nothing has to be rolled back for that. Its backoff takes
+        // the place of the store's.
         e.uncommitted_ = 1;
         e.more_ = 0;
         e.save_failures_ = 0;
         if (e.unit_ == unit::none) e.wait(0, status::ok, false);
     }
+    /// Backoff without end and without a halt: a database that is away comes back. A rollback that
+    /// is pending comes before, and is_gone() takes up this wait after it.
     static void wait_longer(engine& e, status why) {
         e.save_failures_ = increased(e.save_failures_);
         e.save_in_ = e.delay(e.save_failures_);
         if (e.unit_ == unit::none) e.wait(e.save_in_, why, false);
     }
 
-    /// Forgets what was done in the unit.
+    /// Forgets what was done in the unit. All that is done again has to come out as the first time,
+    /// so position, counters and attempts go back to what they were at begin(). A failure stays an
+    /// attempt.
     static void forget(engine& e) {
         if (e.stage_ == engine::stage::ending && e.at_ > e.record_.at && !e.is_holding()) {
             e.save_first_ = true;       // not to be saved any more, and reported so
             e.untold_ = 1;
         }
+        // Before the rest, which clears what this looks at.
         count(e, e.counts_);
         // What was not the event's fault is no attempt of it.
         const bool is_waiting = e.is_in_unit() && e.is_holding() && e.todo_ != 0;
@@ -6306,6 +6409,7 @@ struct unit_hooks {
             e.aside_ = 0;
             --e.unsaved_;
         }
+        // Others were done in this unit: they come first, and are committed without this one (G18).
         if (e.is_holding() && e.unsaved_ != 0) set_aside(e);
         e.saving_ = saving::none;
         e.todo_ = e.pending_ = 0;
@@ -6313,14 +6417,20 @@ struct unit_hooks {
         e.at_ = e.record_.at;
         e.unsaved_ = 0;
         e.caught_up_ = false;
+        // What it waited for was waited for in this unit; the rollback follows at once.
         e.read_in_ = 0;
     }
+    /// For a reset, or a record that is loaded anew: the log is read from elsewhere, so that what
+    /// was known of it is forgotten, too. The rollback is left to the next tick, which can wait for
+    /// it.
     static void drop(engine& e) {
         if (e.is_tentative()) forget(e);
         if (e.is_in_unit()) e.unit_ = unit::over;
         e.more_ = 0;
         e.narrowed_ = 0;
     }
+    /// The unit is lost, whatever the reason, and what was in it is to be done again. One attempt
+    /// at the rollback is made at once.
     static void take_back(engine& e) {
         forget(e);
         e.unit_ = unit::over;
@@ -6328,11 +6438,14 @@ struct unit_hooks {
         static_cast<void>(is_gone(e));
     }
 
-    /// Asks for the rollback of a unit that is over. False: not yet.
+    /// Asks for the rollback of a unit that is over. False: not yet. Whatever it answers but
+    /// pending, the unit is over: the port promises that what is left of it takes no later save()
+    /// along. Asking a failing rollback again would keep the engine from all work.
     static bool is_gone(engine& e) {
         const unit_of_work& u = e.what_->transaction;
         if (e.read_in_ != 0) return false;
         const status s = ask([&]() { return u.rollback(u.self); });
+        // A wake() may end this wait, but no backoff that follows it.
         if (s == status::pending) return e.wait(e.what_->pending_ms, status::pending, true);
         e.unit_ = unit::none;
         if (s != status::ok) e.notify(notice_kind::store_failed, status::unit_of_work_failed);
@@ -6342,9 +6455,13 @@ struct unit_hooks {
         return true;
     }
 
-    /// The held event is the next: says when it may be tried.
+    /// The held event is the next: says when it may be tried. Policy, sink and store may each ask
+    /// for a wait; the longest counts, and its reason is told. A halt comes only here, after the
+    /// rollback, so that nobody who acts on it finds a transaction open.
     static void wait_for_held(engine& e) {
         const failure_record& last = e.last_failure_;
+        // A handler may answer with the very code of a commit; then it is named as the one that
+        // failed.
         const bool is_commit = last.code == code_uncommitted && last.handler.empty();
         status why = is_commit ? status::unit_of_work_failed : status_of(last.kind);
         uint32_t ms = e.retry_in_;
@@ -6364,7 +6481,9 @@ struct unit_hooks {
         e.wait(ms, ms != 0 ? why : status::ok, false);
     }
 
-    /// The run ends. False: not before the unit is committed or rolled back.
+    /// The run ends. False: not before the unit is committed or rolled back. What is whole was
+    /// committed by this tick already, or its commit is pending and is waited for. What is not
+    /// whole is rolled back at once. After stop_ms nothing is waited for, not even a rollback.
     static bool leave(engine& e) {
         const bool is_late = e.retry_in_ == 0;
         const bool is_lost = e.what_->lease != nullptr && e.lease_ != leasing::ours;
@@ -6375,6 +6494,8 @@ struct unit_hooks {
 
 } // namespace detail
 
+// Only begin_function refers to it, which a port has that names a begin(): a program without units
+// does not link this room.
 PROJECTIONS_SHARED_ const detail::unit_keeper detail::unit_code::keeper{
     &unit_hooks::validate, &unit_hooks::is_gone, &unit_hooks::read, &unit_hooks::begin,
     &unit_hooks::enter, &unit_hooks::next_pass, &unit_hooks::hold, &unit_hooks::failed,
@@ -6382,10 +6503,32 @@ PROJECTIONS_SHARED_ const detail::unit_keeper detail::unit_code::keeper{
     &unit_hooks::count, &unit_hooks::drop, &unit_hooks::leave};
 
 // ---- the sequences of letters
+//
+// Once a handler has a letter about an aggregate, no later event of it may overtake that letter:
+// each becomes a letter of the same handler, untried (G7). Which handler waits for which aggregate
+// is kept twice: durably by the letters, and here as a table of hashes, so that an event costs a
+// look in memory and no question to a store. The letters are the truth. The table is filled from
+// them after each load of a record, before anything is read, so nothing of it has to survive a
+// crash, and a partition that moves to another process takes its sequences along.
+//
+// - block: a sequence gets its place before its first letter is put. The other way round, a table
+//   that is full would be found out when the letter is durable, and the next event would overtake
+//   it.
+// - divert: before the handlers of an event are called, those that wait are taken out, and a letter
+//   is put in place of each call.
+// - redeliver: one letter a call, from the front: handler, then evict. Events that come between two
+//   calls still go behind the others, so the order holds until none is left; only then is the place
+//   free. The checkpoint has passed all of these events and is not touched.
+// - release: the place alone is given up, by hand.
+//
+// A crash between handler and evict() gives the event to its handler once more; in a unit of work
+// both are durable or neither is. Two sequences whose 64 bits are the same would be taken for one.
 
 namespace detail {
 
 struct sequence_hooks {
+    /// All four or none: with letters that can be put and not asked for again, the order would be
+    /// lost with the first restart.
     static status validate(const projection& p) {
         const dead_letter_sink& sink = p.dead_letters;
         return sink.put != nullptr && sink.evict != nullptr && sink.sequences != nullptr
@@ -6405,6 +6548,8 @@ struct sequence_hooks {
     static blocked_sequence* place_of(const engine& e, uint64_t key) {
         const sequences_of& table = e.what_->sequences;
         blocked_sequence* found = nullptr;
+        // One loop for both, and to the end: a free place may lie before the one that is looked
+        // for.
         for (size_t i = 0; i < table.count_; ++i) {
             blocked_sequence& one = table.places_[i];
             if (one.key == key && one.partition == e.part().index) return &one;
@@ -6412,11 +6557,13 @@ struct sequence_hooks {
         }
         return found;
     }
+    /// The sequence, if it waits. Without a handler: the letters of events that none has seen.
     static blocked_sequence* find(const engine& e, text handler, text aggregate_id) {
         blocked_sequence* const found = place_of(e, key_of(handler, aggregate_id));
         return found != nullptr && found->key != 0 ? found : nullptr;
     }
-    /// False: there is no room.
+    /// False: there is no room. Asked again for the same sequence it changes nothing, so every
+    /// letter may ask.
     static bool block(const engine& e, text handler, text aggregate_id) {
         if (aggregate_id.empty()) return true;
         const uint64_t key = key_of(handler, aggregate_id);
@@ -6424,10 +6571,13 @@ struct sequence_hooks {
         if (place != nullptr && place->key == 0) *place = {key, e.part().index, 0, before_first};
         return place != nullptr;
     }
+    /// A place that was reserved for a letter that is then never put goes with the next recall().
     static bool reserve(engine& e, const failure& f) {
         return block(e, f.handler, f.event.aggregate_id);
     }
 
+    /// With the number of the rebuild: letters of before it speak of a model that is gone, and are
+    /// not asked for.
     static letter_sequence sequence_of(const engine& e, text handler, text aggregate_id) {
         return {e.what_->name, e.part().index, e.record_.rebuild, handler, aggregate_id};
     }
@@ -6436,13 +6586,18 @@ struct sequence_hooks {
     static bool recall(engine& e) {
         const sequences_of& table = e.what_->sequences;
         const dead_letter_sink& sink = e.what_->dead_letters;
+        // Only those of this partition: the table may serve others, which have not loaded anything.
         for (size_t i = 0; i < table.count_; ++i) {
             if (table.places_[i].partition == e.part().index) table.places_[i].key = 0;
         }
         sequence_visitor show(e);
         const status s = ask(
             [&]() { return sink.sequences(sink.self, sequence_of(e, {}, {}), show); });
+        // What was shown before the failure stays in the table: nothing is read before all is
+        // there.
         if (s != status::ok) return e.wait_after(s, status::dead_letter_failed);
+        // With a part of them some aggregates would be out of order, so nothing begins. Whoever
+        // releases or redelivers elsewhere makes room; wake() looks at once.
         if (!show.fits_) return e.wait(e.what_->poll_ms, status::sequences_full, true);
         e.read_failures_ = 0;
         e.asking_ = asking::first;
@@ -6454,9 +6609,12 @@ struct sequence_hooks {
         const sequences_of& table = e.what_->sequences;
         const routes& to = e.what_->handlers;
         const text aggregate_id = d.event->aggregate_id;
+        // Mostly nothing waits: then no event pays for the hash of its handlers.
         bool is_empty = true;
         for (size_t i = 0; i < table.count_; ++i) is_empty = is_empty && table.places_[i].key == 0;
         if (is_empty || aggregate_id.empty() || d.mask == 0) return;
+        // An event of this aggregate could not be decoded, or its commit failed: no handler has
+        // seen it, so all of them wait, and one letter of no handler stands for all.
         if (find(e, {}, aggregate_id) != nullptr) {
             const uint32_t bits = d.mask;
             d.mask = 0;
@@ -6469,9 +6627,13 @@ struct sequence_hooks {
             if (find(e, handler, aggregate_id) == nullptr) continue;
             d.mask &= ~bit;
             put_untried(e, d, bit, static_cast<uint8_t>(i));
+            // The letter was refused, and the unit is lost: no other is put into it.
             if (e.unit_ == unit::over) break;
         }
     }
+    /// A letter in place of a call. The event is held for it like one that failed, so that it is
+    /// not passed before the letter is durable (G1, G12); a handler whose letter is not taken stays
+    /// to be called, and comes here again.
     static void put_untried(engine& e, delivery& d, uint32_t bits, uint8_t handler) {
         e.hold(d, 0);
         if (e.letter_in_ == 0) {
@@ -6491,6 +6653,8 @@ struct sequence_hooks {
 
     // ---- redelivery
 
+    /// Works between two ticks, as if it were one: no callback may come back into the engine, and
+    /// the lease has to be claimed, or a former owner would take letters away from the next.
     static status redeliver(engine& e, text handler, text aggregate_id) {
         if (e.ticking_) return status::reentered;
         if (!e.loaded_ || !e.may_save()) return status::not_loaded;
@@ -6500,12 +6664,16 @@ struct sequence_hooks {
             e.read_in_ = 0;
             static_cast<void>(e.units().is_gone(e));
         }
+        // What is open or pending is not the letter's: its begin() or commit() would be mixed up
+        // with that.
         const bool is_free = e.unit_ == unit::none && !e.is_save_pending() && !e.is_refused();
         const status s = is_free ? redeliver_first(e, sequence_of(e, handler, aggregate_id))
                                  : status::pending;
         e.ticking_ = false;
         return s;
     }
+    /// Handler, evict and commit, and if that does not come to its end, the rollback. What is
+    /// pending is begun anew by the next call.
     static status redeliver_first(engine& e, const letter_sequence& of) {
         const unit_of_work& u = e.what_->transaction;
         if (!e.may_begin()) return status::lease_held;
@@ -6513,6 +6681,7 @@ struct sequence_hooks {
         if (s != status::ok) return s == status::pending ? s : status::unit_of_work_failed;
         letter_visitor show(&deliver_letter, e, of);
         s = take_first(e, of, show);
+        // The lease may have ended in the handler: then nothing of it is committed (G20).
         if (e.has_units() && s == status::more && e.may_begin()) {
             const status done = ask([&]() { return u.commit(u.self); });
             if (done == status::ok) return s;
@@ -6524,12 +6693,16 @@ struct sequence_hooks {
             e.read_in_ = 0;
             static_cast<void>(e.units().is_gone(e));
         }
+        // No letter is left, by what the store says: later events may be handled again.
         if (s == status::ok) detail::release(e, of.handler, of.aggregate_id);
+        // The new code and attempts are put outside of any unit: in the one that failed they would
+        // be rolled back with it. While that one's rollback is pending they are left out.
         const bool has_failed = show.said_ != handled && s != status::pending &&
                                 e.unit_ == unit::none;
         return has_failed ? requeue(e, of, show) : s;
     }
-    /// more: it was handled, and is evicted. ok: there is none.
+    /// more: it was handled, and is evicted. ok: there is none. Evicts after the handler, never
+    /// before: a crash between them repeats an event and loses none.
     static status take_first(engine& e, const letter_sequence& of, letter_visitor& show) {
         const dead_letter_sink& sink = e.what_->dead_letters;
         status s = ask([&]() { return sink.first(sink.self, of, show); });
@@ -6540,7 +6713,9 @@ struct sequence_hooks {
         s = ask([&]() { return sink.evict(sink.self, of, show.at_); });
         return s == status::ok ? status::more : s == status::pending ? s : status::failed;
     }
-    /// The letter's event, for the one handler.
+    /// The letter's event, for the one handler. `is_letter` keeps its answers from the error
+    /// policy: a letter that fails again stays a letter, and the events that the engine holds or
+    /// reads are not concerned.
     static void deliver_letter(letter_visitor& me, const stored_event& event) {
         engine& e = *me.engine_;
         const routes& to = e.what_->handlers;
@@ -6556,12 +6731,15 @@ struct sequence_hooks {
             const text name = to.table->handler_name(to.self, *to.table, found, i);
             if (me.about_->handler.empty() || name == me.about_->handler) bits |= uint32_t{1} << i;
         }
+        // Its handler or its type is gone from this program: the letter stays for one that has it.
         if (bits == 0) {
             me.answer_ = status::unknown_type;
             return;
         }
         if (d.replaying) bits &= ~found.live_only;      // perhaps it is for none of them: done
         blocked_sequence* const waits = find(e, me.about_->handler, me.about_->aggregate_id);
+        // Only of this very letter: the one that was pending may have been taken away by somebody
+        // else.
         if (waits != nullptr && waits->resumed_at == event.at) d.resumed = waits->resumed;
         if (d.resumed != 0) bits &= d.resumed;          // the others have said that it is handled
         const uint32_t pending = call_each(me, d, bits);
@@ -6570,7 +6748,9 @@ struct sequence_hooks {
         waits->resumed = me.answer_ == status::pending && !e.has_units() ? pending : 0;
         waits->resumed_at = event.at;
     }
-    /// The handlers one by one, until one fails. Those that are pending.
+    /// The handlers one by one, until one fails. Those that are pending. Each by itself, because
+    /// they share one `first_trouble`, and because each of them may come too late for the lease.
+    /// One that is pending does not keep the others from being called.
     static uint32_t call_each(letter_visitor& me, delivery& d, uint32_t bits) {
         engine& e = *me.engine_;
         const route& to = *d.to;
@@ -6588,6 +6768,8 @@ struct sequence_hooks {
             me.said_ = said;
             me.answer_ = status::pending;
             if (said.what() != verdict::kind::pending) {
+                // undecodable() has taken the bits out of the mask; a handler's own reject() leaves
+                // them in.
                 me.answer_ = said == reject() && d.mask == 0 ? status::decode_failed
                                                              : status::handler_failed;
                 return 0;
@@ -6596,7 +6778,9 @@ struct sequence_hooks {
         }
         return pending;
     }
-    /// It failed again: the letter says so from now on.
+    /// It failed again: the letter says so from now on. The event is needed for the letter, and is
+    /// only there while first() shows it: so first() is asked once more. The caller is told how the
+    /// handler failed when the sink has taken that.
     static status requeue(engine& e, const letter_sequence& of, const letter_visitor& failed) {
         if (!e.may_begin()) return status::lease_held;
         const dead_letter_sink& sink = e.what_->dead_letters;
@@ -6608,6 +6792,7 @@ struct sequence_hooks {
         return s == status::ok      ? failed.answer_
              : s == status::pending ? s : status::dead_letter_failed;
     }
+    /// The same key, so it takes the place of the old letter and stays the first of its sequence.
     static void put_again(letter_visitor& me, const stored_event& event) {
         const engine& e = *me.engine_;
         const dead_letter_sink& sink = e.what_->dead_letters;
@@ -6621,6 +6806,7 @@ struct sequence_hooks {
     }
 };
 
+/// What letter_sequences, a template, calls: so that the bodies stay out of it.
 PROJECTIONS_BODY_ status redeliver(engine& e, text handler, text aggregate_id) {
     return sequence_hooks::redeliver(e, handler, aggregate_id);
 }
@@ -6651,12 +6837,36 @@ PROJECTIONS_BODY_ bool sequence_visitor::operator()(text handler, text aggregate
 }
 
 // ---- the sink
+//
+// A sink does with a message what a read does with an event: the same handlers, policies, units and
+// saves. What differs is who keeps a message that is not done. It is the broker, so nothing is
+// buffered here, and each answer is a promise about what a crash may lose:
+//
+// - hold: not done. The broker keeps it; it is known again by its offset or, without one, by a
+//   print of what it says. As long as it is held, no other is tried: those behind it would overtake
+//   it (G7).
+// - later: done, but the checkpoint is not saved. After a crash it has to come again.
+// - ack: done, and the record that says so is durable, as are all before it (G1). One without an
+//   offset has no record: it is answered so when it is done and, in a unit of work, committed.
+// - reject: the policy wants a letter and there is no sink for it, so the broker keeps the message
+//   as one. No save passes it before the broker was told: after a crash in between it comes again.
+//
+// A message at or below the last one done is a duplicate only if something says so: the broker,
+// this run (`offered_from_` to `offered_through_`), the identity of the log, or the host at a
+// hand-over. Else its source has begun anew, and taking new messages for old ones would lose them:
+// it is held, with log_replaced (G5).
+//
+// A message without an offset gets the next number as its position, which lives in memory only
+// (`unkept_`): the record goes along with it, so that nothing is ever to be saved, unless the count
+// itself is wanted. Nothing tells whether such a message has come before.
 
 namespace detail {
 
 struct sink_hooks {
     static event_sink& of(engine& e) { return static_cast<event_sink&>(e); }
 
+    /// What was offered to the last run says nothing of this one: the broker may have begun
+    /// elsewhere.
     static status begin(engine& e) {
         event_sink& sink = of(e);
         sink.offered_from_ = sink.offered_through_ = before_first;
@@ -6670,12 +6880,16 @@ struct sink_hooks {
         const sink_options& with = sink.options_;
         sink.caught_up_ = !sink.received_;
         sink.received_ = false;
+        // Not before the checkpoint is loaded and the lease is there: what came before would be
+        // held.
         if (sink.subscribed_ || with.client.subscribe == nullptr) return true;
         const status s = ask(
             [&]() { return with.client.subscribe(with.client.self, with.topic, with.queue); });
         sink.subscribed_ = s == status::ok;
         return s == status::ok || sink.wait_after(s, status::store_failed);
     }
+    /// Before the last save, so that no message arrives that would only be held. A broker that
+    /// fails here does not keep the run from ending (G28).
     static bool leave(engine& e) {
         event_sink& sink = of(e);
         const sink_options& with = sink.options_;
@@ -6687,7 +6901,11 @@ struct sink_hooks {
         sink.subscribed_ = false;
         return true;
     }
+    /// In place of put(): nothing to wait for, since the broker has the message.
     static void reject(engine& e) { of(e).rejected_ = true; }
+    /// After the commit of a unit. The record goes along with a message that has no position, in
+    /// memory. One that the broker is to keep stops all saves until receive() has said so: it may
+    /// be committed by a tick, and nobody has told the broker yet.
     static void committed(engine& e) {
         if (of(e).unkept_) e.record_.at = e.at_;
         of(e).committed_ = true;
@@ -6697,10 +6915,14 @@ struct sink_hooks {
 
 } // namespace detail
 
+// In the order of detail::role: begin, key, batch, prepare, leave, reject, adopt, part, is_ours,
+// may_hold, committed; is_fed, is_rebuilding.
 PROJECTIONS_SHARED_ const detail::role event_sink::kind{
     &hooks::begin, nullptr, nullptr, &hooks::prepare, &hooks::leave, &hooks::reject, nullptr,
     nullptr, nullptr, nullptr, &hooks::committed, true, false};
 
+/// The positions that this run has seen are a range, since offsets grow. That the record has an
+/// identity is enough where there is bounds(): of another log it would have halted the sink.
 PROJECTIONS_BODY_ event_sink::place event_sink::place_of(position offset,
                                                          bool is_redelivered) const {
     if (offset > at_) return place::fresh;
@@ -6710,13 +6932,19 @@ PROJECTIONS_BODY_ event_sink::place event_sink::place_of(position offset,
                                                                               : place::other_source;
 }
 
+/// A tick comes first: it loads, keeps the lease and saves what is due, so that a host that has
+/// messages without pause need not call tick() besides. After it the sink works, or the message is
+/// held with the reason why it does not.
 PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message, uint32_t now_ms,
                                                      bool redelivered) {
     if (ticking_) return {receipt::hold, what_->pending_ms, status::reentered};
     const bool has_offset = message.at >= 0;
+    // Before the tick, so that this one does not count as idle; and after it, since prepare() takes
+    // it back, so that the next one does not, either.
     received_ = true;
     const tick_result now = tick(now_ms);
     received_ = true;
+    // A lease that is ours, but not yet claimed and read back, does not let anything begin (G21).
     const bool is_ready = what_->lease == nullptr || has_lease();
     if (stage_ != stage::working || paused_ != 0 || only_saves() || is_refused() || read_in_ != 0 ||
         !is_ready) {
@@ -6727,6 +6955,7 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
                                                     : status::pending;
         return {receipt::hold, now.wait_ms, why};
     }
+    // Without offsets nothing tells a duplicate: offer() only looks whether another one is held.
     if (!has_offset) return offer(message, false);
     if (is_holding() && message.at == held_at_) return offer(message, true);
     const place where = place_of(message.at, redelivered);
@@ -6734,16 +6963,19 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
     // begins with old ones, would else never come to that other.
     if (where == place::duplicate) {
         count_as(detail::outcome::not_ours);
+        // Offered again because the answer was lost: it gets the same one.
         if (rejected_ && message.at == at_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     if (is_holding()) return {receipt::hold, what_->pending_ms, status::pending};
+    // As inside a tick, so that an observer that calls back does not begin one.
     if (where == place::other_source) {
         ticking_ = true;
         notify(notice_kind::store_failed, status::log_replaced);
         ticking_ = false;
         return {receipt::hold, what_->poll_ms, status::log_replaced};
     }
+    // Noted before it is tried: it counts as offered whatever becomes of it.
     if (offered_from_ < 0) offered_from_ = message.at;
     offered_through_ = message.at;
     return offer(message, true);
@@ -6754,16 +6986,21 @@ PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, 
     stored_event event = message;
     detail::delivery d(*this);
     ticking_ = true;
+    // A message that cannot be opened, or whose opening throws, fails for good without a handler;
+    // the policy says what becomes of it.
     if (options_.open) {
         PROJECTIONS_TRY_ { d.is_hopeless = !options_.open(event); }
         PROJECTIONS_CATCH_ { d.is_hopeless = true; }
     }
+    // After open(), which is not to say where a message stands.
     event.at = has_offset ? message.at : at_ + 1;
+    // Without an offset, and another than the one that is held: held untried.
     receive_result result{receipt::hold, what_->pending_ms, status::pending};
     const bool is_same = is_same_message(message);
     if (options_.open && is_same) print_ = 0;   // opened anew, perhaps with another result
     if (has_offset || is_same)
         result = handle(event, d, has_offset, has_offset ? 0 : detail::print_of(message));
+    // The engine has noted what was opened; what comes again is compared before it is opened.
     if (options_.open && (has_offset || is_same) && held_at_ != before_first)
         print_ = detail::print_of(message);
     ticking_ = false;
@@ -6772,14 +7009,20 @@ PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, 
 
 /// A message without an offset: whether it is the one that is held.
 PROJECTIONS_BODY_ bool event_sink::is_same_message(const stored_event& message) const {
+    // Held because its commit failed, it has not been printed by a handler's failure.
     const uint32_t print = detail::print_of(message);
     if (is_holding() && print_ == 0 && unanswered_ != 0) return (print | 1u) == unanswered_;
     return !is_holding() || print_ == 0 || print == print_;
 }
 
+/// One message, from begin to commit. `unanswered_` is the print of a message without an offset
+/// whose commit was pending when it was answered hold: it is committed by a later tick, and when it
+/// comes again it must not be handled a second time. Another message than that one ends the memory
+/// of it.
 PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
                                                     bool has_offset, uint32_t offered_print) {
     constexpr receive_result acknowledged{receipt::ack, 0, status::ok};
+    // Never 0, which stands for none.
     const uint32_t print = has_offset || !has_units() ? 0 : offered_print | 1u;
     const bool was_committed = print != 0 && print == unanswered_ && committed_;
     unanswered_ = 0;
@@ -6789,6 +7032,8 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     const bool was_dirty = is_dirty();
     visitor v(*this, d, 1, false);
     why_ = status::ok;
+    // A worker looks at the log first; here the event is at hand. Where the last commit of this
+    // message failed, the policy is to be asked, outside of a unit.
     if (has_units() && !is_in_unit() && uncommitted_ == 0) {
         const gap_guard* const gaps = what_->gaps;      // a hole is not passed inside a unit
         if ((gaps != nullptr && !gaps->passes_(*this, event.at)) || !units().begin(*this))
@@ -6796,14 +7041,19 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     }
     take_closely(v, event);
     count(v, v.wanted() == 0 ? 1 : 0);
+    // The checkpoint stays out of the unit: there is no position to save, or it would pass a
+    // message that the broker was not yet told to keep. (If a crash comes before that is told, the
+    // message comes again, and handlers that were done with it handle it twice.)
     if (unit_ == detail::unit::open && (unkept_ || rejected_)) unit_ = detail::unit::bare;
     if (unit_ != detail::unit::none) save();
     if (!has_offset && is_holding() && print_ == 0) print_ = offered_print;
+    // Not `wanted()` alone: in a unit it counts when it is committed.
     const bool is_done = v.wanted() == 0 && done_through() >= event.at;
     if (is_done && unkept_) {           // nothing that a save could keep
         record_.at = at_;
         unsaved_ = 0;
     }
+    // A save is due so long after the first message that is not saved, not after the latest (G27).
     if (!was_dirty && saving_ == detail::saving::none && !is_in_unit())
         save_in_ = what_->save.every_ms;
     // A letter that is the broker's is not passed by the checkpoint before the broker was told.
@@ -6813,10 +7063,13 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     }
     if (stage_ == stage::ending) end();
     if (!is_done) {
+        // Done, and its commit is pending: for the broker that is hold, as for one that was not
+        // tried.
         if (v.wanted() == 0 && is_save_pending()) {
             unanswered_ = print;
             committed_ = false;
         }
+        // It halted for this message, or ended in the meantime.
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};
     }
@@ -6825,9 +7078,32 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
 }
 
 // ---- the replay
+//
+// A rebuild is an engine whose next step is read from its record: `replay_stage` is saved before
+// the step that it names is begun, so a start after a crash needs nothing else (G23). What a crash
+// leaves:
+//
+// - before the marker is saved: nothing, the projection is as it was;
+// - stage 1: a model that may be dropped, or half of it, or not at all. It is dropped again,
+//   whatever it was: so on_drop has to bear being called twice, and an empty model never stands
+//   under a full checkpoint;
+// - stage 2: a model that is right up to the position that is saved, and perhaps beyond: the events
+//   after that position are handled again;
+// - stage 0: all is done.
+//
+// Until then every worker and sink of this name finds a stage in the record, and halts with
+// rebuild_unfinished. The marker is read back before anything is dropped: a store that keeps only
+// the position could keep no worker away.
+//
+// All partitions of a projection share one model and so one drop. The record of partition 0 is the
+// engine's own and carries the stage of all: each of the others is marked before the drop, one a
+// tick. Afterwards each is set back and released, and its worker reads again what is its own,
+// silently up to where it had been (G25). What a marked partition had done is kept in
+// `replayed_through`.
 
 namespace detail {
 
+// Kept in records: never to be given another meaning.
 inline constexpr uint8_t stage_marked = 1;
 inline constexpr uint8_t stage_running = 2;
 inline constexpr position end_of_log = last_position;   // as replayed_through: not known yet
@@ -6835,6 +7111,8 @@ inline constexpr position end_of_log = last_position;   // as replayed_through: 
 struct replay_hooks {
     static replay_engine& of(engine& e) { return static_cast<replay_engine&>(e); }
 
+    /// A key as long as any is tried first; the last spelled is the engine's own until another one
+    /// is visited.
     static status begin(engine& e) {
         replay_engine& r = of(e);
         r.finished_ = false;
@@ -6859,9 +7137,13 @@ struct replay_hooks {
         r.unconfirmed_ = 1;
         return true;
     }
+    /// A rebuild has a batch of its own: nobody waits for its events as for live ones.
     static uint32_t batch(const engine& e) {
         return static_cast<const replay_engine&>(e).options_.batch;
     }
+    /// One step a tick, by what the record says. A step that changes the stage asks for a save, and
+    /// nothing else is done before that has worked. With stage 0 the rebuild is either to begin, or
+    /// it was finished in this run.
     static bool prepare(engine& e) {
         replay_engine& r = of(e);
         switch (r.record_.replay_stage) {
@@ -6874,6 +7156,8 @@ struct replay_hooks {
 
 } // namespace detail
 
+// In the order of detail::role: begin, key, batch, prepare, leave, reject, adopt, part, is_ours,
+// may_hold, committed; is_fed, is_rebuilding.
 PROJECTIONS_SHARED_ const detail::role replay_engine::kind{
     &hooks::begin, &hooks::key, &hooks::batch, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
     nullptr, nullptr, nullptr, nullptr, false, true};
@@ -6883,14 +7167,20 @@ PROJECTIONS_BODY_ bool replay_engine::begin() {
     const bool has_bounds = what_->log.bounds != nullptr;
     position trimmed = before_first;
     if (has_bounds && !ask_bounds(trimmed)) return false;
+    // Asked before the marker: what the log has lost could never be handled again, and a projection
+    // that is refused here has lost nothing (G5).
     if (options_.from < trimmed && what_->first_start != begin_at::oldest_kept)
         return halt(status::log_trimmed);
     position& target = record_.replayed_through;
+    // To where it had been. Of a projection that takes the place of another, events above its own
+    // position were handled, too: so the later of the two.
     target = detail::later(record_.at, target);
     if (target == before_first && options_.partitions == 0)
         target = has_bounds ? newest_ : detail::end_of_log;
+    // The log has less than what was handled: it is not the one, or it was cut off.
     if (has_bounds && target > newest_) return halt(status::checkpoint_ahead);
     record_.replay_stage = detail::stage_marked;
+    // The number is part of each letter's key, so letters of before do not stand for those to come.
     ++record_.rebuild;
     save_first_ = true;
     unconfirmed_ = 1;
@@ -6899,7 +7189,10 @@ PROJECTIONS_BODY_ bool replay_engine::begin() {
     return false;
 }
 
+/// Pre: the marker is saved and was read back, that of each partition, too. A crash between on_drop
+/// and the save of stage 2 finds stage 1, and drops once more.
 PROJECTIONS_BODY_ bool replay_engine::drop() {
+    // A former owner of the lease is not to drop what the next one builds (G20).
     if (!may_begin()) return false;
     if (options_.on_drop) {
         const status s = detail::ask([&]() { return options_.on_drop(); });
@@ -6913,11 +7206,15 @@ PROJECTIONS_BODY_ bool replay_engine::drop() {
     return false;
 }
 
-/// True: there is more to read.
+/// True: there is more to read. At the end of what was to be replayed, the rebuild is finished,
+/// though more may be in the log. A log that ends before (its last event is gone, or filtered away
+/// by its store) has nothing more for it: caught_up_ says so.
 PROJECTIONS_BODY_ bool replay_engine::go_through() {
     if (options_.partitions != 0) return visit_partitions(0) && finish();
     const bool is_through = at_ >= record_.replayed_through || caught_up_;
     if (is_through) finish();
+    // In finish() the position may have moved once more, so the last call says where it ended. One
+    // that throws is not called again for the same position.
     if (told_ != at_ && options_.on_progress) {
         PROJECTIONS_TRY_ { options_.on_progress(how_far()); }
         PROJECTIONS_CATCH_ { told_ = at_; }
@@ -6926,8 +7223,12 @@ PROJECTIONS_BODY_ bool replay_engine::go_through() {
     return !is_through;
 }
 
+/// Ends where the projection had been, even where no event stands there any more, so that the
+/// checkpoint is what it was (G24). With partitions the own record stays at `from`, like the
+/// others, and its worker goes on from there.
 PROJECTIONS_BODY_ bool replay_engine::finish() {
     position& target = record_.replayed_through;
+    // Without bounds() the end was where the log ended at first.
     if (target == detail::end_of_log) target = at_;
     else if (options_.partitions == 0) at_ = detail::later(at_, target);
     record_.replay_stage = 0;
@@ -6938,7 +7239,9 @@ PROJECTIONS_BODY_ bool replay_engine::finish() {
 }
 
 /// Marks the records of the other partitions, or sets them back and releases them; one a tick. The
-/// record of partition 0 is this engine's own: it is marked first and released last.
+/// record of partition 0 is this engine's own: it is marked first and released last. Each can be
+/// visited again: what stands in its record already is not written twice. It is loaded before it is
+/// written, so one that cannot be loaded is never overwritten.
 PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     if (partition_ >= options_.partitions) return true;
     if (!may_begin()) return false;
@@ -6946,6 +7249,7 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     checkpoint other;
     const text key = key_of(partition_);
     status s = status::ok;
+    // With a lease its worker has to be gone: it would go on in the model that is being dropped.
     if (what_->lease != nullptr) s = keeper().take(*this, key, other_token_);
     const bool is_held = s == status::conflict;
     if (s == status::ok)
@@ -6954,18 +7258,23 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
         if (to_stage == 0) {
             other.at = options_.from;
         } else {
+            // Where it had been. Its worker replays up to here, and what comes after is new to it.
             other.replayed_through = detail::later(other.at, other.replayed_through);
             other.rebuild = record_.rebuild;
         }
         other.replay_stage = to_stage;
+        // So that a save of its former owner is refused, if the store compares tokens.
         if (other_token_ != 0) other.fencing_token = other_token_;
         ++other.revision;
         s = detail::ask([&]() { return store.save(store.self, key, other); });
     }
+    // If the store failed or is pending, the same lease serves the next attempt: to acquire it
+    // again would find it taken, by ourselves.
     if (other_token_ != 0 && (s == status::ok || s == status::conflict)) {
         keeper().leave(*this, key, other_token_);
         other_token_ = 0;
     }
+    // The buffer serves all keys: the own one has to stand there whenever the engine saves.
     key_of(0);
     if (is_held) return wait(what_->lease->ttl_ms / 10 + 1, status::lease_held, false);
     if (s == status::conflict) s = status::pending;     // its worker was quicker: look again
@@ -6979,6 +7288,8 @@ PROJECTIONS_BODY_ text replay_engine::key_of(uint32_t partition) {
     return key_.spell(what_->name, partition);
 }
 
+/// By positions, since only these are known beforehand; a log with gaps moves unevenly. What is
+/// finished is 100, also where it ended below its target.
 PROJECTIONS_BODY_ progress replay_engine::how_far() const {
     int percent = 0;
     const position target = record_.replayed_through;
@@ -6995,10 +7306,32 @@ PROJECTIONS_BODY_ progress replay_engine::how_far() const {
 }
 
 // ---- the lease
+//
+// The lease keeps two engines from working at the same time; the token in the checkpoint keeps out
+// the one that does not know that it has lost it. The first needs clocks that run alike, the second
+// does not, so both are needed (G20, G21). A lease goes through these states:
+//
+// - none: a standby. It asks again after a tenth of the ttl, or after a backoff where the store
+//   fails.
+// - ours, loading: acquired. The record is loaded, since somebody else may have worked.
+// - ours, claimed: the same position is saved with the new token. From here on a store that
+//   compares refuses the former owner. A save of its may land between our load and our claim: then
+//   the claim is refused, and what was done by it is taken up (goes_on()).
+// - ours, confirmed: the claim was read back; now events are handled.
+// - over: the margin has begun, the store has refused an extension, or a later owner was found in
+//   the record. Nothing begins any more; the next tick drops what is in hand and stands by.
+//
+// All times count from before the store was called, not from its answer: however long that takes,
+// we believe less than we have. It is renewed after a third of the ttl, so that several attempts
+// fit in before its end. After a crash nobody releases it, and it ends by itself: until then the
+// others wait, and what was not saved is handled again by the next owner.
 
 namespace detail {
 
 struct lease_hooks {
+    /// A third of less than 3 ms is no time after which to renew; far above a quarter of the
+    /// clock's range what is over could not be told from what is to come. A model in RAM belongs to
+    /// its process, so nobody else could go on with it.
     static status validate(const projection& p) {
         const lease& l = *p.lease;
         if (l.store.acquire == nullptr || l.store.extend == nullptr || l.store.release == nullptr)
@@ -7023,17 +7356,24 @@ struct lease_hooks {
         return began_ms == never || ms == never ? ms : ms > never - 1 - began_ms ? never - 1
                                                                                 : began_ms + ms;
     }
+    /// How long a standby waits: a tenth of the ttl, so that it takes over soon after the end of a
+    /// lease.
     static uint32_t retry_ms(const engine& e) { return e.what_->lease->ttl_ms / 10 + 1; }
+    /// A function that throws leaves the name that it would have without one.
     static text resource(const engine& e, text key) {
         const lease& l = *e.what_->lease;
         if (!l.resource) return key;
         PROJECTIONS_TRY_ { return l.resource(key); }
         PROJECTIONS_CATCH_ { return key; }
     }
+    /// Counts what this host holds, where it has a limit: one lease more (+1; false: it has as many
+    /// as it may), one less (-1), or as many as before (0; false: too many).
     static bool may_hold(engine& e, int change) {
         return e.role_->may_hold == nullptr || e.role_->may_hold(e, change);
     }
 
+    /// Each tick begins here. False: there is no work in this one. Above the limit of its host the
+    /// engine goes the way of a stop: it saves and gives the lease away. Then it stands by again.
     static bool hold(engine& e) {
         const bool is_ending = e.stage_ == engine::stage::ending;
         if (e.lease_ == leasing::none) return !is_ending && acquire(e);
@@ -7048,16 +7388,20 @@ struct lease_hooks {
         return true;
     }
 
+    /// The place of the limit is taken before the store is asked, so that no lease is taken that
+    /// would have to be given back at once.
     static bool acquire(engine& e) {
         const lease& l = *e.what_->lease;
         if (e.paused_ != 0 || e.renew_in_ != 0) return false;
         if (!may_hold(e, +1)) return stand_by(e, retry_ms(e), status::lease_held);
         uint64_t token = 0;
+        // Before the call: the lease cannot last less than this says, however late the answer is.
         const uint32_t began_ms = since_tick(e);
         const status s = ask([&]() {
             return l.store.acquire(l.store.self, resource(e, e.key()), l.ttl_ms, token);
         });
         e.lease_pending_ = s == status::pending ? 1 : 0;
+        // A token of 0 is what a record without a lease has: it would fence nobody out.
         if (s == status::ok && token != 0) {
             granted(e, began_ms);
             e.lease_ = leasing::ours;
@@ -7068,6 +7412,7 @@ struct lease_hooks {
             e.notify(notice_kind::lease_gained, status::ok);
             return true;
         }
+        // Not got: the place is free for another partition of this process.
         static_cast<void>(may_hold(e, -1));
         if (s == status::pending) return stand_by(e, e.what_->pending_ms, status::pending);
         if (s == status::conflict) return stand_by(e, retry_ms(e), status::lease_held);
@@ -7076,11 +7421,13 @@ struct lease_hooks {
         e.notify(notice_kind::lease_failed, status::lease_failed);
         return false;
     }
+    /// No lease, so nothing is read or saved before the next attempt. Answers false.
     static bool stand_by(engine& e, uint32_t ms, status why) {
         e.renew_in_ = after(since_tick(e), ms);
         e.why_ = why;
         return false;
     }
+    /// With a clock that cannot be used it ends at once.
     static void granted(engine& e, uint32_t began_ms) {
         const lease& l = *e.what_->lease;
         e.lease_in_ = began_ms == never ? 0 : after(began_ms, l.ttl_ms - l.margin_ms);
@@ -7088,6 +7435,8 @@ struct lease_hooks {
         e.lease_pending_ = 0;
     }
 
+    /// Called when a third of the ttl is over, and by a handler that knows that it takes long. It
+    /// never extends what is over: the next owner may be at work.
     static status extend(engine& e) {
         const lease& l = *e.what_->lease;
         const uint32_t began_ms = since_tick(e);
@@ -7101,6 +7450,7 @@ struct lease_hooks {
             return status::ok;
         }
         if (s == status::conflict) {
+            // The store knows better than our clock: it is over now, and may_begin() says so.
             e.lease_in_ = 0;
             return status::lease_lost;
         }
@@ -7116,6 +7466,8 @@ struct lease_hooks {
         return status::lease_failed;
     }
 
+    /// Asked before each handler, letter, drop, save, begin and commit (G20). That is also what
+    /// renews a lease inside a long batch, and during a backoff.
     static bool may_begin(engine& e) {
         if (e.lease_ != leasing::ours) return false;
         uint32_t now_ms = since_tick(e);
@@ -7124,6 +7476,8 @@ struct lease_hooks {
             now_ms = since_tick(e);
         }
         if (now_ms < e.lease_in_) return true;
+        // Not lost yet: whoever asks here is in the middle of something, and the next tick cleans
+        // up.
         e.lease_ = leasing::over;
         return false;
     }
@@ -7134,15 +7488,19 @@ struct lease_hooks {
         e.lease_ = leasing::none;
         e.lease_pending_ = 0;
         e.notify(notice_kind::lease_lost, status::lease_lost);
+        // What is not saved by now stays so, and end() reports it.
         if (e.stage_ == engine::stage::ending) return;
         if (e.loaded_) e.load_anew();
         stand_by(e, retry_ms(e), status::lease_lost);
     }
 
+    /// A record was loaded under a new lease: our token goes into it, and is saved before anything
+    /// else. Without that the former owner would still find the revision that it expects.
     static bool claim(engine& e, checkpoint& found) {
         const uint64_t token = e.record_.fencing_token;
         if (found.fencing_token >= token) {
-            // A later owner; or the lease store has forgotten what it had given out.
+            // A later owner; or the lease store has forgotten what it had given out. It is given
+            // back: to work, a larger token is needed.
             leave(e, e.key(), token);
             e.lease_ = leasing::over;
             return false;
@@ -7150,26 +7508,36 @@ struct lease_hooks {
         // After a halt, and nobody has worked in between: what is in hand still counts.
         const bool is_same = e.loaded_ && found.at == e.record_.at &&
                              found.revision == e.record_.revision && !e.is_refused();
+        // Somebody has worked: attempts, letters owed and pending handlers are of events that he
+        // has had.
         if (e.loaded_ && !is_same) e.load_anew();
         e.record_.fencing_token = found.fencing_token = token;
+        // A first start at the end of the log has no position to claim yet. Saved as it is, it
+        // would be taken for a beginning by whoever comes after a crash (G5).
         e.save_first_ = !e.seeks_the_end(found);
         e.save_in_ = 0;
         e.unconfirmed_ = 1;
+        // The rest of adopt() would forget what is in hand.
         if (!is_same) return true;
         if (e.asking_ != asking::letters) e.asking_ = asking::first;
         e.stage_ = engine::stage::working;
         return false;
     }
 
+    /// Through the keeper, so that programs without leases and rebuilds do not link it.
     static bool confirm(engine& e) { return e.confirm(); }
 
     /// A former owner's last save came in between: on from there, and what is in hand is dropped.
     static bool goes_on(engine& e, checkpoint& found) {
         if (e.lease_ != leasing::ours || e.stage_ == engine::stage::ending) return false;
+        // The first time at once; again and again, with backoff: a store that refuses every claim
+        // is not to be asked in a loop.
         const uint8_t failures = increased(e.save_failures_);
+        // Else claim() would take it for a later owner's.
         if (found.fencing_token == e.record_.fencing_token) found.fencing_token = 0;    // our own
         e.adopt(found);
         if (found.replay_stage != 0 && !e.role_->is_rebuilding) e.halt(status::rebuild_unfinished);
+        // adopt() asks for the claim anew; only its wait is to stay.
         if (e.stage_ == engine::stage::working) {
             e.save_failures_ = failures;
             e.saving_ = saving::failed;         // it is not doubtful; only to be saved later
@@ -7179,6 +7547,9 @@ struct lease_hooks {
         return true;
     }
 
+    /// Nobody sleeps over a renewal or the end of the lease, whatever else there is to wait for
+    /// (G27). One that is over is dropped by a tick at once; a paused standby leaves the lease to
+    /// others.
     static uint32_t wait_ms(const engine& e, uint32_t ms) {
         if (e.lease_ == leasing::ours)
             return sooner(ms, from_now(e, sooner(e.renew_in_, e.lease_in_)));
@@ -7193,7 +7564,9 @@ struct lease_hooks {
         return ms > passed_ms ? ms - passed_ms : 0;
     }
 
-    /// The handlers of an event one by one, so that none of them begins too late.
+    /// The handlers of an event one by one, so that none of them begins too late. What it leaves in
+    /// `rest` has not been called, and the event has no outcome: with the lease it is dropped, and
+    /// the next owner handles it.
     static void call(engine& e, delivery& d, const route& to) {
         d.rest = d.mask;
         while (d.rest != 0 && may_begin(e)) {
@@ -7203,28 +7576,36 @@ struct lease_hooks {
         }
     }
 
+    /// At the end of each run, halts included, so that another can work meanwhile (G28). One that
+    /// cannot be released in stop_ms ends by itself.
     static bool give_back(engine& e) {
         const lease_store& store = e.what_->lease->store;
         if (e.lease_ == leasing::ours) {
             const bool is_late = e.retry_in_ == 0;
+            // A release that was pending is asked again when its wait is over.
             if (!is_late && e.read_in_ != 0) return false;
             const status s = ask([&]() {
                 return store.release(store.self, resource(e, e.key()), e.record_.fencing_token);
             });
             if (s == status::pending && !is_late)
                 return e.wait(e.what_->pending_ms, status::pending, true);
+            // A failure is told and not repeated.
             e.notify(s == status::ok ? notice_kind::lease_released : notice_kind::lease_failed,
                      s == status::ok ? s : status::lease_failed);
         }
         static_cast<void>(may_hold(e, -1));
         e.lease_ = leasing::none;
         e.renew_in_ = 0;
+        // Not the end of the run: it gave a place to another partition, and stands by for a free
+        // one.
         if (e.yields_ == 0) return true;
         e.yields_ = 0;
         e.load_anew();
         return stand_by(e, retry_ms(e), status::lease_held);
     }
 
+    /// For a rebuild, which needs each partition's worker to be gone while it writes that one's
+    /// record. Not renewed: it is held for one load and one save.
     static status take(engine& e, text key, uint64_t& token) {
         const lease& l = *e.what_->lease;
         if (token != 0) return status::ok;
@@ -7249,21 +7630,46 @@ PROJECTIONS_SHARED_ const detail::lease_keeper lease::keeper{
     &detail::lease_hooks::wait_ms, &detail::lease_hooks::call, &detail::lease_hooks::give_back,
     &detail::lease_hooks::extend, &detail::lease_hooks::take, &detail::lease_hooks::leave};
 
+/// ok without a lease: a handler need not know how it is run.
 PROJECTIONS_BODY_ status context::extend_lease() const {
     engine* const e = waker.engine_;
     return e == nullptr || e->what_->lease == nullptr ? status::ok : e->keeper().extend(*e);
 }
 
 // ---- partitions
+//
+// A partition is a worker with a key of its own that passes over what is not its own: foreign
+// events move its checkpoint, too, or a batch of nothing else would be read for ever (G3). Two
+// workers must never disagree about what belongs to whom, or an aggregate would be handled twice or
+// not at all. Count and hash are therefore written down twice: in a record `{name}_partitions`,
+// which all of them look at before they handle anything, and in each partition's own record, which
+// its worker compares as well (G22).
+//
+// repartition() changes the count while no worker runs, in steps that can each be taken again:
+// - the record of the count is marked (stage 3, the new count, the old one in `rebuild`) and read
+//   back. From here on no worker starts, neither of the old count nor of the new one;
+// - with a lease, that of each old partition is taken once and given back: so nobody who was still
+//   at work is left, and whoever takes it now finds the marker;
+// - the new records are written, each from its parents;
+// - the marker is taken away.
+//
+// A crash between any two of them leaves the marker, with both counts in it: the same call goes on,
+// any other is refused, and so are all workers. A record that is written again comes out the same:
+// its position is the lowest of its parents', and by then it may be one of them itself. Records
+// above the new count stay where they are, unread; a later split goes on from their revisions.
 
 namespace detail {
 
+/// `{name}_p{index}` is the Python package's key, to the letter: a partition must find what the
+/// other implementation has saved. Digit by digit, since a bare target need not have a function
+/// that prints numbers.
 PROJECTIONS_BODY_ text key_buffer::spell(text name, uint32_t index) {
     constexpr text of_count{"_partitions"};
     const bool is_count = index == count_record;
     size_t digits = 1;
     for (uint32_t rest = index / 10; rest != 0; rest /= 10) ++digits;
     const size_t size = name.size() + (is_count ? of_count.size() : 2 + digits);
+    // Both are compared: the length of a name that was never set right would wrap in the sum.
     if (size > sizeof room_ || name.size() > sizeof room_) return {};
     char* to = room_;
     for (const char c : name) *to++ = c;
@@ -7321,7 +7727,8 @@ template<size_t... I> PROJECTIONS_INLINE_ void sha256_rounds(uint32_t* v, uint32
 }
 #endif
 
-/// Mixes the block into the state.
+/// Mixes the block into the state. Sixteen words of the schedule at a time, not sixty-four: on a
+/// small device the stack counts.
 inline void sha256_block(uint32_t (&state)[8], const unsigned char (&block)[64]) {
     uint32_t v[8];
     uint32_t words[16];
@@ -7340,7 +7747,9 @@ inline void sha256_block(uint32_t (&state)[8], const unsigned char (&block)[64])
     for (size_t i = 0; i < 8; ++i) state[i] += v[i];
 }
 
-/// SHA-256 of a text: eight words, the most significant first.
+/// SHA-256 of a text: eight words, the most significant first. Block by block, without a buffer
+/// between calls: the text is whole. Behind it come one bit, zeros and the length in bits; where
+/// the last block has no room for the length, one more block has it.
 inline void sha256(text of, uint32_t (&out)[8]) {
     // FIPS 180-4, 5.3.3: the fractions of the square roots of the first 8 primes.
     constexpr uint32_t first[8] = {0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A,
@@ -7387,6 +7796,8 @@ uint32_t modulo(const uint32_t (&words)[8], uint32_t count) {
     return rest;
 }
 
+// Kept in records: never to be given another meaning. No stage of a replay_engine is 3, so a marker
+// tells what was begun.
 inline constexpr uint8_t scheme_sha256 = 1;
 inline constexpr uint8_t scheme_users = 255;
 inline constexpr uint8_t stage_repartition = 3;         // of a count record
@@ -7394,6 +7805,7 @@ inline constexpr uint8_t stage_repartition = 3;         // of a count record
 } // namespace detail
 
 PROJECTIONS_BODY_ uint32_t partition_of(text aggregate_id, uint32_t count) {
+    // Nothing is computed where there is nothing to choose.
     if (count < 2) return 0;
     uint32_t digest[8];
     detail::sha256(aggregate_id, digest);
@@ -7408,6 +7820,8 @@ struct partition_hooks {
         return static_cast<const partitioned_worker&>(e);
     }
 
+    /// Both keys have to fit before anything is touched (G29). The own one is spelled last, and
+    /// stays.
     static status begin(engine& e) {
         partitioned_worker& w = of(e);
         if (w.of_.index >= w.of_.count) return status::bad_partition;
@@ -7419,7 +7833,10 @@ struct partition_hooks {
         return status::ok;
     }
     static text key(const engine& e) { return of(e).key_.spelled(); }
+    /// Asked in each tick until it is right, then not again in this run or lease.
     static bool prepare(engine& e) { return of(e).counted_ || of(e).look_at_count(); }
+    /// The record may have another count than the description, after a repartition() or a wrong
+    /// start: it is refused before it is saved over (G22). From the first save on it names both.
     static bool adopt(engine& e, checkpoint& found) {
         partitioned_worker& w = of(e);
         w.counted_ = w.wrote_count_ = false;
@@ -7428,12 +7845,16 @@ struct partition_hooks {
         found.hash_scheme = w.hash_scheme();
         return true;
     }
-    /// The record speaks of no partitions, or of ours.
+    /// The record speaks of no partitions, or of ours. 0 was not recorded, as in a new record or
+    /// one of a store that keeps positions only; it is not compared.
     static bool fits(const partitioned_worker& w, const checkpoint& found) {
         return (found.partition_count == 0 || found.partition_count == w.of_.count) &&
                (found.hash_scheme == 0 || found.hash_scheme == w.hash_scheme());
     }
     static const partition* part(const engine& e) { return &of(e).of_; }
+    /// The store's own key comes first, and costs no hash. It is taken modulo the count, so in a
+    /// split it falls to one of the children, as a hash does. With one partition nothing is
+    /// computed.
     static bool is_ours(const engine& e, const stored_event& event) {
         const partitioned_worker& w = of(e);
         const uint32_t count = w.of_.count;
@@ -7444,6 +7865,9 @@ struct partition_hooks {
                                        : partition_of(event.aggregate_id, count);
         return index == w.of_.index;
     }
+    /// A place is counted once, however often it is asked for or given back: `has_slot_` says
+    /// whether this worker has one. Otherwise a stop without a lease would free the place of
+    /// another.
     static bool may_hold(engine& e, int change) {
         partitioned_worker& w = of(e);
         partition_limit* const limit = w.with_ != nullptr ? w.with_->limit : nullptr;
@@ -7461,10 +7885,13 @@ struct partition_hooks {
 
 } // namespace detail
 
+// In the order of detail::role: begin, key, batch, prepare, leave, reject, adopt, part, is_ours,
+// may_hold, committed; is_fed, is_rebuilding.
 PROJECTIONS_SHARED_ const detail::role partitioned_worker::kind{
     &hooks::begin, &hooks::key, nullptr, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
     &hooks::part, &hooks::is_ours, &hooks::may_hold, nullptr, false, false};
 
+/// Two functions of users look alike in a record: whoever has several tells them apart by a number.
 PROJECTIONS_BODY_ uint8_t partitioned_worker::hash_scheme() const {
     if (with_ == nullptr) return detail::scheme_sha256;
     if (with_->hash_scheme != 0) return with_->hash_scheme;
@@ -7479,16 +7906,20 @@ PROJECTIONS_BODY_ bool partitioned_worker::look_at_count() {
     detail::key_buffer spelled;
     const text key = spelled.spell(what_->name, detail::key_buffer::count_record);
     checkpoint found;
+    // Loaded in the tick after it was written, too: that is how it is read back.
     status s = detail::ask([&]() { return store.load(store.self, key, found); });
     if (s == status::ok) {
         if (!detail::partition_hooks::fits(*this, found) || found.replay_stage != 0)
             return halt(status::partition_count_changed);
         counted_ = found.partition_count != 0 || (wrote_count_ && what_->accept_partial_records);
         if (counted_) return true;
+        // It was saved and is not there: the store keeps no counts, and workers of different counts
+        // would never learn of each other.
         if (wrote_count_) return halt(status::partial_record);
         found.partition_count = of_.count;
         found.hash_scheme = hash_scheme();
         ++found.revision;
+        // The load may have taken until the end of the lease (G20).
         if (!may_begin()) return false;
         s = detail::ask([&]() { return store.save(store.self, key, found); });
         wrote_count_ = s == status::ok;
@@ -7506,12 +7937,15 @@ struct repartitioning {
     key_buffer key{};
     checkpoint count{};
 
+    /// Empty first: where there is no record the store leaves it as it is.
     status load(uint32_t index, checkpoint& out) {
         const checkpoint_store& store = what.checkpoints;
         const text name = key.spell(what.name, index);
         out = {};
         return ask([&]() { return store.load(store.self, name, out); });
     }
+    /// Compared and set as any other save, so a worker that runs after all is noticed as a
+    /// conflict.
     status save(uint32_t index, checkpoint& next) {
         const checkpoint_store& store = what.checkpoints;
         const text name = key.spell(what.name, index);
@@ -7524,6 +7958,8 @@ struct repartitioning {
     status begin() {
         status s = load(key_buffer::count_record, count);
         if (s != status::ok || is_done()) return s;
+        // From the same two counts, or from none: anything else is another change, which has to be
+        // ended by the call that has begun it.
         const bool is_begun = count.replay_stage == stage_repartition;
         if (count.partition_count != (is_begun ? to : from) || (is_begun && count.rebuild != from))
             return status::partition_count_changed;
@@ -7532,6 +7968,8 @@ struct repartitioning {
         count.rebuild = from;
         count.replay_stage = stage_repartition;
         s = save(key_buffer::count_record, count);
+        // Read back: a store that keeps no marker could keep no worker away, and nothing is moved
+        // yet.
         if (s == status::ok) s = load(key_buffer::count_record, count);
         return s == status::ok && count.replay_stage != stage_repartition ? status::partial_record
                                                                           : s;
@@ -7546,12 +7984,17 @@ struct repartitioning {
                                    token);
         });
         if (s != status::ok) return s == status::conflict ? status::lease_held : s;
+        // Given back at once: it is the marker that keeps workers away from here on.
         static_cast<void>(ask([&]() {       // what is not released ends by itself
             return l.store.release(l.store.self, l.resource ? l.resource(name) : name, token);
         }));
         return status::ok;
     }
-    /// Writes one new record; its key keeps its revision and token.
+    /// Writes one new record; its key keeps its revision and token. Its parents are all that are
+    /// the same modulo the smaller count: one in a split, several in a merge. The lowest position
+    /// counts, and the lowest end of what was replayed, so that nothing is left out or kept from
+    /// live_only handlers; and the highest number of rebuilds, so that no key of a letter comes
+    /// again.
     status move(uint32_t index) {
         const uint32_t step = from > to ? to : from;
         checkpoint child;
@@ -7560,6 +8003,7 @@ struct repartitioning {
         for (uint32_t parent = index % step; s == status::ok && parent < from; parent += step) {
             checkpoint found;
             s = load(parent, found);
+            // A rebuild would go on with the old count: it has to be finished first.
             if (found.replay_stage != 0) return status::rebuild_unfinished;
             const bool is_first = parent == index % step;
             if (is_first) next = found;
@@ -7569,6 +8013,8 @@ struct repartitioning {
             if (found.rebuild > next.rebuild) next.rebuild = found.rebuild;
         }
         if (s != status::ok) return s;
+        // The new record takes the place of one under its key, by that one's revision and token.
+        // What a crash guard knows of a parent says nothing of the new partition.
         next.revision = child.revision;
         next.fencing_token = child.fencing_token;
         next.partition_count = to;
@@ -7576,6 +8022,7 @@ struct repartitioning {
         next.crashes = 0;
         return save(index, next);
     }
+    /// The last step: from here on workers of the new count start.
     status finish() {
         count.replay_stage = 0;
         count.rebuild = 0;
@@ -7594,19 +8041,35 @@ PROJECTIONS_BODY_ status repartition(const projection& what, uint32_t from, uint
         work.key.spell(what.name, detail::key_buffer::count_record).empty()) {
         return status::bad_key;
     }
+    // All that is wrong with the call itself was found before anything was read.
     status s = work.begin();
     if (s != status::ok || work.is_done()) return s;
     for (uint32_t i = 0; what.lease != nullptr && s == status::ok && i < from; ++i)
         s = work.outlive(i);
+    // From the highest down: in a split a parent is among its own children, as the lowest of them,
+    // and is written after all others were copied from it.
     for (uint32_t i = to; s == status::ok && i != 0;) s = work.move(--i);
     return s == status::ok ? work.finish() : s;
 }
 
 // ---- the encoded checkpoint
+//
+// Sixty-four bytes in one order on every machine, so that a record may be written by one and read
+// by another, and a slot of flash is of one size:
+//
+//     0  layout version          8  position             40  suspect
+//     1  hash scheme            16  fencing token        48  partition count
+//     2  replay stage           24  log id               52  rebuild
+//     3  0                      32  replayed through     56  crashes, then 2 bytes of 0
+//     4  revision                                        60  CRC-32 of all before it
+//
+// Erased flash (all ones), a slot that is all zero and a write that was cut are refused by the sum
+// or the version: no checkpoint at all is safer than one at a position that nobody has saved.
 
 namespace detail {
 
-/// CRC-32 of IEEE 802.3: polynomial 0x04C11DB7 reflected, as in zlib and Ethernet.
+/// CRC-32 of IEEE 802.3: polynomial 0x04C11DB7 reflected, as in zlib and Ethernet. Bit by bit: a
+/// table would be 1 KiB of flash, for sixty bytes at each save.
 inline uint32_t crc32(const uint8_t* data, size_t size) {
     uint32_t crc = all_bits;
     for (size_t i = 0; i < size; ++i) {
@@ -7616,6 +8079,7 @@ inline uint32_t crc32(const uint8_t* data, size_t size) {
     return ~crc;
 }
 
+/// By shifts and not by copying the number's bytes, which lie in another order on other machines.
 inline uint8_t* put_little(uint8_t* to, uint64_t value, size_t size) {
     for (size_t i = 0; i < size; ++i) *to++ = static_cast<uint8_t>(value >> (8 * i) & 0xFFu);
     return to;
@@ -7625,6 +8089,8 @@ inline uint64_t get_little(const uint8_t*& from, size_t size) {
     for (size_t i = 0; i < size; ++i) value |= static_cast<uint64_t>(*from++) << (8 * i);
     return value;
 }
+// Another layout gets another number. Older programs then refuse it, and read nothing wrong from
+// it.
 inline constexpr uint8_t layout_version = 1;
 
 } // namespace detail
@@ -7645,6 +8111,7 @@ PROJECTIONS_BODY_ void encode(const checkpoint& in, uint8_t (&out)[checkpoint_by
     to = detail::put_little(to, in.rebuild, 4);
     to = detail::put_little(to, in.crashes, 2);
     to = detail::put_little(to, 0, 2);
+    // Over the bytes as they stand, and last: a write that is cut before its end has a wrong one.
     to = detail::put_little(to, detail::crc32(out, checkpoint_bytes - 4), 4);
     static_cast<void>(to);
 }
@@ -7652,12 +8119,14 @@ PROJECTIONS_BODY_ void encode(const checkpoint& in, uint8_t (&out)[checkpoint_by
 PROJECTIONS_BODY_ bool decode(bytes in, checkpoint& out) {
     if (in.size() != checkpoint_bytes) return false;
     const uint8_t* from = in.begin() + (checkpoint_bytes - 4);
+    // Before anything goes to `out`: what is refused has changed nothing.
     if (detail::get_little(from, 4) != detail::crc32(in.begin(), checkpoint_bytes - 4))
         return false;
     from = in.begin();
     if (detail::get_little(from, 1) != detail::layout_version) return false;
     out.hash_scheme = static_cast<uint8_t>(detail::get_little(from, 1));
     out.replay_stage = static_cast<uint8_t>(detail::get_little(from, 1));
+    // The byte of 0, which is free for a later layout.
     ++from;
     out.revision = static_cast<uint32_t>(detail::get_little(from, 4));
     out.at = static_cast<position>(detail::get_little(from, 8));
@@ -7672,6 +8141,15 @@ PROJECTIONS_BODY_ bool decode(bytes in, checkpoint& out) {
 }
 
 // ---- the stores in memory
+//
+// Both are plain arrays that are all zero while empty, so that a static one lies in .bss and takes
+// no flash; the templates around them only say how large they are, and share this code. They keep
+// the promises of a port to the letter, since tests of engines trust them: bounds() of the log says
+// what was pushed out, and save() compares revisions.
+//
+// The log is a ring of cells over a ring of bytes. Positions count on for ever, and a cell is found
+// by the remainder. The bytes of one event are never split over the end of the ring, so that its
+// payload can be shown in place; what is left there stays unused until the ring comes round.
 
 namespace detail {
 
@@ -7679,6 +8157,7 @@ namespace detail {
 PROJECTIONS_BODY_ bool memory_log_core::make_room(const storage& in, uint32_t size) {
     if (size > in.byte_count) return false;
     for (;;) {
+        // One event is given up at a time, and no more than needed: each may be of any size.
         const bool is_empty = first_ == next_;
         const uint32_t begin = is_empty ? 0 : in.cells[first_ % in.slot_count].begin;
         if (is_empty) end_ = 0;
@@ -7689,11 +8168,14 @@ PROJECTIONS_BODY_ bool memory_log_core::make_room(const storage& in, uint32_t si
             if (!is_wrapped && begin >= size) { end_ = 0; return true; }
             if (is_wrapped && begin - end_ >= size) return true;
         }
+        // A handler that appends while the log is being read: what lies in the ring is being looked
+        // at.
         if (reading_) return false;
         ++first_;
     }
 }
 
+/// Looks at all sizes before it makes room: an event that can never fit must not push others out.
 PROJECTIONS_BODY_ position memory_log_core::append(const storage& in, const stored_event& event) {
     const text name = event.type.name();
     const text aggregate = event.aggregate_id;
@@ -7720,7 +8202,9 @@ PROJECTIONS_BODY_ position memory_log_core::append(const storage& in, const stor
     return static_cast<position>(next_++);
 }
 
+/// Events that a handler appends meanwhile are shown as well, since the end is looked at each time.
 PROJECTIONS_BODY_ status memory_log_core::read(const storage& in, position after, visitor& visit) {
+    // First of all, or `after + 1` could overflow at the highest position there is.
     if (after >= static_cast<position>(next_)) return status::ok;
     if (after + 1 < static_cast<position>(first_)) return status::trimmed;
     reading_ = true;
@@ -7730,6 +8214,7 @@ PROJECTIONS_BODY_ status memory_log_core::read(const storage& in, position after
         const unsigned char* const aggregate = name + slot.name;
         stored_event event;
         event.at = static_cast<position>(at);
+        // What was appended by its name comes back by its name, and else by its number.
         event.type = slot.name != 0 ? type_key(text(static_cast<const void*>(name), slot.name))
                                     : type_key(id{slot.number});
         event.payload = {aggregate + slot.aggregate, static_cast<size_t>(slot.payload)};
@@ -7749,6 +8234,7 @@ PROJECTIONS_BODY_ status memory_log_core::bounds(position& trimmed, position& ne
     return status::ok;
 }
 
+/// ok also where there is none, with `out` left alone: that is a projection that begins.
 PROJECTIONS_BODY_ status load_from(const checkpoint_slot* cells, const char* names, size_t count,
                                    size_t width, text key, checkpoint& out) {
     for (size_t i = 0; i < count; ++i) {
@@ -7759,6 +8245,9 @@ PROJECTIONS_BODY_ status load_from(const checkpoint_slot* cells, const char* nam
     return status::ok;
 }
 
+/// The place of the key, else the first that is free. Refused before anything is written: a save
+/// that does not answer ok has changed nothing. A key that has no record yet has revision 0, so
+/// that its first save is compared, too.
 PROJECTIONS_BODY_ status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width,
                                  text key, const checkpoint& next) {
     size_t at = count;
@@ -7783,6 +8272,9 @@ PROJECTIONS_BODY_ status save_to(checkpoint_slot* cells, char* names, size_t cou
 } // namespace detail
 
 // ---- profiles
+//
+// Descriptions with a few fields set: whatever else is wanted is set on what they return. There is
+// no state and no default that only a profile has.
 
 PROJECTIONS_BODY_ projection production(text name, event_store log, routes handlers,
                                         checkpoint_store checkpoints,
@@ -7808,6 +8300,9 @@ PROJECTIONS_BODY_ projection development(text name, event_store log, routes hand
 } // namespace projections
 
 // -------------------------------------------------------------------------------------- >>clean-up
+//
+// Macros whose names end in `_` are internal and end here. What stays is the version, and what the
+// room of the configuration names.
 
 #undef PROJECTIONS_ABI_
 #undef PROJECTIONS_NAME_
