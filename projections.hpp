@@ -4602,6 +4602,7 @@ PROJECTIONS_BODY_ void engine::go_on() {
     state_ = run_state::running;
     reason_ = why_ = end_reason_ = status::ok;
     read_in_ = 0;
+    if (at_ <= record_.at) untold_ = 0;     // what was rolled back at the end is done again
 }
 
 namespace detail {
@@ -4786,7 +4787,7 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
         if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
         else {
             if (paused_ != 0 || only_saves() || (role_->is_fed && ms == 0)) ms = never;
-            if (is_dirty()) ms = sooner(ms, save_in_);
+            if (is_dirty() && untold_ == 0) ms = sooner(ms, save_in_);
         }
     }
     // When stop_ms is over the run ends, whatever has not answered.
@@ -4979,8 +4980,8 @@ PROJECTIONS_BODY_ void engine::adopt(checkpoint& found) {
     }
     if (p.replayed_through > record_.replayed_through) {
         record_.replayed_through = p.replayed_through;
-        // Or, after a crash, the host would have to say it again. (But a record saved before the end
-        // of the log is known would make this first start look like a second one.)
+        // Or, after a crash, the host would have to say it again. (But a record saved before the
+        // end of the log is known would make this first start look like a second one.)
         if (p.first_start != begin_at::the_end) save_first_ = true;
     }
     if (p.crashes != nullptr) p.crashes->loaded_(*this);
@@ -5653,7 +5654,13 @@ PROJECTIONS_BODY_ void engine::forget_held() {
 /// The held event is no longer there. False: what was done of it is to be rolled back first.
 PROJECTIONS_BODY_ bool engine::has_vanished() {
     if (is_in_unit()) unit_ = detail::unit::over;
-    else if (unit_ == detail::unit::none) give_up_held(detail::outcome::vanished);
+    else if (unit_ == detail::unit::none) {
+        give_up_held(detail::outcome::vanished);
+        if (has_sequences()) {          // perhaps a place was kept for a letter that never was put
+            asking_ = detail::asking::letters;
+            return false;
+        }
+    }
     return unit_ == detail::unit::none;
 }
 
@@ -6690,8 +6697,9 @@ struct sequence_hooks {
         if (e.has_units()) {
             if (s == status::more) s = status::lease_held;
             e.unit_ = unit::over;       // a rollback that is pending, the next tick repeats
+            const uint32_t left_ms = e.read_in_;
             e.read_in_ = 0;
-            static_cast<void>(e.units().is_gone(e));
+            if (e.units().is_gone(e) && left_ms > e.read_in_) e.read_in_ = left_ms;
         }
         // No letter is left, by what the store says: later events may be handled again.
         if (s == status::ok) detail::release(e, of.handler, of.aggregate_id);
@@ -6946,7 +6954,9 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
     received_ = true;
     // A lease that is ours, but not yet claimed and read back, does not let anything begin (G21).
     const bool is_ready = what_->lease == nullptr || has_lease();
-    if (stage_ != stage::working || paused_ != 0 || only_saves() || is_refused() || read_in_ != 0 ||
+    // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
+    const bool only_saving = only_saves() && untold_ == 0;
+    if (stage_ != stage::working || paused_ != 0 || only_saving || is_refused() || read_in_ != 0 ||
         !is_ready) {
         const status why = now.reason != status::ok ? now.reason
                          : !running()               ? status::stopped
@@ -6956,6 +6966,10 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         return {receipt::hold, now.wait_ms, why};
     }
     // Without offsets nothing tells a duplicate: offer() only looks whether another one is held.
+    if (!has_offset && untold_ != 0 && is_dirty() &&
+        (detail::print_of(message) | 1u) != unanswered_) {
+        return {receipt::hold, what_->pending_ms, status::pending};
+    }
     if (!has_offset) return offer(message, false);
     if (is_holding() && message.at == held_at_) return offer(message, true);
     const place where = place_of(message.at, redelivered);
@@ -6967,7 +6981,8 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         if (rejected_ && message.at == at_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
-    if (is_holding()) return {receipt::hold, what_->pending_ms, status::pending};
+    // So is one that is done, while the broker does not know that it is to keep it.
+    if (is_holding() || untold_ != 0) return {receipt::hold, what_->pending_ms, status::pending};
     // As inside a tick, so that an observer that calls back does not begin one.
     if (where == place::other_source) {
         ticking_ = true;
@@ -7130,9 +7145,13 @@ struct replay_hooks {
         return r.options_.partitions == 0 ? r.what_->name : r.key_.spelled();
     }
     /// After a lease was lost, a step is repeated from what was saved of it.
-    static bool adopt(engine& e, checkpoint&) {
+    static bool adopt(engine& e, checkpoint& found) {
         replay_engine& r = of(e);
-        r.finished_ = false;
+        if (r.options_.partitions != 0 && found.partition_count != 0 &&
+            found.partition_count != r.options_.partitions) {
+            return r.halt(status::partition_count_changed);
+        }
+        r.finished_ = r.finished_ && found.replay_stage == 0;
         r.partition_ = 1;
         r.unconfirmed_ = 1;
         return true;
@@ -7384,6 +7403,7 @@ struct lease_hooks {
         if (!may_hold(e, 0) && !is_ending) {
             e.halt(status::ok);
             e.yields_ = 1;
+            static_cast<void>(may_hold(e, -1));     // at once, or the others would yield, too
         }
         return true;
     }
@@ -8179,8 +8199,10 @@ PROJECTIONS_BODY_ bool memory_log_core::make_room(const storage& in, uint32_t si
 PROJECTIONS_BODY_ position memory_log_core::append(const storage& in, const stored_event& event) {
     const text name = event.type.name();
     const text aggregate = event.aggregate_id;
-    if (name.size() > 0xFFFF || aggregate.size() > 0xFFFF || event.payload.size() > in.byte_count)
+    if (name.size() > 0xFFFF || aggregate.size() > 0xFFFF || event.payload.size() > in.byte_count ||
+        name.size() + aggregate.size() >= in.byte_count - event.payload.size()) {
         return before_first;
+    }
     // One byte more than the event, so that no event is empty and a full ring differs from an empty
     // one.
     const uint32_t size =

@@ -1688,3 +1688,43 @@ TEST_CASE("G32 G18 the checkpoint names the event that is begun, also after a un
     s.run_for(5000);
     s.check_end();
 }
+
+TEST_CASE("G28 G31 halted while the commit of its unit failed: retry_failed() does it again") {
+    for (const bool is_leased : {false, true}) {
+        CAPTURE(is_leased);
+        shop s;
+        s.db.append(4, "Alpha");
+        struct shuffled {               // once, after two events, the first comes again
+            database& db;
+            bool is_right = false;
+            status read(position after, pj::visitor& visit) {
+                if (is_right || after >= 0) return db.read(after, visit);
+                pj::stored_event one;
+                one.type = "Alpha";
+                one.aggregate_id = "x";
+                for (const position at : {0, 1, 0}) {
+                    one.at = at;
+                    if (!visit(one)) break;
+                }
+                return status::ok;
+            }
+        } log{s.db};
+        s.what.log = log;
+        s.db.refuses_commit = [&](const database::tables&, const database::tables&) {
+            return !log.is_right;
+        };
+        pj::lease lease{s.db};
+        if (is_leased) s.what.lease = &lease;
+        s.what.clock = {[](void* me) { return static_cast<shop*>(me)->now_ms; }, &s};
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(5000);
+        REQUIRE(s.worker.state() == pj::run_state::halted);
+        CHECK(s.worker.reason() == status::store_unordered);
+        CHECK(s.worker.scanned() == pj::before_first);
+        log.is_right = true;
+        CHECK(s.worker.retry_failed() == status::ok);
+        s.db.now_ms = s.now_ms += 60000;
+        s.run_for(5000);
+        s.check_end();
+    }
+}
