@@ -165,7 +165,7 @@
 // CONTENTS (search for the tag)
 //
 //   >>version        numbers, language check, includes
-//   >>configuration  three macros, all optional
+//   >>configuration  four macros, all optional
 //   >>traits         the few type traits the declarations need
 //   >>types          positions, text, bytes, event types, stored events
 //   >>status         what ports and commands answer; verdicts of handlers
@@ -237,8 +237,12 @@
 #endif
 
 /// PROJECTIONS_SEPARATE: defined for a whole program, it has the engines compiled once. Every file
-/// then reads declarations and templates only; one file defines PROJECTIONS_IMPLEMENTATION besides
-/// and has the bodies. Default: not defined, all is inline, and there is nothing else to do.
+/// then reads declarations and templates only; one file defines PROJECTIONS_IMPLEMENTATION besides,
+/// before its first include, and has the bodies. Default: not defined (to be defined as 0 is to be
+/// defined), all is inline, and there is nothing else to do.
+#if defined(PROJECTIONS_IMPLEMENTATION) && !defined(PROJECTIONS_SEPARATE)
+#  error "projections.hpp: PROJECTIONS_IMPLEMENTATION is for programs with PROJECTIONS_SEPARATE"
+#endif
 #if defined(PROJECTIONS_SEPARATE)
 #  define PROJECTIONS_SEPARATE_ _separate
 #  define PROJECTIONS_SHARED_
@@ -248,11 +252,13 @@
 #endif
 
 // Two translation units with different switches must not share inline functions, or the linker
-// picks one of them silently: every switch is part of the namespace's name.
-#define PROJECTIONS_JOIN_(version, a, b, c) version##a##b##c
-#define PROJECTIONS_NAME_(version, a, b, c) PROJECTIONS_JOIN_(version, a, b, c)
+// picks one of them silently: every switch is part of the namespace's name, and so is -Os, with
+// which a visitor delivers in another way.
+#define PROJECTIONS_JOIN_(version, a, b, c, d) version##a##b##c##d
+#define PROJECTIONS_NAME_(version, a, b, c, d) PROJECTIONS_JOIN_(version, a, b, c, d)
 #define PROJECTIONS_ABI_                                                                           \
-    PROJECTIONS_NAME_(v0_1_0, PROJECTIONS_EXCEPTIONS_, PROJECTIONS_ASSERTS_, PROJECTIONS_SEPARATE_)
+    PROJECTIONS_NAME_(v0_1_0, PROJECTIONS_EXCEPTIONS_, PROJECTIONS_ASSERTS_,                       \
+                      PROJECTIONS_SEPARATE_, PROJECTIONS_SIZE_)
 
 // To clang the word inline is a hint, with -Os too, and makes a quarter more of a program there.
 #if defined(__clang__) && defined(__OPTIMIZE_SIZE__)
@@ -269,18 +275,28 @@
 #  define PROJECTIONS_APART_
 #  define PROJECTIONS_LIKELY_(condition) (condition)
 #  define PROJECTIONS_SMALL_ 1
+#  define PROJECTIONS_SIZE_ _small
 #elif defined(__GNUC__) || defined(__clang__)
 #  define PROJECTIONS_COLD_ __attribute__((cold))
 #  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
 #  define PROJECTIONS_APART_ __attribute__((noinline))
 #  define PROJECTIONS_LIKELY_(condition) __builtin_expect((condition), true)
 #  define PROJECTIONS_SMALL_ 0
+#  define PROJECTIONS_SIZE_
 #else
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_INLINE_ inline
 #  define PROJECTIONS_APART_
 #  define PROJECTIONS_LIKELY_(condition) (condition)
 #  define PROJECTIONS_SMALL_ 0
+#  define PROJECTIONS_SIZE_
+#endif
+
+// What is rare and needs much stack keeps its frame out of its caller's, where size matters, too.
+#if defined(__GNUC__) || defined(__clang__)
+#  define PROJECTIONS_OWN_FRAME_ __attribute__((noinline))
+#else
+#  define PROJECTIONS_OWN_FRAME_
 #endif
 
 namespace projections {
@@ -676,7 +692,8 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out);
 /// another version is refused.
 template<class E> struct event_traits {
     static constexpr event_type type = detail::declared_type<E>();
-    static constexpr auto decode = &detail::decode_version<E, type.version()>;
+    static constexpr bool (*decode)(const stored_event& in, E& out) =
+        &detail::decode_version<E, type.version()>;
 };
 
 /// A list of event types: what a handler handles, or a catalogue of what a log may hold.
@@ -2783,18 +2800,21 @@ template<class P, class... A> constexpr auto on_of() {
         else return on_as<P, status (P::*)(A...)>{};
     }
 }
-/// Of two that fit, the one that wants to know more. (That a call cannot be with two arguments, a
-/// compiler sees at once.)
+/// Of two that fit, the one that wants to know more. That a call cannot be with two arguments, a
+/// compiler sees at once; where it can be, but in no usual form, only a call can tell which it is.
 template<class P, class E> constexpr auto look_for_on() {
     // In a handler that is itself const a member would be found that cannot be called.
     if constexpr (!is_same<P, plain<P>>) {
         return no_form{};
-    } else if constexpr (takes_with_context<P, const E&>) {
-        using form = decltype(on_of<P, const E&, const context&>());
-        if constexpr (is_found<form>) return form{};
-        else return on_of<P, const E&>();
     } else {
-        return on_of<P, const E&>();
+        using without = decltype(on_of<P, const E&>());
+        if constexpr (!is_found<without>) {
+            return on_of<P, const E&, const context&>();
+        } else if constexpr (takes_with_context<P, const E&>) {
+            return on_of<P, const E&, const context&>();
+        } else {
+            return without{};
+        }
     }
 }
 /// no_form for what only a call can tell: a const or inherited on(), a parent's, one that takes a
@@ -2802,13 +2822,18 @@ template<class P, class E> constexpr auto look_for_on() {
 template<class P, class E> using usual_on = decltype(look_for_on<P, E>());
 
 /// g++ does not see a copy of E in `only`.
-template<class P, class E> inline constexpr bool takes_copy =
-    is_found<decltype(on_of<P, E>())> || is_found<decltype(on_of<P, E, const context&>())>;
+template<class P, class E, class... Context>
+inline constexpr bool takes_copy = is_found<decltype(on_of<P, E, Context...>())>;
+/// Whether some on() takes exactly E, without a context or with one.
+template<class P, class E>
+inline constexpr bool takes_own = takes<P, only<E>> || takes_copy<P, E>;
+template<class P, class E> inline constexpr bool takes_own_with_context =
+    takes_with_context<P, only<E>> || takes_copy<P, E, const context&>;
 
 /// Whether some on() takes exactly E. (The usual form first: where it is found nothing is tried.)
 template<class P, class E> constexpr bool has_own_on() {
     if constexpr (is_found<usual_on<P, E>>) return true;
-    else return takes<P, only<E>> || takes_with_context<P, only<E>> || takes_copy<P, E>;
+    else return takes_own<P, E> || takes_own_with_context<P, E>;
 }
 /// Whether some on() takes E at all, as one of a parent does.
 template<class P, class E> constexpr bool has_on() {
@@ -2817,7 +2842,7 @@ template<class P, class E> constexpr bool has_on() {
 }
 /// The one that takes exactly E comes before a parent's.
 template<class P, class E> inline constexpr bool wants_context =
-    takes_with_context<P, only<E>> || (!takes<P, only<E>> && takes_with_context<P, const E&>);
+    takes_own_with_context<P, E> || (!takes_own<P, E> && takes_with_context<P, const E&>);
 
 /// `handles`, taken apart. own: each type in the list needs an on() of its own. live: replayed
 /// events do not reach it (G25). every: it takes whatever is in the log, undecoded, and lists
@@ -3392,17 +3417,24 @@ private:
         return count;
     }
 
-    /// Tries multipliers until one is perfect or the patience is at its end.
+    /// Tries multipliers until one is perfect or the patience is at its end. Fewer clashes may lie
+    /// in one long run, so what is taken needs fewer looks, too.
     constexpr uint32_t best_multiplier(keys& all) const {
         make(all, N);
         // An odd factor loses no bit of a key: two keys that differ still do after the product.
         uint32_t best = first_multiplier;
         size_t least = clashes(all, best, N);
+        size_t fewest = looks(all, best);
         uint32_t multiplier = first_multiplier;
         for (size_t i = 1; i < tries && least > 0; ++i) {
             multiplier = multiplier * 747796405u + 2891336452u; // a full-period sequence; | 1: odd
             const size_t now = clashes(all, multiplier | 1u, least);
-            if (now < least) { least = now; best = multiplier | 1u; }
+            if (now >= least) continue;
+            const size_t way = looks(all, multiplier | 1u, fewest);
+            if (way >= fewest) continue;
+            least = now;
+            fewest = way;
+            best = multiplier | 1u;
         }
         return best;
     }
@@ -5797,7 +5829,7 @@ PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
 
 /// Offers the letters that the sink has not taken, in order; the first that it does not take ends
 /// it.
-PROJECTIONS_BODY_ void engine::offer_owed(detail::delivery& from) {
+PROJECTIONS_OWN_FRAME_ PROJECTIONS_BODY_ void engine::offer_owed(detail::delivery& from) {
     while (owed_ != 0) {
         const failure_kind kind = static_cast<failure_kind>(letters_[0] & 15u);
         if (!put_letter(describe(from, letter_handlers_[0], kind, letters_[0] >> 4))) return;
@@ -8175,7 +8207,6 @@ namespace detail {
 
 /// True if `size` bytes fit behind the newest event once enough of the oldest are gone.
 PROJECTIONS_BODY_ bool memory_log_core::make_room(const storage& in, uint32_t size) {
-    if (size > in.byte_count) return false;
     for (;;) {
         // One event is given up at a time, and no more than needed: each may be of any size.
         const bool is_empty = first_ == next_;
@@ -8341,5 +8372,7 @@ PROJECTIONS_BODY_ projection development(text name, event_store log, routes hand
 #undef PROJECTIONS_APART_
 #undef PROJECTIONS_LIKELY_
 #undef PROJECTIONS_SMALL_
+#undef PROJECTIONS_SIZE_
+#undef PROJECTIONS_OWN_FRAME_
 
 #endif // PROJECTIONS_HPP

@@ -2,6 +2,8 @@
 // lost or given away at the end of something.
 #include "support/database.hpp"
 
+#include <vector>
+
 using namespace support;
 using pj::position;
 using pj::status;
@@ -190,4 +192,158 @@ TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a co
         if (is_guarded) CHECK(offer(6, 1) == pj::receipt::hold);
         CHECK(offer(6, 1) == pj::receipt::ack);
     }
+}
+
+TEST_CASE("a partition that stops is not told to yield as well") {
+    database db;
+    pj::memory_log<4, 256> log;
+    pj::memory_checkpoint_store<5> store;
+    counting model;
+    struct slow {
+        database& db;
+        bool is_slow = false;
+        status acquire(pj::text r, uint32_t ms, uint64_t& token) {
+            return db.acquire(r, ms, token);
+        }
+        status extend(pj::text r, uint32_t ms, uint64_t token) { return db.extend(r, ms, token); }
+        status release(pj::text r, uint64_t token) {
+            return is_slow ? status::pending : db.release(r, token);
+        }
+    } locks{db};
+    pj::lease lease{locks};
+    pj::projection what{"p", log, model, store};
+    what.lease = &lease;
+    what.clock = {[](void* me) { return static_cast<database*>(me)->now_ms; }, &db};
+    pj::partition_limit limit{3};
+    const pj::partition_options options{{}, 0, &limit};
+    pj::partitioned_worker all[] = {
+        {what, {0, 3}, options}, {what, {1, 3}, options}, {what, {2, 3}, options}};
+    for (pj::partitioned_worker& one : all) REQUIRE(one.start() == status::ok);
+    const auto run = [&](uint32_t step_ms = 1) {
+        for (int i = 0; i < 30; ++i, db.now_ms += step_ms)
+            for (pj::partitioned_worker& one : all) static_cast<void>(one.tick(db.now_ms));
+    };
+    run();
+    REQUIRE(limit.held() == 3);
+    locks.is_slow = true;
+    all[0].stop();
+    run();
+    limit.set(1);
+    run();
+    locks.is_slow = false;
+    run(1000);
+    CHECK(all[0].state() == pj::run_state::stopped);
+    CHECK(all[1].running());
+    CHECK(all[2].running());
+    CHECK(limit.held() == 1);
+}
+
+namespace {
+/// Keeps letters in order, has units, and a log of two events of one aggregate. All in memory.
+struct desk {
+    std::vector<position> events{0, 1};
+    uint32_t reads = 0, puts = 0;
+    status log_says = status::ok, letters_say = status::ok;
+    status read(position after, pj::visitor& visit) {
+        ++reads;
+        if (log_says != status::ok) return log_says;
+        for (const position at : events) {
+            const int32_t value = at == 0 ? -1 : 1;
+            pj::stored_event one;
+            one.at = at;
+            one.type = "Plain";
+            one.aggregate_id = "A";
+            one.payload = {&value, sizeof value};
+            if (at > after && !visit(one)) break;
+        }
+        return status::ok;
+    }
+    status put(const pj::dead_letter&) {
+        ++puts;
+        return letters_say;
+    }
+    status first(const pj::letter_sequence&, pj::letter_visitor&) { return status::ok; }
+    status evict(const pj::letter_sequence&, position) { return status::ok; }
+    status sequences(const pj::letter_sequence&, pj::sequence_visitor&) { return status::ok; }
+};
+struct desk_with_units : desk {
+    status begin() { return status::ok; }
+    status commit() { return status::ok; }
+    uint32_t pending = 0;
+    status rollback() { return pending != 0 && pending-- != 0 ? status::pending : status::ok; }
+};
+} // namespace
+
+TEST_CASE("G15 redeliver() in a unit does not cut the backoff of a store short") {
+    desk_with_units all;
+    all.log_says = status::failed;
+    counting model;
+    pj::memory_checkpoint_store<1> store;
+    pj::letter_sequences<4> sequences;
+    pj::projection what{"p", all, model, store};
+    what.dead_letters = all;
+    what.sequences = sequences;
+    what.transaction = all;
+    what.delays.first_ms = 10000;
+    pj::worker worker{what};
+    REQUIRE(worker.start() == status::ok);
+    for (uint32_t ms = 0; ms < 5; ++ms) static_cast<void>(worker.tick(ms));
+    const uint32_t reads = all.reads;
+    CHECK(reads > 0);
+    for (uint32_t ms = 5; ms < 15; ++ms) {
+        static_cast<void>(sequences.redeliver(worker, "counting", "A"));
+        static_cast<void>(worker.tick(ms));
+    }
+    CHECK(all.reads == reads);
+    all.pending = 1;                    // then the next tick has to look at once
+    static_cast<void>(sequences.redeliver(worker, "counting", "A"));
+    CHECK(all.pending == 0);
+    CHECK(worker.tick(15).wait_ms > 0);
+}
+
+TEST_CASE("G27 redeliver() in a unit while a read is due does not put it off") {
+    desk_with_units all;
+    all.events = {1, 2, 3};
+    counting model;
+    pj::memory_checkpoint_store<1> store;
+    pj::letter_sequences<4> sequences;
+    pj::projection what{"p", all, model, store};
+    what.batch = 1;
+    what.dead_letters = all;
+    what.sequences = sequences;
+    what.transaction = all;
+    pj::worker worker{what};
+    REQUIRE(worker.start() == status::ok);
+    for (int i = 0; i < 10 && model.handled == 0; ++i) static_cast<void>(worker.tick(0));
+    REQUIRE(model.handled == 1);
+    for (int i = 0; i < 10; ++i) {
+        static_cast<void>(sequences.redeliver(worker, "counting", "A"));
+        static_cast<void>(worker.tick(0));
+    }
+    CHECK(model.handled == 3);
+}
+
+TEST_CASE("G7 G11 an event that vanishes before its letter was taken keeps no place in a sequence") {
+    desk all;
+    all.letters_say = status::failed;
+    counting model;
+    pj::memory_checkpoint_store<1> store;
+    pj::letter_sequences<4> sequences;
+    pj::projection what{"p", all, model, store};
+    what.on_error = pj::error_policy::dead_letter();
+    what.dead_letters = all;
+    what.sequences = sequences;
+    pj::worker worker{what};
+    REQUIRE(worker.start() == status::ok);
+    uint32_t now_ms = 0;
+    for (int i = 0; i < 5; ++i) now_ms += worker.tick(now_ms).wait_ms;
+    CHECK(all.puts > 0);
+    CHECK(worker.checkpointed() == pj::before_first);
+    all.events = {1};
+    all.letters_say = status::ok;
+    const uint32_t puts = all.puts;
+    for (int i = 0; i < 20; ++i) now_ms += pj::sooner(worker.tick(now_ms).wait_ms, 1000);
+    CHECK(worker.counts().vanished == 1);
+    CHECK(model.handled == 1);
+    CHECK(all.puts == puts);
 }

@@ -177,9 +177,36 @@ struct for_any_event {
     }
 };
 struct inheriting : answering { using answering::on; };
+/// Called as the language calls them: the last override.
+struct overridable {
+    using handles = pj::events<created, shipped, packed, weather>;
+    overridable() = default;
+    overridable(const overridable&) = delete;
+    overridable& operator=(const overridable&) = delete;
+    virtual void on(const created&) {}
+    virtual pj::status on(const shipped&) { return pj::status::ok; }
+    virtual void on(const packed&, const pj::context&) {}
+    virtual pj::verdict on(const weather&, const pj::context&) { return pj::handled; }
+
+protected:
+    ~overridable() = default;
+};
+struct overriding final : overridable {
+    uint32_t calls = 0;
+    void on(const created&) override { ++calls; }
+    pj::status on(const shipped&) override {
+        ++calls;
+        return pj::status::pending;
+    }
+    void on(const packed&, const pj::context&) override { ++calls; }
+    pj::verdict on(const weather&, const pj::context&) override {
+        ++calls;
+        return pj::reject(8);
+    }
+};
 } // namespace
 
-TEST_CASE("an on() may be const, noexcept, a template, inherited, or take a copy") {
+TEST_CASE("an on() may be const, noexcept, virtual, a template, inherited, or take a copy") {
     written_in_other_ways p;
     CHECK(give(p, created{}) == pj::handled);
     CHECK(give(p, shipped{}) == pj::handled);
@@ -191,6 +218,13 @@ TEST_CASE("an on() may be const, noexcept, a template, inherited, or take a copy
     CHECK(give(any, created{{3}, 0}) == pj::pending);
     CHECK(give(any, shipped{{4}}) == pj::pending);
     CHECK(any.sizes == 7);
+    overriding last;
+    overridable& base = last;
+    CHECK(give(base, created{}) == pj::handled);
+    CHECK(give(base, shipped{}) == pj::pending);
+    CHECK(give(base, packed{}) == pj::handled);
+    CHECK(give(base, weather{}) == pj::reject(8));
+    CHECK(last.calls == 4);
     inheriting heir;
     heir.next = pj::fail(6);
     CHECK(give(heir, created{}) == pj::handled);
@@ -198,11 +232,75 @@ TEST_CASE("an on() may be const, noexcept, a template, inherited, or take a copy
     CHECK(heir.calls == 1);
 }
 
+namespace {
+/// A copy of the event itself comes before a parent's on(), whichever of them wants a context.
+struct own_copy {
+    using handles = pj::events<created>;
+    uint32_t own = 0, parents = 0;
+    void on(created) { ++own; }
+    void on(const order_event&, const pj::context&) { ++parents; }
+};
+struct own_copy_with_context {
+    using handles = pj::events<created>;
+    uint32_t own = 0, parents = 0;
+    void on(created, const pj::context&) { ++own; }
+    void on(const order_event&) { ++parents; }
+};
+/// The one that wants to know more is not of a usual form.
+struct const_with_context {
+    using handles = pj::events<created>;
+    mutable uint32_t with = 0, without = 0;
+    void on(const created&) { ++without; }
+    void on(const created&, const pj::context&) const { ++with; }
+};
+struct inherited_with_context : const_with_context {
+    using const_with_context::on;
+    void on(const created&) { without += 100; }
+};
+/// Listed, and handled by nobody: of such an event only the name is wanted.
+struct undecodable { static constexpr pj::event_type type{"Undecodable"}; };
+struct of_some {
+    using handles = pj::matching<pj::events<created, undecodable>>;
+    uint32_t calls = 0;
+    void on(const created&) { ++calls; }
+};
+} // namespace
+
+TEST_CASE("an on() that takes a copy of the event comes before a parent's") {
+    own_copy copy;
+    CHECK(give(copy, created{}) == pj::handled);
+    CHECK(copy.own == 1);
+    own_copy_with_context with;
+    CHECK(give(with, created{}) == pj::handled);
+    CHECK(with.own == 1);
+    CHECK(copy.parents + with.parents == 0);
+}
+
+TEST_CASE("an event that nobody takes needs no decode()") {
+    of_some some;
+    pj::stored_event one;
+    one.type = "Undecodable";
+    CHECK(pj::deliver(some, one) == pj::handled);
+    CHECK(pj::routes(some).find("Undecodable").known());
+    CHECK(pj::routes(some).find("Undecodable").size() == 0);
+    pj::handler_map<4> map;
+    map.add(some);
+    CHECK(map.fault() == pj::status::ok);
+    CHECK(map.find("Undecodable").known());
+}
+
 TEST_CASE("of an on() with a context and one without, the one with it is called") {
     written_in_other_ways p;
     CHECK(give(p, weather{}) == pj::reject(5));
     CHECK(p.with == 1);
     CHECK(p.without == 0);
+    const_with_context other;
+    CHECK(give(other, created{}) == pj::handled);
+    CHECK(other.with == 1);
+    inherited_with_context heir;
+    CHECK(give(heir, created{}) == pj::handled);
+    CHECK(heir.with == 1);
+    CHECK(other.without + heir.without == 0);
 }
 
 #if PROJECTIONS_EXCEPTIONS
