@@ -115,11 +115,9 @@ TEST_CASE("G22 a rebuild of another number of partitions than there are drops no
     CHECK(drops == 0);
 }
 
-TEST_CASE("a limit that is one lower costs one lease, though giving it back takes several ticks") {
-    database db;
-    pj::memory_log<4, 256> log;
-    pj::memory_checkpoint_store<5> store;
-    counting model;
+namespace {
+/// Four partitions under one limit, whose leases may take long to be given back.
+struct limited {
     struct slow {
         database& db;
         bool is_slow = false;
@@ -130,28 +128,55 @@ TEST_CASE("a limit that is one lower costs one lease, though giving it back take
         status release(pj::text r, uint64_t token) {
             return is_slow ? status::pending : db.release(r, token);
         }
-    } locks{db};
+    };
+    database db;
+    pj::memory_log<4, 256> log;
+    pj::memory_checkpoint_store<5> store;
+    counting model;
+    slow locks{db};
     pj::lease lease{locks};
     pj::projection what{"p", log, model, store};
-    what.lease = &lease;
-    what.clock = {[](void* me) { return static_cast<database*>(me)->now_ms; }, &db};
     pj::partition_limit limit{4};
-    const pj::partition_options options{{}, 0, &limit};
-    pj::partitioned_worker all[] = {{what, {0, 4}, options}, {what, {1, 4}, options},
-                                    {what, {2, 4}, options}, {what, {3, 4}, options}};
-    for (pj::partitioned_worker& one : all) REQUIRE(one.start() == status::ok);
-    const auto run = [&] {
-        for (int i = 0; i < 30; ++i, ++db.now_ms)
+    pj::partition_options options{{}, 0, &limit};
+    pj::partitioned_worker all[4] = {{what, {0, 4}, options}, {what, {1, 4}, options},
+                                     {what, {2, 4}, options}, {what, {3, 4}, options}};
+
+    limited() {
+        what.lease = &lease;
+        what.clock = {[](void* me) { return static_cast<database*>(me)->now_ms; }, &db};
+        for (pj::partitioned_worker& one : all) REQUIRE(one.start() == status::ok);
+        run();
+        REQUIRE(limit.held() == 4);
+    }
+    void run(uint32_t step_ms = 1) {
+        for (int i = 0; i < 30; ++i, db.now_ms += step_ms)
             for (pj::partitioned_worker& one : all) static_cast<void>(one.tick(db.now_ms));
-    };
-    run();
-    REQUIRE(limit.held() == 4);
-    limit.set(3);
-    locks.is_slow = true;
-    run();
-    locks.is_slow = false;
-    run();
-    CHECK(limit.held() == 3);
+    }
+};
+} // namespace
+
+TEST_CASE("a limit that is one lower costs one lease, though giving it back takes several ticks") {
+    limited s;
+    s.limit.set(3);
+    s.locks.is_slow = true;
+    s.run();
+    s.locks.is_slow = false;
+    s.run();
+    CHECK(s.limit.held() == 3);
+}
+
+TEST_CASE("a partition that stops is not told to yield as well") {
+    limited s;
+    s.locks.is_slow = true;
+    s.all[0].stop();
+    s.run();
+    s.limit.set(1);
+    s.run();
+    s.locks.is_slow = false;
+    s.run(1000);
+    CHECK(s.all[0].state() == pj::run_state::stopped);
+    for (size_t i = 1; i < 4; ++i) CHECK(s.all[i].running());
+    CHECK(s.limit.held() == 1);
 }
 
 TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a commit was pending") {
@@ -192,50 +217,6 @@ TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a co
         if (is_guarded) CHECK(offer(6, 1) == pj::receipt::hold);
         CHECK(offer(6, 1) == pj::receipt::ack);
     }
-}
-
-TEST_CASE("a partition that stops is not told to yield as well") {
-    database db;
-    pj::memory_log<4, 256> log;
-    pj::memory_checkpoint_store<5> store;
-    counting model;
-    struct slow {
-        database& db;
-        bool is_slow = false;
-        status acquire(pj::text r, uint32_t ms, uint64_t& token) {
-            return db.acquire(r, ms, token);
-        }
-        status extend(pj::text r, uint32_t ms, uint64_t token) { return db.extend(r, ms, token); }
-        status release(pj::text r, uint64_t token) {
-            return is_slow ? status::pending : db.release(r, token);
-        }
-    } locks{db};
-    pj::lease lease{locks};
-    pj::projection what{"p", log, model, store};
-    what.lease = &lease;
-    what.clock = {[](void* me) { return static_cast<database*>(me)->now_ms; }, &db};
-    pj::partition_limit limit{3};
-    const pj::partition_options options{{}, 0, &limit};
-    pj::partitioned_worker all[] = {
-        {what, {0, 3}, options}, {what, {1, 3}, options}, {what, {2, 3}, options}};
-    for (pj::partitioned_worker& one : all) REQUIRE(one.start() == status::ok);
-    const auto run = [&](uint32_t step_ms = 1) {
-        for (int i = 0; i < 30; ++i, db.now_ms += step_ms)
-            for (pj::partitioned_worker& one : all) static_cast<void>(one.tick(db.now_ms));
-    };
-    run();
-    REQUIRE(limit.held() == 3);
-    locks.is_slow = true;
-    all[0].stop();
-    run();
-    limit.set(1);
-    run();
-    locks.is_slow = false;
-    run(1000);
-    CHECK(all[0].state() == pj::run_state::stopped);
-    CHECK(all[1].running());
-    CHECK(all[2].running());
-    CHECK(limit.held() == 1);
 }
 
 namespace {
