@@ -2880,7 +2880,7 @@ template<class P> using handled_by = handled_types<typename P::handles>;
 
 /// What is listed in events<...> needs an on() of its own; matching<...> asks for a parent's too.
 template<class P, class E> constexpr void demand_on() {
-    if constexpr (handled_by<P>::own && !is_found<usual_on<P, E>>) {
+    if constexpr (handled_by<P>::own) {
         static_assert(has_on<P, E>(), "projections: `handles` names an event for which there is no "
                                     "on(const Event&)");
         // (It says nothing where there is no on() at all: of two sentences only one fits.)

@@ -24,40 +24,79 @@ struct counting {
 };
 } // namespace
 
+namespace {
+/// A sink with units and without a sink for letters: what fails the broker keeps. Commits take two
+/// calls as often as `units.pending` says.
+struct offered {
+    struct slow {
+        int pending = 0;
+        status begin() { return status::ok; }
+        status commit() { return pending-- > 0 ? status::pending : status::ok; }
+        status rollback() { return status::ok; }
+    };
+    slow units;
+    counting model;
+    pj::memory_checkpoint_store<1> store;
+    pj::projection what{"p", {}, model, store};
+    pj::sink_options options;
+    pj::event_sink sink;
+    uint32_t now_ms = 0;
+
+    explicit offered(bool has_offsets = true)
+        : options(counting_if(!has_offsets)), sink(what, options) {
+        what.transaction = units;
+        what.on_error = pj::error_policy::dead_letter();
+    }
+    static pj::sink_options counting_if(bool counts) {
+        pj::sink_options result;
+        result.count_messages = counts;
+        return result;
+    }
+    pj::receipt offer(position at, int32_t value) {
+        pj::stored_event one;
+        one.at = options.count_messages ? pj::before_first : at;
+        one.type = "Plain";
+        one.payload = {&value, sizeof value};
+        return sink.receive(one, now_ms).answer;
+    }
+};
+} // namespace
+
 TEST_CASE("G12 no other message is tried before the broker knows that it keeps the last") {
     for (const bool has_offsets : {true, false}) {
         CAPTURE(has_offsets);
-        struct slow {
-            int pending = 1;
-            status begin() { return status::ok; }
-            status commit() { return pending-- > 0 ? status::pending : status::ok; }
-            status rollback() { return status::ok; }
-        } units;
-        counting model;
-        pj::memory_checkpoint_store<1> store;
-        pj::projection what{"p", {}, model, store};
-        what.transaction = units;
-        what.on_error = pj::error_policy::dead_letter();
-        pj::sink_options options;
-        options.count_messages = !has_offsets;
-        pj::event_sink sink{what, options};
-        uint32_t now_ms = 0;
-        const auto offer = [&](position at, int32_t value) {
-            pj::stored_event one;
-            one.at = has_offsets ? at : pj::before_first;
-            one.type = "Plain";
-            one.payload = {&value, sizeof value};
-            return sink.receive(one, now_ms).answer;
-        };
-        REQUIRE(sink.start() == status::ok);
-        static_cast<void>(sink.tick(now_ms));
-        CHECK(offer(5, -1) == pj::receipt::hold);       // fails, and is rolled back
-        CHECK(offer(5, -1) == pj::receipt::hold);       // its commit is pending
-        static_cast<void>(sink.tick(now_ms += 20));     // is committed
-        CHECK(offer(6, 1) == pj::receipt::hold);
-        CHECK(offer(5, -1) == pj::receipt::reject);
-        CHECK(offer(6, 1) == pj::receipt::ack);
-        CHECK(model.handled == 1);
+        offered s(has_offsets);
+        s.units.pending = 1;
+        REQUIRE(s.sink.start() == status::ok);
+        static_cast<void>(s.sink.tick(s.now_ms));
+        CHECK(s.offer(5, -1) == pj::receipt::hold);     // fails, and is rolled back
+        CHECK(s.offer(5, -1) == pj::receipt::hold);     // its commit is pending
+        static_cast<void>(s.sink.tick(s.now_ms += 20)); // is committed
+        CHECK(s.offer(6, 1) == pj::receipt::hold);
+        CHECK(s.offer(5, -1) == pj::receipt::reject);
+        CHECK(s.offer(6, 1) == pj::receipt::ack);
+        CHECK(s.model.handled == 1);
+    }
+}
+
+TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a commit was pending") {
+    for (const bool is_guarded : {false, true}) {
+        CAPTURE(is_guarded);
+        const pj::crash_guard guard{3};
+        offered s;
+        if (is_guarded) s.what.crashes = &guard;
+        REQUIRE(s.sink.start(pj::start_cause::crash) == status::ok);
+        static_cast<void>(s.sink.tick(s.now_ms));
+        if (is_guarded) CHECK(s.offer(5, -1) == pj::receipt::hold);     // named first
+        CHECK(s.offer(5, -1) == pj::receipt::hold);     // fails, and is rolled back
+        s.units.pending = 1;
+        CHECK(s.offer(5, -1) == pj::receipt::hold);     // its commit is pending
+        for (int i = 0; i < 2; ++i) static_cast<void>(s.sink.tick(s.now_ms += 20));
+        CHECK(s.sink.tick(s.now_ms += 20).wait_ms != 0);        // nothing until it comes again
+        CHECK(s.offer(5, -1) == pj::receipt::reject);
+        static_cast<void>(s.sink.tick(s.now_ms += 2000));
+        if (is_guarded) CHECK(s.offer(6, 1) == pj::receipt::hold);
+        CHECK(s.offer(6, 1) == pj::receipt::ack);
     }
 }
 
@@ -179,46 +218,6 @@ TEST_CASE("a partition that stops is not told to yield as well") {
     CHECK(s.limit.held() == 1);
 }
 
-TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a commit was pending") {
-    for (const bool is_guarded : {false, true}) {
-        CAPTURE(is_guarded);
-        struct slow {
-            int pending = 0;
-            status begin() { return status::ok; }
-            status commit() { return pending-- > 0 ? status::pending : status::ok; }
-            status rollback() { return status::ok; }
-        } units;
-        counting model;
-        pj::memory_checkpoint_store<1> store;
-        const pj::crash_guard guard{3};
-        pj::projection what{"p", {}, model, store};
-        what.transaction = units;
-        what.on_error = pj::error_policy::dead_letter();
-        if (is_guarded) what.crashes = &guard;
-        pj::event_sink sink{what};
-        uint32_t now_ms = 0;
-        const auto offer = [&](position at, int32_t value) {
-            pj::stored_event one;
-            one.at = at;
-            one.type = "Plain";
-            one.payload = {&value, sizeof value};
-            return sink.receive(one, now_ms).answer;
-        };
-        REQUIRE(sink.start(pj::start_cause::crash) == status::ok);
-        static_cast<void>(sink.tick(now_ms));
-        if (is_guarded) CHECK(offer(5, -1) == pj::receipt::hold);       // named first
-        CHECK(offer(5, -1) == pj::receipt::hold);       // fails, and is rolled back
-        units.pending = 1;
-        CHECK(offer(5, -1) == pj::receipt::hold);       // its commit is pending
-        for (int i = 0; i < 2; ++i) static_cast<void>(sink.tick(now_ms += 20));
-        CHECK(sink.tick(now_ms += 20).wait_ms != 0);    // nothing to do until it comes again
-        CHECK(offer(5, -1) == pj::receipt::reject);
-        static_cast<void>(sink.tick(now_ms += 2000));
-        if (is_guarded) CHECK(offer(6, 1) == pj::receipt::hold);
-        CHECK(offer(6, 1) == pj::receipt::ack);
-    }
-}
-
 namespace {
 /// Keeps letters in order, has units, and a log of two events of one aggregate. All in memory.
 struct desk {
@@ -304,7 +303,7 @@ TEST_CASE("G27 redeliver() in a unit while a read is due does not put it off") {
     CHECK(model.handled == 3);
 }
 
-TEST_CASE("G7 G11 an event that vanishes before its letter was taken keeps no place in a sequence") {
+TEST_CASE("G7 G11 an event that vanishes before its letter was taken keeps no sequence back") {
     desk all;
     all.letters_say = status::failed;
     counting model;
