@@ -1596,6 +1596,7 @@ enum class start_cause : uint8_t { clean, crash };
 namespace detail {
 struct lease_keeper;
 struct lease_hooks;
+struct repartitioning;
 }
 
 /// Lets one engine at a time work under a name, over all processes, and the next take over when it
@@ -1624,6 +1625,7 @@ private:
     friend class replay_engine;
     friend struct context;
     friend struct detail::lease_hooks;
+    friend struct detail::repartitioning;
     static const detail::lease_keeper keeper;
     // Reached through a pointer, so that the code is linked only where a lease is named.
     const detail::lease_keeper* keeper_ = &keeper;
@@ -1834,8 +1836,8 @@ struct lease_keeper {
     void (*call)(engine& e, delivery& d, const route& to);
     bool (*give_back)(engine& e);               // false: not yet
     status (*extend)(engine& e);
-    status (*take)(engine& e, text key, uint64_t& token);       // of another partition
-    void (*leave)(engine& e, text key, uint64_t token);
+    status (*take)(const lease& l, text key, uint64_t& token);  // of another partition
+    status (*leave)(const lease& l, text key, uint64_t token);
 };
 
 /// What an engine with a unit of work does besides.
@@ -2186,7 +2188,8 @@ public:
     worker(const projection&&) = delete;
 
     /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry
-    /// and a pending call. Never from inside a callback.
+    /// and a pending call. Never from inside a callback. (A halted engine has given its lease away:
+    /// if another one saves before this one has it back, the other's checkpoint stands.)
     /// Returns: ok; conflict, the engine is not at `expected` (see scanned()), or a commit is
     /// pending or a save was refused: tick, then again; stopped; not_loaded; reentered.
     status set_position(position expected, position next) {
@@ -2322,6 +2325,7 @@ struct replay_options {
     uint32_t batch = 500;               ///< as projection::batch, in its place
     /// Not 0: the projection's partitions `{name}_p0` ... are rebuilt under this one drop. Their
     /// records are set back to `from`, and their workers replay them, each up to where it had been.
+    /// Another number than the projection has is refused: partition_count_changed.
     uint32_t partitions = 0;
 };
 
@@ -2353,6 +2357,7 @@ private:
     using hooks = detail::replay_hooks;
     static const detail::role kind;
     bool begin();
+    bool knows_partitions();
     bool drop();
     bool go_through();
     bool finish();
@@ -4854,8 +4859,9 @@ PROJECTIONS_BODY_ bool engine::wait_after(status answer, status why) {
 PROJECTIONS_BODY_ uint32_t engine::delay(uint32_t failures) const {
     const backoff& b = what_->delays;
     constexpr uint32_t factor_max = never >> 8; // times a multiplier of 8 bits is still a number
+    constexpr uint32_t steps_max = 33;  // after 32 doublings any cap is reached; 1 never reaches it
     uint32_t ms = b.first_ms;
-    for (uint32_t i = 1; i < failures && ms < b.cap_ms; ++i)
+    for (uint32_t i = sooner(failures, steps_max); i > 1 && ms < b.cap_ms; --i)
         ms = ms > factor_max ? b.cap_ms : ms * b.multiplier;
     ms = sooner(ms, b.cap_ms);
     uint32_t random = (b.seed ^ static_cast<uint32_t>(at_) ^ failures << 16) * 0x85EBCA6Bu;
@@ -7217,7 +7223,7 @@ PROJECTIONS_SHARED_ const detail::role replay_engine::kind{
 PROJECTIONS_BODY_ bool replay_engine::begin() {
     const bool has_bounds = what_->log.bounds != nullptr;
     position trimmed = before_first;
-    if (has_bounds && !ask_bounds(trimmed)) return false;
+    if (!knows_partitions() || (has_bounds && !ask_bounds(trimmed))) return false;
     // Asked before the marker: what the log has lost could never be handled again, and a projection
     // that is refused here has lost nothing (G5).
     if (options_.from < trimmed && what_->first_start != begin_at::oldest_kept)
@@ -7238,6 +7244,22 @@ PROJECTIONS_BODY_ bool replay_engine::begin() {
     partition_ = 1;
     notify(notice_kind::rebuild_began, status::ok);
     return false;
+}
+
+/// Whether the partitions that were named are those the projection has, by the record of their
+/// count. Rebuilt as fewer, or as none, the others would go on under their checkpoints in a model
+/// that was emptied. (A name too long for the record's key has no partitions.)
+PROJECTIONS_BODY_ bool replay_engine::knows_partitions() {
+    const checkpoint_store& store = what_->checkpoints;
+    checkpoint count;
+    const text key = key_of(detail::key_buffer::count_record);
+    status s = status::ok;
+    if (!key.empty()) s = detail::ask([&]() { return store.load(store.self, key, count); });
+    key_of(0);                          // the own one stands there whenever the engine saves
+    if (s != status::ok) return wait_after(s, status::checkpoint_failed);
+    // (A stage is a repartition() under way: there is half of each count.)
+    const bool is_other = count.partition_count != 0 && count.partition_count != options_.partitions;
+    return (!is_other && count.replay_stage == 0) || halt(status::partition_count_changed);
 }
 
 /// Pre: the marker is saved and was read back, that of each partition, too. A crash between on_drop
@@ -7301,7 +7323,9 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     const text key = key_of(partition_);
     status s = status::ok;
     // With a lease its worker has to be gone: it would go on in the model that is being dropped.
-    if (what_->lease != nullptr) s = keeper().take(*this, key, other_token_);
+    // (Not renewed: it is held for one load and one save.)
+    if (what_->lease != nullptr && other_token_ == 0)
+        s = keeper().take(*what_->lease, key, other_token_);
     const bool is_held = s == status::conflict;
     if (s == status::ok)
         s = detail::ask([&]() { return store.load(store.self, key, other); });
@@ -7322,10 +7346,9 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     // If the store failed or is pending, the same lease serves the next attempt: to acquire it
     // again would find it taken, by ourselves.
     if (other_token_ != 0 && (s == status::ok || s == status::conflict)) {
-        keeper().leave(*this, key, other_token_);
+        static_cast<void>(keeper().leave(*what_->lease, key, other_token_));
         other_token_ = 0;
     }
-    // The buffer serves all keys: the own one has to stand there whenever the engine saves.
     key_of(0);
     if (is_held) return wait(what_->lease->ttl_ms / 10 + 1, status::lease_held, false);
     if (s == status::conflict) s = status::pending;     // its worker was quicker: look again
@@ -7411,11 +7434,21 @@ struct lease_hooks {
     /// lease.
     static uint32_t retry_ms(const engine& e) { return e.what_->lease->ttl_ms / 10 + 1; }
     /// A function that throws leaves the name that it would have without one.
-    static text resource(const engine& e, text key) {
-        const lease& l = *e.what_->lease;
+    static text resource(const lease& l, text key) {
         if (!l.resource) return key;
         PROJECTIONS_TRY_ { return l.resource(key); }
         PROJECTIONS_CATCH_ { return key; }
+    }
+    /// A token of 0 is what a record without a lease has: it would fence nobody out.
+    static status take(const lease& l, text key, uint64_t& token) {
+        const status s = ask(
+            [&]() { return l.store.acquire(l.store.self, resource(l, key), l.ttl_ms, token); });
+        if (s != status::ok) token = 0;
+        return s == status::ok && token == 0 ? status::failed : s;
+    }
+    /// What is not released ends by itself.
+    static status leave(const lease& l, text key, uint64_t token) {
+        return ask([&]() { return l.store.release(l.store.self, resource(l, key), token); });
     }
     /// Counts what this host holds, where it has a limit: one lease more (+1; false: it has as many
     /// as it may), one less (-1), or as many as before (0; false: too many).
@@ -7449,12 +7482,9 @@ struct lease_hooks {
         uint64_t token = 0;
         // Before the call: the lease cannot last less than this says, however late the answer is.
         const uint32_t began_ms = since_tick(e);
-        const status s = ask([&]() {
-            return l.store.acquire(l.store.self, resource(e, e.key()), l.ttl_ms, token);
-        });
+        const status s = take(l, e.key(), token);
         e.lease_pending_ = s == status::pending ? 1 : 0;
-        // A token of 0 is what a record without a lease has: it would fence nobody out.
-        if (s == status::ok && token != 0) {
+        if (s == status::ok) {
             granted(e, began_ms);
             e.lease_ = leasing::ours;
             e.record_.fencing_token = token;
@@ -7494,7 +7524,7 @@ struct lease_hooks {
         const uint32_t began_ms = since_tick(e);
         if (e.lease_ != leasing::ours || began_ms >= e.lease_in_) return status::lease_lost;
         const status s = ask([&]() {
-            return l.store.extend(l.store.self, resource(e, e.key()), l.ttl_ms,
+            return l.store.extend(l.store.self, resource(l, e.key()), l.ttl_ms,
                                   e.record_.fencing_token);
         });
         if (s == status::ok) {
@@ -7553,7 +7583,7 @@ struct lease_hooks {
         if (found.fencing_token >= token) {
             // A later owner; or the lease store has forgotten what it had given out. It is given
             // back: to work, a larger token is needed.
-            leave(e, e.key(), token);
+            static_cast<void>(leave(*e.what_->lease, e.key(), token));
             e.lease_ = leasing::over;
             return false;
         }
@@ -7631,14 +7661,11 @@ struct lease_hooks {
     /// At the end of each run, halts included, so that another can work meanwhile (G28). One that
     /// cannot be released in stop_ms ends by itself.
     static bool give_back(engine& e) {
-        const lease_store& store = e.what_->lease->store;
         if (e.lease_ == leasing::ours) {
             const bool is_late = e.retry_in_ == 0;
             // A release that was pending is asked again when its wait is over.
             if (!is_late && e.read_in_ != 0) return false;
-            const status s = ask([&]() {
-                return store.release(store.self, resource(e, e.key()), e.record_.fencing_token);
-            });
+            const status s = leave(*e.what_->lease, e.key(), e.record_.fencing_token);
             if (s == status::pending && !is_late)
                 return e.wait(e.what_->pending_ms, status::pending, true);
             // A failure is told and not repeated.
@@ -7654,23 +7681,6 @@ struct lease_hooks {
         e.yields_ = 0;
         e.load_anew();
         return stand_by(e, retry_ms(e), status::lease_held);
-    }
-
-    /// For a rebuild, which needs each partition's worker to be gone while it writes that one's
-    /// record. Not renewed: it is held for one load and one save.
-    static status take(engine& e, text key, uint64_t& token) {
-        const lease& l = *e.what_->lease;
-        if (token != 0) return status::ok;
-        const status s = ask([&]() {
-            return l.store.acquire(l.store.self, resource(e, key), l.ttl_ms, token);
-        });
-        if (s != status::ok) token = 0;
-        return s == status::ok && token == 0 ? status::failed : s;
-    }
-    static void leave(engine& e, text key, uint64_t token) {
-        const lease_store& store = e.what_->lease->store;
-        static_cast<void>(
-            ask([&]() { return store.release(store.self, resource(e, key), token); }));
     }
 };
 
@@ -8031,16 +8041,10 @@ struct repartitioning {
         const lease& l = *what.lease;
         const text name = key.spell(what.name, index);
         uint64_t token = 0;
-        status s = ask([&]() {
-            return l.store.acquire(l.store.self, l.resource ? l.resource(name) : name, l.ttl_ms,
-                                   token);
-        });
-        if (s != status::ok) return s == status::conflict ? status::lease_held : s;
+        const status s = l.keeper_->take(l, name, token);
         // Given back at once: it is the marker that keeps workers away from here on.
-        static_cast<void>(ask([&]() {       // what is not released ends by itself
-            return l.store.release(l.store.self, l.resource ? l.resource(name) : name, token);
-        }));
-        return status::ok;
+        if (s == status::ok) static_cast<void>(l.keeper_->leave(l, name, token));
+        return s == status::conflict ? status::lease_held : s;
     }
     /// Writes one new record; its key keeps its revision and token. Its parents are all that are
     /// the same modulo the smaller count: one in a split, several in a merge. The lowest position

@@ -144,14 +144,24 @@ TEST_CASE("G22 a rebuild of another number of partitions than there are drops no
     CHECK(model.handled == 6);
     int drops = 0;
     const auto drop = [&] { ++drops; return status::ok; };
-    pj::replay_options options;
-    options.on_drop = drop;
-    options.partitions = 2;
-    pj::replay_engine replay{what, options};
-    REQUIRE(replay.start() == status::ok);
-    for (uint32_t ms = 0; ms < 20 && replay.running(); ++ms) static_cast<void>(replay.tick(ms));
-    CHECK(replay.reason() == status::partition_count_changed);
-    CHECK(drops == 0);
+    const auto refused = [&](uint32_t partitions) {
+        pj::replay_options options;
+        options.on_drop = drop;
+        options.partitions = partitions;
+        pj::replay_engine replay{what, options};
+        REQUIRE(replay.start() == status::ok);
+        for (uint32_t ms = 0; ms < 20 && replay.running(); ++ms) static_cast<void>(replay.tick(ms));
+        CHECK(replay.reason() == status::partition_count_changed);
+        CHECK(drops == 0);
+    };
+    for (const uint32_t partitions : {0u, 1u, 2u, 8u}) refused(partitions);
+    // Half of a change of the count is no count, either.
+    pj::checkpoint count;
+    REQUIRE(store.load("p_partitions", count) == status::ok);
+    count.replay_stage = 3;
+    ++count.revision;
+    REQUIRE(store.save("p_partitions", count) == status::ok);
+    refused(4);
 }
 
 namespace {

@@ -873,6 +873,25 @@ TEST_CASE("G14 G24 a partition's record that cannot be saved is tried again unde
     CHECK(acquired[0] == acquired[1]);
 }
 
+TEST_CASE("G14 G22 a rebuild whose count of partitions cannot be read waits before it drops anything") {
+    for (const pj::status answer : {pj::status::failed, pj::status::pending}) {
+        rebuilt_parts s;
+        bool is_failing = true;
+        s.hook = [&](const std::string& key, bool) {
+            return is_failing && key == "p_partitions" ? answer : pj::status::ok;
+        };
+        pj::replay_engine replay{s.h->what, s.options};
+        REQUIRE(replay.start() == pj::status::ok);
+        run_for(s.all, 3000, replay);
+        CHECK(replay.reason() == (answer == pj::status::pending ? answer
+                                                                : pj::status::checkpoint_failed));
+        CHECK(s.all.store.at("p_p0").replay_stage == 0);
+        is_failing = false;
+        run_for(s.all, 60000, replay);
+        CHECK(replay.finished());
+    }
+}
+
 TEST_CASE("G21 G24 a rebuild takes a token of 0 for no lease of another partition, either") {
     rebuilt_parts s;
     struct tokenless {
@@ -900,4 +919,26 @@ TEST_CASE("G21 G24 a rebuild takes a token of 0 for no lease of another partitio
     run_for(s.all, 60000, replay);
     CHECK(replay.finished());
     CHECK(s.all.store.at("p_p1").at == pj::before_first);
+}
+
+TEST_CASE("G22 repartition takes a token of 0 for no lease, and a name that throws for none") {
+    rebuilt_parts s;
+    struct tokenless {
+        pj::status acquire(pj::text, uint32_t, uint64_t&) { return pj::status::ok; }
+        pj::status extend(pj::text, uint32_t, uint64_t) { return pj::status::ok; }
+        pj::status release(pj::text, uint64_t) { return pj::status::ok; }
+    } leases;
+    const pj::lease_store usual = s.h->lease.store;
+    s.h->lease.store = leases;
+    CHECK(pj::repartition(s.h->what, 2, 4) == pj::status::failed);
+    CHECK(s.all.store.records.count("p_p2") == 0);
+    s.h->lease.store = usual;
+#if PROJECTIONS_EXCEPTIONS
+    s.h->lease.resource = [](pj::text) -> pj::text { throw 1; };
+    uint64_t token = 0;
+    REQUIRE(s.all.leases.acquire("p_p1", 3000, token) == pj::status::ok);
+    CHECK(pj::repartition(s.h->what, 2, 4) == pj::status::lease_held);
+    s.all.clock.advance(3000);
+#endif
+    CHECK(pj::repartition(s.h->what, 2, 4) == pj::status::ok);
 }
