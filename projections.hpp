@@ -7258,7 +7258,8 @@ PROJECTIONS_BODY_ bool replay_engine::knows_partitions() {
     key_of(0);                          // the own one stands there whenever the engine saves
     if (s != status::ok) return wait_after(s, status::checkpoint_failed);
     // (A stage is a repartition() under way: there is half of each count.)
-    const bool is_other = count.partition_count != 0 && count.partition_count != options_.partitions;
+    const uint32_t known = count.partition_count;
+    const bool is_other = known != 0 && known != options_.partitions;
     return (!is_other && count.replay_stage == 0) || halt(status::partition_count_changed);
 }
 
