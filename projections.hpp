@@ -750,6 +750,14 @@ struct route;
 using route_call = void (*)(void* self, delivery& to);
 /// Finds the route of an event and calls its handlers.
 using event_call = void (*)(const stored_event& event, delivery& to);
+/// What the compiler makes for one table, which it knows as constants.
+struct own_calls {
+    event_call one;
+    /// For a slice, as long as positions grow from `at` on and nobody objects; moves `at`. Returns
+    /// the first event that is not done, or the end.
+    const stored_event* (*slice)(const stored_event* event, const stored_event* end, delivery& to,
+                                 position& at);
+};
 
 /// One event type of a routing table. Handlers of a type are numbered from 0; a mask has a bit for
 /// each.
@@ -785,7 +793,7 @@ struct route_table {
     text (*handler_name)(const void* self, const route_table&, const route&, unsigned handler);
     const uint8_t* handlers;    // of all types, one after the other: an index into names
     const text* names;
-    event_call deliver;         // that of this very table; nullptr: deliver_by_table
+    const own_calls* own;       // nullptr: deliver_by_table
 
     const route& unknown() const { return routes[0]; }
 };
@@ -2048,6 +2056,7 @@ private:
     bool needs_a_closer_look() const;
     const detail::route_table& table() const { return *what_->handlers.table; }
     bool is_replaying() const { return record_.replayed_through > at_; }
+    const stored_event* end_of_replayed(const stored_event* event, const stored_event* end) const;
     void count(const visitor& from, uint32_t taken);
     void count_as(detail::outcome what);
     event_count counted() const;
@@ -3635,11 +3644,9 @@ template<bool Alone, class... P> struct compiled_routes {
         d.event = &event;
         const size_t size = event.type.name().size();
         if constexpr (sizeof(void*) >= 8) {
-            if (size >= built.quick_size()) return deliver_to(d, named(event));
+            if (size >= built.quick_size()) return deliver_to(d, named(event.type.name()));
             if (size != 0) return deliver_short(d);
-            const uint32_t number = event.type.number();
-            deliver_to(d, look_up(table.routes, table.by_number, number,
-                                  [&](const route& r) { return r.number == number; }));
+            deliver_to(d, numbered(event.type.number()));
         } else {
             if (size != 0) return deliver_apart(event, d);
             const uint32_t number = event.type.number();
@@ -3653,21 +3660,57 @@ template<bool Alone, class... P> struct compiled_routes {
         if (found == nullptr) return deliver_unknown(d);
         d.deliver(*found);
     }
-    PROJECTIONS_INLINE_ static const route* named(const stored_event& event) {
-        const char* const name = event.type.name().data();
-        const size_t size = event.type.name().size();
-        return look_up(table.routes, table.by_name, key_of(table, name, size),
-                       [&](const route& r) { return has_name(r, name, size, built.longest); });
+    PROJECTIONS_INLINE_ static const route* named(text name) {
+        const char* const at = name.data();
+        const size_t size = name.size();
+        return look_up(table.routes, table.by_name, key_of(table, at, size),
+                       [&](const route& r) { return has_name(r, at, size, built.longest); });
+    }
+    PROJECTIONS_INLINE_ static const route* numbered(uint32_t number) {
+        return look_up(table.routes, table.by_number, number,
+                       [&](const route& r) { return r.number == number; });
     }
     PROJECTIONS_APART_ static void deliver_apart(const stored_event& event, delivery& d) {
         if (event.type.name().size() < built.quick_size()) return deliver_short(d);
-        deliver_to(d, named(event));
+        deliver_to(d, named(event.type.name()));
     }
     /// They take the way of all tables, which looks where a name ends.
     PROJECTIONS_APART_ static void deliver_short(delivery& d) {
         d.deliver(find(table, d.event->type));
     }
     PROJECTIONS_APART_ static void deliver_unknown(delivery& d) { d.deliver(table.unknown()); }
+
+    /// Looks up the next event before it calls the handlers of one. Which function comes next a
+    /// processor can only guess, and learns that it was wrong when the look-up is through: then
+    /// that has been done while the last guess was still being made good. (A third less time for
+    /// events in random order, and no instruction more.)
+    static const stored_event* deliver_slice(const stored_event* event, const stored_event* end,
+                                             delivery& d, position& at) {
+        if (event == end) return end;
+        const route* next = &find_short(event->type);
+        while (event->at > at) {
+            const route_call call = next->call;
+            d.event = event;
+            d.to = next;
+            if (++event != end) next = &route_of(event->type);
+            call(d.self, d);
+            if (d.trouble) return event - 1;
+            at = event[-1].at;
+            if (event == end) break;
+        }
+        return event;
+    }
+    PROJECTIONS_INLINE_ static const route& route_of(const type_key& type) {
+        const size_t size = type.name().size();
+        const route* found = nullptr;
+        if (size >= built.quick_size()) found = named(type.name());
+        else if (size == 0) found = numbered(type.number());
+        else return find_short(type);
+        return found != nullptr ? *found : table.unknown();
+    }
+    PROJECTIONS_APART_ static const route& find_short(const type_key& type) {
+        return find(table, type);
+    }
 
     // Every (handler class, event type) once: by the first class that lists the type. (An upper
     // limit: a type that several classes list counts here for each of them.)
@@ -3773,6 +3816,7 @@ template<bool Alone, class... P> struct compiled_routes {
         const uint8_t* const list = r.number == 0 ? everyone.at : in.handlers + r.first;
         return in.names[list[handler]];
     }
+    static constexpr own_calls own{&deliver, &deliver_slice};
     /// What an engine gets of all this.
     static constexpr route_table table{
         built.routes, {built.by_name, built.name_multiplier, built.shift},
@@ -3782,7 +3826,7 @@ template<bool Alone, class... P> struct compiled_routes {
 #if PROJECTIONS_SMALL_
         nullptr
 #else
-        &deliver
+        &own
 #endif
     };
 };
@@ -5253,7 +5297,7 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
 namespace detail {
 /// What a registry has compiled for its own table; a handler_map has nothing of the kind.
 inline event_call deliver_of(const route_table& table) {
-    return table.deliver != nullptr ? table.deliver : &deliver_by_table;
+    return table.own != nullptr ? table.own->one : &deliver_by_table;
 }
 /// For a read that begins with events that were handled before; others are looked at closely. (The
 /// first new one ends the fast way for the rest of the read: it seems to have no handlers, and at
@@ -5301,16 +5345,32 @@ PROJECTIONS_BODY_ size_t visitor::operator()(const stored_event* events, size_t 
 }
 
 /// Those that need nothing but routing; the first that has trouble, or the end. The fast way for a
-/// slice: what is still wanted is counted once, not with every event.
+/// slice: what is still wanted is counted once, not with every event. A table's own function does
+/// not ask which events are replayed: it is given only those that are, or none.
 PROJECTIONS_BODY_ const stored_event* visitor::take_plainly(const stored_event* event,
                                                             const stored_event* end) {
     engine& e = *engine_;
     const stored_event* const first = event;
-    for (; event != end && event->at > e.at_; ++event) {
-        if (has_trouble(*event)) break;
-        e.at_ = event->at;
+    const detail::own_calls* const own = e.table().own;
+    if (!PROJECTIONS_SMALL_ && own != nullptr) {
+        delivery_->replaying = e.is_replaying();
+        if (delivery_->replaying) end = e.end_of_replayed(event, end);
+        event = own->slice(event, end, *delivery_, e.at_);
+    } else {
+        for (; event != end && event->at > e.at_; ++event) {
+            if (has_trouble(*event)) break;
+            e.at_ = event->at;
+        }
     }
     fast_ -= static_cast<uint32_t>(event - first);
+    return event;
+}
+
+/// The first event of a slice that is not replayed. (Of one that is out of order, too: all before
+/// it are.)
+PROJECTIONS_BODY_ const stored_event* engine::end_of_replayed(const stored_event* event,
+                                                              const stored_event* end) const {
+    while (event != end && event->at <= record_.replayed_through) ++event;
     return event;
 }
 
