@@ -801,6 +801,7 @@ struct route_table {
 const route& find(const route_table& table, const type_key& key);
 void deliver_by_table(const stored_event& event, delivery& to);
 void deliver_replayed(const stored_event& event, delivery& to);
+void deliver_chosen(const stored_event& event, delivery& to);
 
 } // namespace detail
 
@@ -1078,7 +1079,6 @@ private:
     uint32_t fast_;             // wanted, while nothing but routing is to be done
     uint32_t left_;             // wanted, when each event needs a closer look
     detail::delivery* delivery_;
-    uint32_t taken_apart_ = 0;  // events already counted under another outcome than handled
     uint32_t started_ms_ = 0;
     bool closed_ = false;       // no more events in this read, whatever the store does
     bool moved_ = false;        // scanned_to() moved on
@@ -1998,6 +1998,7 @@ private:
     friend struct detail::delivery;
     friend void detail::deliver_by_table(const stored_event&, detail::delivery& to);
     friend void detail::deliver_replayed(const stored_event&, detail::delivery& to);
+    friend void detail::deliver_chosen(const stored_event&, detail::delivery& to);
     friend bool detail::look_at_bounds(engine& e);
     friend struct context;
     friend struct detail::sink_hooks;
@@ -2052,12 +2053,18 @@ private:
 
     // one event
     bool take_closely(visitor& from, const stored_event& event);
-    PROJECTIONS_COLD_ bool had_trouble(visitor& from, const stored_event& event);
+    bool had_trouble(visitor& from, const stored_event& event);
     bool needs_a_closer_look() const;
+    /// Not every event is for this engine.
+    bool chooses() const {
+        return what_->filter ||
+               (role_->is_ours != nullptr && (PROJECTIONS_SMALL_ || part().count != 1));
+    }
+    PROJECTIONS_INLINE_ detail::outcome choose(detail::delivery& d);
     const detail::route_table& table() const { return *what_->handlers.table; }
     bool is_replaying() const { return record_.replayed_through > at_; }
     const stored_event* end_of_replayed(const stored_event* event, const stored_event* end) const;
-    void count(const visitor& from, uint32_t taken);
+    void count(const detail::delivery& of, uint32_t taken);
     void count_as(detail::outcome what);
     event_count counted() const;
     PROJECTIONS_COLD_ bool has_vanished();
@@ -2928,6 +2935,7 @@ struct delivery {
     uint32_t now_ms = 0;
     uint32_t attempt = 1;
     uint32_t wait_ms = never;       // the shortest that a pending handler asked for
+    uint32_t taken_apart = 0;       // events already counted under another outcome than handled
     verdict first_trouble = handled;
     bool replaying = false;
     bool trouble = false;           // somebody answered anything but handled
@@ -2938,7 +2946,8 @@ struct delivery {
     delivery() = default;
     explicit delivery(engine& sender)
         : from(&sender), self(sender.what_->handlers.self), now_ms(sender.now_ms_) {}
-    /// For the next event. (first_trouble stays: of the events of a read nobody looks at it.)
+    /// For the next event. (first_trouble stays: of the events of a read nobody looks at it; and
+    /// taken_apart, which is of all of them.)
     void reset() {
         mask = all_bits;
         rest = 0;
@@ -5280,15 +5289,15 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
 
 // ---- the engine: reading
 //
-// An event takes one of two ways. On the fast one, nothing is looked at but its position, its route
-// and whether anybody objects; `fast_` of the visitor counts what is still wanted, and at_ is all
-// that is written. On the other every event goes through take_closely(), and `left_` counts. Which
-// it is, needs_a_closer_look() decides once for a read: only features that have to see each event
-// cost anything, and only where they are named.
+// An event takes one of two ways. On the fast one, nothing is looked at but its position, whether
+// it is for this engine, its route and whether anybody objects; `fast_` of the visitor counts what
+// is still wanted, and at_ is all that is written. On the other every event goes through
+// take_closely(), and `left_` counts. Which it is, needs_a_closer_look() decides once for a read:
+// only features that have to see each event cost anything, and only where they are named.
 //
-// The fast way is left for an event and entered again after it. If its handlers were called and
-// somebody objects, their answers are in the engine already, and it is only settled: to call them
-// again would apply effects twice. If it has no handlers, take_closely() finds out why.
+// The fast way is left for an event and entered again after it, by had_trouble(). If its handlers
+// were called and somebody objects, their answers are in the engine already, and it is only
+// settled: to call them again would apply effects twice.
 //
 // A read ends when enough was taken, when a step closes it, or when the store has no more. From
 // close() on nothing is shown to anybody, however long the store goes on (G6). During a read
@@ -5309,6 +5318,22 @@ PROJECTIONS_BODY_ void deliver_replayed(const stored_event& event, delivery& d) 
     d.to = &no_route;
     d.trouble = true;
 }
+/// For an engine that is not for every event: what is left out is counted here, and has no trouble.
+PROJECTIONS_BODY_ void deliver_chosen(const stored_event& event, delivery& d) {
+    engine& e = *d.from;
+    d.event = &event;
+    d.to = &no_route;
+    d.replaying = event.at <= e.record_.replayed_through;
+    d.trouble = !d.replaying && e.role_->is_rebuilding;         // beyond its end
+    if (d.trouble) return;
+    const outcome left_out = e.choose(d);
+    if (left_out == outcome::handled) {
+        if (!d.trouble) deliver_of(e.table())(event, d);
+        return;
+    }
+    ++d.taken_apart;
+    e.count_as(left_out);
+}
 /// For a table that is known at run time only.
 PROJECTIONS_BODY_ void deliver_by_table(const stored_event& event, delivery& d) {
     d.event = &event;
@@ -5322,8 +5347,9 @@ PROJECTIONS_BODY_ visitor::visitor(engine& reader, detail::delivery& d, uint32_t
 #if PROJECTIONS_SMALL_
       deliver_(nullptr),
 #else
-      deliver_(reader.is_replaying() ? &detail::deliver_replayed
-                                     : detail::deliver_of(reader.table())),
+      deliver_(reader.chooses()        ? &detail::deliver_chosen
+               : reader.is_replaying() ? &detail::deliver_replayed
+                                       : detail::deliver_of(reader.table())),
 #endif
       fast_(plainly ? wanted : 0),
       left_(plainly ? 0 : wanted),
@@ -5352,7 +5378,7 @@ PROJECTIONS_BODY_ const stored_event* visitor::take_plainly(const stored_event* 
     engine& e = *engine_;
     const stored_event* const first = event;
     const detail::own_calls* const own = e.table().own;
-    if (!PROJECTIONS_SMALL_ && own != nullptr) {
+    if (!PROJECTIONS_SMALL_ && own != nullptr && !e.chooses()) {
         delivery_->replaying = e.is_replaying();
         if (delivery_->replaying) end = e.end_of_replayed(event, end);
         event = own->slice(event, end, *delivery_, e.at_);
@@ -5391,12 +5417,12 @@ PROJECTIONS_BODY_ void visitor::scanned_to(position at) {
 /// Whether an event may need more than routing.
 PROJECTIONS_BODY_ bool engine::needs_a_closer_look() const {
     const projection& p = *what_;
-    if (p.filter || role_->is_ours != nullptr) return true;     // not all of them are handled
+    if (PROJECTIONS_SMALL_ && chooses()) return true;   // or has a function of its own for it
     // Which handlers are called depends on the position (G25).
     if (is_replaying() && (PROJECTIONS_SMALL_ || table().has_live_only)) return true;
     if (p.tick_ms_max != 0 || p.observe_handled || careful_ != 0 || is_holding()) return true;
     if (p.lease != nullptr || p.gaps != nullptr || has_sequences()) return true;
-    // Else an unknown event has no handlers, and comes to take_closely() for that.
+    // Else an unknown event has no handlers, and comes to had_trouble() for that.
     return p.on_unknown == unknown_types::fail && table().unknown().handlers != 0;
 }
 
@@ -5426,7 +5452,7 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     const bool is_told_to_stop = v.closed_ || v.wanted() == 0;
     const uint32_t taken = wanted - v.wanted();
     v.closed_ = true;
-    count(v, taken);
+    count(d, taken);
     if (!is_dirty()) unsaved_ = 0;
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
     // The time runs from the first event that is not saved, and is not begun anew by later ones.
@@ -5435,8 +5461,8 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
 }
 
 /// On the fast way nothing is counted for each event: what was not counted apart was handled.
-PROJECTIONS_BODY_ void engine::count(const visitor& from, uint32_t taken) {
-    counts_[static_cast<size_t>(detail::outcome::handled)] += taken - from.taken_apart_;
+PROJECTIONS_BODY_ void engine::count(const detail::delivery& of, uint32_t taken) {
+    counts_[static_cast<size_t>(detail::outcome::handled)] += taken - of.taken_apart;
     unsaved_ += taken;
 }
 
@@ -5554,13 +5580,20 @@ PROJECTIONS_BODY_ void delivery::undecodable(uint32_t bits) {
 
 } // namespace detail
 
-/// Nobody handles it, or somebody did not say that it is handled.
+/// Nobody handles it, or somebody did not say that it is handled. Whoever was asked or called is
+/// not asked again in this pass.
 PROJECTIONS_BODY_ bool engine::had_trouble(visitor& from, const stored_event& event) {
+    using detail::outcome;
     detail::delivery& d = *from.delivery_;
-    // They were called: on no account again in this pass.
-    if (d.to->handlers != 0) return settle(from, event, detail::outcome::handled);
-    d.trouble = false;
-    return take_closely(from, event);
+    if (is_holding()) return settle(from, event, outcome::handled);
+    if (PROJECTIONS_SMALL_ || d.to == &detail::no_route) {      // not looked at yet
+        d.trouble = false;
+        return take_closely(from, event);
+    }
+    if (d.to->number != 0) return settle(from, event, outcome::unhandled);
+    if (what_->on_unknown == unknown_types::fail)
+        failed(d, detail::no_handler_bit, detail::no_handler, failure_kind::unknown_type, 0);
+    return settle(from, event, outcome::unknown);
 }
 
 /// Every event that is not simply handled comes through here. False tells the store to stop. The
@@ -5616,21 +5649,13 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
         return outcome::handled;
     }
     // Asked before anybody is called; with fewer bits the event has been let in before.
-    if ((p.filter || role_->is_ours != nullptr) && wanted == detail::all_bits) {     // or threw
-        outcome left_out = outcome::handled;
-        PROJECTIONS_TRY_ {
-            if (p.filter && !p.filter(*d.event)) left_out = outcome::filtered;
-            else if (role_->is_ours != nullptr && !role_->is_ours(*this, *d.event))
-                left_out = outcome::not_ours;
-        }
-        PROJECTIONS_CATCH_ {
-            failed(d, detail::all_bits, detail::no_handler, failure_kind::transient, code_thrown);
-            return outcome::handled;
-        }
+    if (wanted == detail::all_bits && chooses()) {      // or threw
+        const outcome left_out = choose(d);
         if (left_out != outcome::handled) {
             if (is_holding()) forget_held();    // and not one that waits for those before it
             return left_out;
         }
+        if (PROJECTIONS_EXCEPTIONS && d.trouble) return left_out;
     }
     d.mask = wanted & detail::handlers_mask(route);
     // (G25: neither called nor counted as failed; for them the event was done before.)
@@ -5646,6 +5671,23 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
     if (p.lease != nullptr) keeper().call(*this, d, route);
     else if (d.mask != 0) route.call(p.handlers.self, d);
     return is_called ? outcome::handled : is_known ? outcome::unhandled : outcome::unknown;
+}
+
+/// What an event that is not for this engine counts as; handled, if it is. To throw is a failure,
+/// which sets `trouble`.
+PROJECTIONS_INLINE_ detail::outcome engine::choose(detail::delivery& d) {
+    using detail::outcome;
+    outcome left_out = outcome::handled;
+    PROJECTIONS_TRY_ {
+        if (what_->filter && !what_->filter(*d.event)) left_out = outcome::filtered;
+        else if (role_->is_ours != nullptr && !role_->is_ours(*this, *d.event))
+            left_out = outcome::not_ours;
+    }
+    PROJECTIONS_CATCH_ {
+        d.trouble = true;
+        failed(d, detail::all_bits, detail::no_handler, failure_kind::transient, code_thrown);
+    }
+    return left_out;
 }
 
 /// Which handlers of the held event are to be called now; offers the letters that are owed first.
@@ -5687,7 +5729,7 @@ PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
     }
     at_ = event.at;
     if (result != outcome::handled) {
-        ++from.taken_apart_;
+        ++from.delivery_->taken_apart;
         count_as(result);
         if (result == outcome::unknown) notify(notice_kind::event_unknown, status::unknown_type);
     } else if (what_->observe_handled) {
@@ -7153,7 +7195,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
             return {receipt::hold, wait_ms(), why_};
     }
     take_closely(v, event);
-    count(v, v.wanted() == 0 ? 1 : 0);
+    count(d, v.wanted() == 0 ? 1 : 0);
     // The checkpoint stays out of the unit: there is no position to save, or it would pass a
     // message that the broker was not yet told to keep. (If a crash comes before that is told, the
     // message comes again, and handlers that were done with it handle it twice.)
@@ -7927,7 +7969,8 @@ inline constexpr uint8_t stage_repartition = 3;         // of a count record
 
 } // namespace detail
 
-PROJECTIONS_BODY_ uint32_t partition_of(text aggregate_id, uint32_t count) {
+/// (Apart, so that who has a key need not make room for what a hash needs.)
+PROJECTIONS_APART_ PROJECTIONS_BODY_ uint32_t partition_of(text aggregate_id, uint32_t count) {
     // Nothing is computed where there is nothing to choose.
     if (count < 2) return 0;
     uint32_t digest[8];

@@ -2,6 +2,8 @@
 // events reach handlers in log order.
 #include "support/setup.hpp"
 
+#include <map>
+
 using namespace support;
 using pj::status;
 
@@ -96,6 +98,60 @@ TEST_CASE("G3 filtered, unhandled and unknown events advance the checkpoint and 
             CHECK(s.log.wanted_max == 7);
         }
     }
+}
+
+TEST_CASE("G3 a filter is asked once of each event, whatever becomes of it") {
+    for (const size_t slice : {size_t{0}, size_t{64}}) {
+        for (const bool fails : {false, true}) {
+            setup s;
+            s.log.slice = slice;
+            const char* const types[] = {"Gamma", "Alpha", "Nobody", "Beta", "Gamma"};
+            for (int i = 0; i < 100; ++i) s.log.add(3 * i, types[i % 5]);
+            if (fails) s.what.on_unknown = pj::unknown_types::fail;
+            s.a.says.at(18, pj::reject());
+            std::map<pj::position, int> asked;
+            const auto filter = [&](const pj::stored_event& e) {
+                ++asked[e.at];
+                return is_even(e);
+            };
+            s.what.filter = filter;
+            REQUIRE(s.start() == status::ok);
+            s.run_for(5000);
+            CHECK(asked.size() == 100);
+            for (const auto& [at, times] : asked) {
+                CAPTURE(at);
+                CHECK(times == 1);
+            }
+            const pj::counters n = s.worker.counts();
+            CHECK(n.filtered == 50);
+            CHECK(n.unknown == (fails ? 0u : 10u));
+            CHECK(n.skipped == (fails ? 11u : 1u));
+            CHECK(n.unhandled == 20);
+            CHECK(n.handled == 19);
+        }
+    }
+}
+
+TEST_CASE("G23 a rebuild passes nothing beyond its end, and asks no filter about it") {
+    setup s;
+    s.log.append(9, "Alpha");
+    pj::checkpoint record;
+    record.at = 4;
+    record.revision = 1;
+    s.store.put("p", record);
+    pj::position asked = pj::before_first;
+    const auto filter = [&](const pj::stored_event& e) {
+        asked = e.at;
+        return e.at < 3;
+    };
+    s.what.filter = filter;
+    pj::replay_engine replay{s.what};
+    REQUIRE(replay.start() == status::ok);
+    for (int i = 0; i < 20 && replay.running(); ++i) static_cast<void>(replay.tick(0));
+    CHECK(replay.finished());
+    CHECK(asked == 4);
+    CHECK(s.stored().at == 4);
+    CHECK(replay.counts().filtered == 2);
 }
 
 TEST_CASE("G3 a log with nothing for this projection is read once from end to end") {
