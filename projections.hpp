@@ -2303,7 +2303,7 @@ private:
     receive_result offer(const stored_event& message, bool has_offset);
     bool is_same_message(const stored_event& message) const;
     receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset,
-                          uint32_t offered_print);
+                          const stored_event& message);
     /// Before the next call the broker is told.
     receive_result rejected() {
         untold_ = 0;
@@ -7154,7 +7154,7 @@ PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, 
     const bool is_same = is_same_message(message);
     if (options_.open && is_same) print_ = 0;   // opened anew, perhaps with another result
     if (has_offset || is_same)
-        result = handle(event, d, has_offset, has_offset ? 0 : detail::print_of(message));
+        result = handle(event, d, has_offset, message);
     // The engine has noted what was opened; what comes again is compared before it is opened.
     if (options_.open && (has_offset || is_same) && held_at_ != before_first)
         print_ = detail::print_of(message);
@@ -7164,10 +7164,10 @@ PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, 
 
 /// A message without an offset: whether it is the one that is held.
 PROJECTIONS_BODY_ bool event_sink::is_same_message(const stored_event& message) const {
+    if (!is_holding() || (print_ | unanswered_) == 0) return true;
     // Held because its commit failed, it has not been printed by a handler's failure.
     const uint32_t print = detail::print_of(message);
-    if (is_holding() && print_ == 0 && unanswered_ != 0) return (print | 1u) == unanswered_;
-    return !is_holding() || print_ == 0 || print == print_;
+    return print_ == 0 ? (print | 1u) == unanswered_ : print == print_;
 }
 
 /// One message, from begin to commit. `unanswered_` is the print of a message without an offset
@@ -7175,10 +7175,11 @@ PROJECTIONS_BODY_ bool event_sink::is_same_message(const stored_event& message) 
 /// comes again it must not be handled a second time. Another message than that one ends the memory
 /// of it.
 PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
-                                                    bool has_offset, uint32_t offered_print) {
+                                                    bool has_offset,
+                                                    const stored_event& message) {
     constexpr receive_result acknowledged{receipt::ack, 0, status::ok};
     // Never 0, which stands for none.
-    const uint32_t print = has_offset || !has_units() ? 0 : offered_print | 1u;
+    const uint32_t print = has_offset || !has_units() ? 0 : detail::print_of(message) | 1u;
     const bool was_committed = print != 0 && print == unanswered_ && committed_;
     unanswered_ = 0;
     if (was_committed) return rejected_ ? rejected() : acknowledged;
@@ -7201,7 +7202,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     // message comes again, and handlers that were done with it handle it twice.)
     if (unit_ == detail::unit::open && (unkept_ || rejected_)) unit_ = detail::unit::bare;
     if (unit_ != detail::unit::none) save();
-    if (!has_offset && is_holding() && print_ == 0) print_ = offered_print;
+    if (!has_offset && is_holding() && print_ == 0) print_ = detail::print_of(message);
     // Not `wanted()` alone: in a unit it counts when it is committed.
     const bool is_done = v.wanted() == 0 && done_through() >= event.at;
     if (is_done && unkept_) {           // nothing that a save could keep
