@@ -2299,6 +2299,11 @@ private:
     using hooks = detail::sink_hooks;
     static const detail::role kind;
     enum class place : uint8_t { fresh, duplicate, other_source };
+    /// A message takes the fast way of a read.
+    bool is_plain() const {
+        return !PROJECTIONS_SMALL_ && is_simple_ && !is_holding() && !is_replaying();
+    }
+    bool is_at_rest(uint32_t now_ms);
     place place_of(position offset, bool is_redelivered) const;
     receive_result offer(const stored_event& message, bool has_offset);
     bool is_same_message(const stored_event& message) const;
@@ -2318,6 +2323,7 @@ private:
     bool received_ = false;     // since the last tick
     bool rejected_ = false;     // the letter of this message is the broker's
     bool unkept_ = false;       // it has no position that a save could keep
+    bool is_simple_ = false;    // the description wants no tick and no closer look at each message
     bool committed_ = false;    // since then:
     uint32_t unanswered_ = 0;   // print of one without offset whose commit was not answered at once
 };
@@ -7018,7 +7024,7 @@ struct sink_hooks {
     static status begin(engine& e) {
         event_sink& sink = of(e);
         sink.offered_from_ = sink.offered_through_ = before_first;
-        sink.received_ = sink.rejected_ = sink.unkept_ = false;
+        sink.received_ = sink.rejected_ = sink.unkept_ = sink.is_simple_ = false;
         sink.unanswered_ = 0;
         return status::ok;
     }
@@ -7028,6 +7034,10 @@ struct sink_hooks {
         const sink_options& with = sink.options_;
         sink.caught_up_ = !sink.received_;
         sink.received_ = false;
+        const projection& p = *e.what_;
+        if (!PROJECTIONS_SMALL_)
+            sink.is_simple_ = p.log.bounds == nullptr && p.crashes == nullptr && !e.has_units() &&
+                              e.unsaved_max() >= p.save.every_events && !e.needs_a_closer_look();
         // Not before the checkpoint is loaded and the lease is there: what came before would be
         // held.
         if (sink.subscribed_ || with.client.subscribe == nullptr) return true;
@@ -7080,30 +7090,52 @@ PROJECTIONS_BODY_ event_sink::place event_sink::place_of(position offset,
                                                                               : place::other_source;
 }
 
-/// A tick comes first: it loads, keeps the lease and saves what is due, so that a host that has
-/// messages without pause need not call tick() besides. After it the sink works, or the message is
-/// held with the reason why it does not.
+/// Whether a tick would find nothing to do and nothing to wait for, as after most messages: then
+/// the next one does without. The last tick has found it so (idle), and nothing has come since: no
+/// request, no command, no failure. (Not asked where size counts.) What a tick changes even so is
+/// changed here: the time, and that the source is not idle.
+PROJECTIONS_BODY_ bool event_sink::is_at_rest(uint32_t now_ms) {
+    if (!is_plain() || state_ != run_state::idle || stage_ != stage::working || woken() ||
+        saving_ != detail::saving::none || save_first_ || rejected_ || read_in_ != 0 ||
+        (!subscribed_ && options_.client.subscribe != nullptr)) {
+        return false;
+    }
+    age(now_ms - now_ms_);
+    now_ms_ = now_ms;
+    if ((save_in_ == 0 && is_dirty()) || unsaved_ >= what_->save.every_events) return false;
+    received_ = true;
+    caught_up_ = false;
+    why_ = status::ok;
+    return true;
+}
+
+/// A tick comes first, if there is anything for it to do: it loads, keeps the lease and saves what
+/// is due, so that a host that has messages without pause need not call tick() besides. After it
+/// the sink works, or the message is held with the reason why it does not.
 PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message, uint32_t now_ms,
                                                      bool redelivered) {
     if (ticking_) return {receipt::hold, what_->pending_ms, status::reentered};
     const bool has_offset = message.at >= 0;
-    // Before the tick, so that this one does not count as idle; and after it, since prepare() takes
-    // it back, so that the next one does not, either.
-    received_ = true;
-    const tick_result now = tick(now_ms);
-    received_ = true;
-    // A lease that is ours, but not yet claimed and read back, does not let anything begin (G21).
-    const bool is_ready = what_->lease == nullptr || has_lease();
-    // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
-    const bool only_saving = only_saves() && untold_ == 0;
-    if (stage_ != stage::working || paused_ != 0 || only_saving || is_refused() || read_in_ != 0 ||
-        !is_ready) {
-        const status why = now.reason != status::ok ? now.reason
-                         : !running()               ? status::stopped
-                         : paused_ != 0             ? status::paused
-                         : !loaded_                 ? status::not_loaded
-                                                    : status::pending;
-        return {receipt::hold, now.wait_ms, why};
+    if (PROJECTIONS_SMALL_ || !is_at_rest(now_ms)) {
+        // Before the tick, so that this one does not count as idle; and after it, since prepare()
+        // takes it back, so that the next one does not, either.
+        received_ = true;
+        const tick_result now = tick(now_ms);
+        received_ = true;
+        // A lease that is ours, but not yet claimed and read back, does not let anything begin
+        // (G21).
+        const bool is_ready = what_->lease == nullptr || has_lease();
+        // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
+        const bool only_saving = only_saves() && untold_ == 0;
+        if (stage_ != stage::working || paused_ != 0 || only_saving || is_refused() ||
+            read_in_ != 0 || !is_ready) {
+            const status why = now.reason != status::ok ? now.reason
+                             : !running()               ? status::stopped
+                             : paused_ != 0             ? status::paused
+                             : !loaded_                 ? status::not_loaded
+                                                        : status::pending;
+            return {receipt::hold, now.wait_ms, why};
+        }
     }
     // Without offsets nothing tells a duplicate: offer() only looks whether another one is held.
     if (!has_offset && untold_ != 0 && is_dirty() &&
@@ -7186,7 +7218,8 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     if (!is_holding()) rejected_ = false;
     unkept_ = !has_offset && !options_.count_messages;
     const bool was_dirty = is_dirty();
-    visitor v(*this, d, 1, false);
+    const bool is_fast = is_plain() && !d.is_hopeless;
+    visitor v(*this, d, 1, is_fast);
     why_ = status::ok;
     // A worker looks at the log first; here the event is at hand. Where the last commit of this
     // message failed, the policy is to be asked, outside of a unit.
@@ -7195,7 +7228,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
         if ((gaps != nullptr && !gaps->passes_(*this, event.at)) || !units().begin(*this))
             return {receipt::hold, wait_ms(), why_};
     }
-    take_closely(v, event);
+    static_cast<void>(is_fast ? v(event) : take_closely(v, event));
     count(d, v.wanted() == 0 ? 1 : 0);
     // The checkpoint stays out of the unit: there is no position to save, or it would pass a
     // message that the broker was not yet told to keep. (If a crash comes before that is told, the
