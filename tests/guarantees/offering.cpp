@@ -1,6 +1,8 @@
 // What a sink answers in each of its states, which offsets it knows, what it tells of its broker.
 #include "support/setup.hpp"
 
+#include <random>
+
 using namespace support;
 using pj::receipt;
 using pj::run_state;
@@ -48,6 +50,91 @@ struct offered : setup {
     }
 };
 
+struct live_hand : scripted {
+    using handles = pj::live_only<alpha>;
+    static constexpr const char* handler_name = "live";
+    explicit live_hand(world& in) : scripted(in, "live") {}
+    pj::verdict on(const alpha&, const pj::context& with) { return run(with); }
+};
+
+/// All that a sink answers and calls in a random run. `closely`: it is to look at each message for
+/// an observer, who is not there, and so has a tick for each.
+class random_run : offered {
+public:
+    random_run(uint32_t seed, bool closely) : random_(seed) {
+        const pj::error_policy policies[] = {
+            pj::error_policy::skip(), pj::error_policy::retry(1),
+            pj::error_policy::retry_then_skip(2), pj::error_policy::dead_letter()};
+        what.handlers = registry_;
+        what.observe = nullptr;
+        what.observe_handled = closely;
+        what.save = {1 + below(6), below(40), one_in(2)};
+        what.unsaved_max = one_in(2) ? 0 : 1 + below(8);
+        what.on_error = policies[below(4)];
+        what.delays.first_ms = below(4);
+        if (one_in(3)) what.replayed_through = 5;
+        if (one_in(2)) options.client = client_;
+        client_.subscribes.then(status::pending).then(status::failed);
+        options.topic = "topic";
+        options.queue = "queue";
+        options.count_messages = one_in(3);
+    }
+    std::vector<std::string> trace() {
+        pj::event_sink it{what, options};
+        if (one_in(9)) static_cast<void>(offer(it, 0));
+        for (int i = 0; i < 200; ++i) step(it);
+        return w.trace;
+    }
+
+private:
+    uint32_t below(uint32_t n) { return static_cast<uint32_t>(random_() >> 8) % n; }
+    bool one_in(uint32_t n) { return below(n) == 0; }
+    void note(const std::string& name, std::initializer_list<int64_t> values) {
+        std::string line = name;
+        for (const int64_t value : values) line += ' ' + std::to_string(value);
+        w.note(line);
+    }
+    void step(pj::event_sink& it) {
+        const pj::verdict answers[] = {pj::fail(), pj::reject(), pj::pending, pj::pending_for(3)};
+        const status failures[] = {status::pending, status::failed, status::failed};
+        now_ms += one_in(3) ? below(30) : 0;
+        if (one_in(9)) a.says.at(next_, answers[below(4)]);
+        if (one_in(9)) store.saves.then(failures[below(3)]);
+        if (one_in(30)) store.saves.then(lost_answer());
+        if (one_in(30)) it.pause();
+        if (one_in(10)) it.resume();
+        if (one_in(30)) it.wake();
+        if (one_in(60)) it.stop();
+        if (one_in(60)) a.says.before = [&] { it.stop(); };
+        if (!it.running()) note("start", {static_cast<int64_t>(it.start())});
+        if (one_in(40) && it.reset(below(4)) == status::ok) next_ = it.scanned() + 1;
+        if (one_in(7)) {
+            const pj::tick_result r = it.tick(now_ms);
+            note("tick", {static_cast<int64_t>(r.state), static_cast<int64_t>(r.reason),
+                          r.wait_ms, r.scanned});
+        } else {
+            const pj::position at = one_in(9) ? next_ / 2 : one_in(20) ? -1 : next_;
+            const pj::receive_result r = offer(it, at, "", one_in(4),
+                                               next_ % 3 == 0 ? "Alpha" : "Beta");
+            note("receive", {at, static_cast<int64_t>(r.answer), static_cast<int64_t>(r.reason),
+                             r.wait_ms});
+            if (r.answer != receipt::hold && at == next_) ++next_;
+        }
+        a.says.before = nullptr;
+        const pj::counters n = it.counts();
+        note("is", {static_cast<int64_t>(it.state()), static_cast<int64_t>(it.reason()),
+                    it.caught_up() ? 1 : 0, it.scanned(), it.checkpointed(),
+                    static_cast<int64_t>(n.scanned), static_cast<int64_t>(n.handled),
+                    static_cast<int64_t>(n.skipped), static_cast<int64_t>(n.duplicate)});
+    }
+
+    std::minstd_rand random_;
+    pj::position next_ = 0;
+    broker client_;
+    live_hand live_{w};
+    pj::registry<hand_a, live_hand> registry_{a, live_};
+};
+
 void check(const pj::receive_result& r, receipt answer, status reason, uint32_t wait_ms) {
     CHECK(r.answer == answer);
     CHECK(r.reason == reason);
@@ -55,6 +142,15 @@ void check(const pj::receive_result& r, receipt answer, status reason, uint32_t 
 }
 
 } // namespace
+
+TEST_CASE("G1 G14 G16 G27 a sink does the same with a tick for each message and without") {
+    for (uint32_t seed = 1; seed <= 1500; ++seed) {
+        const auto with = random_run(seed, true).trace();
+        const auto without = random_run(seed, false).trace();
+        CAPTURE(seed);
+        REQUIRE(with == without);
+    }
+}
 
 TEST_CASE("what a sink answers before it works, while it may not, and when it has ended") {
     offered s;
