@@ -710,6 +710,7 @@ struct every_event {};
 // -------------------------------------------------------------------------------------- >>handlers
 
 class engine;
+class visitor;
 
 /// Lets whoever completes a pending job wake the engine that waits for it. As safe as
 /// engine::wake().
@@ -753,10 +754,10 @@ using event_call = void (*)(const stored_event& event, delivery& to);
 /// What the compiler makes for one table, which it knows as constants.
 struct own_calls {
     event_call one;
-    /// For a slice, as long as positions grow from `at` on and nobody objects; moves `at`. Returns
-    /// the first event that is not done, or the end.
-    const stored_event* (*slice)(const stored_event* event, const stored_event* end, delivery& to,
-                                 position& at);
+    /// For the events before `last`, as long as positions grow from `at` on and `by` goes on; moves
+    /// `at`. Returns the first that is not tried.
+    const stored_event* (*slice)(const stored_event* event, const stored_event* last, visitor& by,
+                                 delivery& to, position& at);
 };
 
 /// One event type of a routing table. Handlers of a type are numbered from 0; a mask has a bit for
@@ -802,6 +803,7 @@ const route& find(const route_table& table, const type_key& key);
 void deliver_by_table(const stored_event& event, delivery& to);
 void deliver_replayed(const stored_event& event, delivery& to);
 void deliver_chosen(const stored_event& event, delivery& to);
+bool goes_on(visitor& by, const stored_event* after);
 
 } // namespace detail
 
@@ -973,7 +975,6 @@ private:
 // call back into the engine, except for the requests and the questions (`counts()` and the like).
 // An answer that a port may not give counts as `failed`.
 
-class visitor;
 class sequences_of;
 namespace detail { struct sequence_hooks; }
 
@@ -1064,8 +1065,11 @@ public:
 private:
     friend class engine;
     friend class event_sink;
+    friend bool detail::goes_on(visitor& by, const stored_event* after);
     PROJECTIONS_INLINE_ bool has_trouble(const stored_event& event);
     const stored_event* take_plainly(const stored_event* event, const stored_event* end);
+    const stored_event* take_all_but_last(const stored_event* event, const stored_event* end);
+    bool goes_on(const stored_event* after);
     bool close() {
         left_ = wanted();
         fast_ = 0;
@@ -1075,7 +1079,10 @@ private:
     visitor(engine& reader, detail::delivery& d, uint32_t wanted, bool plainly);
 
     engine* engine_;
-    [[maybe_unused]] detail::event_call deliver_;
+#if !PROJECTIONS_SMALL_
+    detail::event_call deliver_;
+    const stored_event* first_ = nullptr;       // fast_ does not know of those from here on
+#endif
     uint32_t fast_;             // wanted, while nothing but routing is to be done
     uint32_t left_;             // wanted, when each event needs a closer look
     detail::delivery* delivery_;
@@ -3699,19 +3706,17 @@ template<bool Alone, class... P> struct compiled_routes {
     /// processor can only guess, and learns that it was wrong when the look-up is through: then
     /// that has been done while the last guess was still being made good. (A third less time for
     /// events in random order, and no instruction more.)
-    static const stored_event* deliver_slice(const stored_event* event, const stored_event* end,
-                                             delivery& d, position& at) {
-        if (event == end) return end;
+    static const stored_event* deliver_slice(const stored_event* event, const stored_event* last,
+                                             visitor& by, delivery& d, position& at) {
         const route* next = &find_short(event->type);
-        while (event->at > at) {
+        while (event != last && event->at > at) {
             const route_call call = next->call;
             d.event = event;
             d.to = next;
-            if (++event != end) next = &route_of(event->type);
+            next = &route_of((++event)->type);
             call(d.self, d);
-            if (d.trouble) return event - 1;
-            at = event[-1].at;
-            if (event == end) break;
+            if (PROJECTIONS_LIKELY_(!d.trouble)) at = event[-1].at;
+            else if (!goes_on(by, event - 1)) break;
         }
         return event;
     }
@@ -5350,9 +5355,7 @@ PROJECTIONS_BODY_ void deliver_by_table(const stored_event& event, delivery& d) 
 PROJECTIONS_BODY_ visitor::visitor(engine& reader, detail::delivery& d, uint32_t wanted,
                                    bool plainly)
     : engine_(&reader),
-#if PROJECTIONS_SMALL_
-      deliver_(nullptr),
-#else
+#if !PROJECTIONS_SMALL_
       deliver_(reader.chooses()        ? &detail::deliver_chosen
                : reader.is_replaying() ? &detail::deliver_replayed
                                        : detail::deliver_of(reader.table())),
@@ -5377,26 +5380,54 @@ PROJECTIONS_BODY_ size_t visitor::operator()(const stored_event* events, size_t 
 }
 
 /// Those that need nothing but routing; the first that has trouble, or the end. The fast way for a
-/// slice: what is still wanted is counted once, not with every event. A table's own function does
-/// not ask which events are replayed: it is given only those that are, or none.
+/// slice: what is still wanted is counted once, not with every event.
 PROJECTIONS_BODY_ const stored_event* visitor::take_plainly(const stored_event* event,
                                                             const stored_event* end) {
     engine& e = *engine_;
+#if !PROJECTIONS_SMALL_
+    event = take_all_but_last(event, end);
+    if (fast_ == 0) return end;
+#endif
     const stored_event* const first = event;
-    const detail::own_calls* const own = e.table().own;
-    if (!PROJECTIONS_SMALL_ && own != nullptr && !e.chooses()) {
-        delivery_->replaying = e.is_replaying();
-        if (delivery_->replaying) end = e.end_of_replayed(event, end);
-        event = own->slice(event, end, *delivery_, e.at_);
-    } else {
-        for (; event != end && event->at > e.at_; ++event) {
-            if (has_trouble(*event)) break;
-            e.at_ = event->at;
-        }
+    for (; event != end && event->at > e.at_; ++event) {
+        if (has_trouble(*event)) break;
+        e.at_ = event->at;
     }
     fast_ -= static_cast<uint32_t>(event - first);
     return event;
 }
+
+#if !PROJECTIONS_SMALL_
+/// By the function that was made for the table, if there is one; it looks ahead, which the last has
+/// no need of. It does not ask which events are replayed: it is given only those that are, or none.
+PROJECTIONS_BODY_ const stored_event* visitor::take_all_but_last(const stored_event* event,
+                                                                 const stored_event* end) {
+    engine& e = *engine_;
+    const detail::own_calls* const own = e.table().own;
+    if (own == nullptr || e.chooses()) return event;
+    const bool is_replaying = e.is_replaying();
+    if (is_replaying) end = e.end_of_replayed(event, end);
+    if (end - event < 2) return event;
+    delivery_->replaying = is_replaying;
+    first_ = event;
+    event = own->slice(event, end - 1, *this, *delivery_, e.at_);
+    fast_ -= static_cast<uint32_t>(event - first_);
+    return event;
+}
+
+/// After trouble with an event that was taken so. False: the read is over, and fast_ is 0.
+PROJECTIONS_BODY_ bool visitor::goes_on(const stored_event* after) {
+    fast_ -= static_cast<uint32_t>(after - first_);
+    first_ = after + 1;
+    if (!engine_->had_trouble(*this, *after)) return false;
+    delivery_->replaying = engine_->is_replaying();
+    return true;
+}
+
+PROJECTIONS_BODY_ bool detail::goes_on(visitor& by, const stored_event* after) {
+    return by.goes_on(after);
+}
+#endif
 
 /// The first event of a slice that is not replayed. (Of one that is out of order, too: all before
 /// it are.)
