@@ -1946,7 +1946,7 @@ public:
     run_state state() const { return state_; }
     status reason() const { return reason_; }
     /// Started, and neither stopped nor halted: worth another tick.
-    bool running() const { return stage_ != stage::stopped && stage_ != stage::halted; }
+    bool running() const { return stage_ > stage::halted; }
     /// The checkpoint is known; the positions below mean something.
     bool loaded() const { return loaded_; }
     /// The last read reached the end of the log.
@@ -2015,7 +2015,7 @@ private:
     friend struct detail::unit_hooks;
     friend struct detail::sequence_hooks;
 
-    enum class stage : uint8_t { stopped, loading, working, ending, halted };
+    enum class stage : uint8_t { stopped, halted, loading, working, ending };   // see running()
     static constexpr uint8_t pause_on = 1;
     static constexpr uint8_t pause_off = 2;
 
