@@ -1821,8 +1821,10 @@ enum class asking : uint8_t { none, again, first, letters };
 
 /// What one kind of engine does in its own way. In read-only memory, one per kind, so that an
 /// engine pays one pointer, and only the kinds that are used are linked. nullptr: as the worker
-/// does.
+/// does. (Bytes come first, as in engine.)
 struct role {
+    bool is_fed;                            // events are given to it, not read by it
+    bool is_rebuilding;                     // ends at replayed_through
     status (*begin)(engine& e);             // at start(): forget the last run; what is wrong
     text (*key)(const engine& e);           // of the checkpoint
     uint32_t (*batch)(const engine& e);
@@ -1834,8 +1836,6 @@ struct role {
     bool (*is_ours)(const engine& e, const stored_event& event);
     bool (*may_hold)(engine& e, int change);            // counts leases; false: no more of them
     void (*committed)(engine& e);           // after the commit of a unit of work
-    bool is_fed;                            // events are given to it, not read by it
-    bool is_rebuilding;                     // ends at replayed_through
 };
 inline constexpr role worker_role{};
 
@@ -7104,11 +7104,11 @@ struct sink_hooks {
 
 } // namespace detail
 
-// In the order of detail::role: begin, key, batch, prepare, leave, reject, adopt, part, is_ours,
-// may_hold, committed; is_fed, is_rebuilding.
+// In the order of detail::role: is_fed, is_rebuilding; begin, key, batch, prepare, leave, reject,
+// adopt, part, is_ours, may_hold, committed.
 PROJECTIONS_SHARED_ const detail::role event_sink::kind{
-    &hooks::begin, nullptr, nullptr, &hooks::prepare, &hooks::leave, &hooks::reject, nullptr,
-    nullptr, nullptr, nullptr, &hooks::committed, true, false};
+    true, false, &hooks::begin, nullptr, nullptr, &hooks::prepare, &hooks::leave, &hooks::reject,
+    nullptr, nullptr, nullptr, nullptr, &hooks::committed};
 
 /// The positions that this run has seen are a range, since offsets grow. That the record has an
 /// identity is enough where there is bounds(): of another log it would have halted the sink.
@@ -7380,11 +7380,11 @@ struct replay_hooks {
 
 } // namespace detail
 
-// In the order of detail::role: begin, key, batch, prepare, leave, reject, adopt, part, is_ours,
-// may_hold, committed; is_fed, is_rebuilding.
+// In the order of detail::role: is_fed, is_rebuilding; begin, key, batch, prepare, leave, reject,
+// adopt, part, is_ours, may_hold, committed.
 PROJECTIONS_SHARED_ const detail::role replay_engine::kind{
-    &hooks::begin, &hooks::key, &hooks::batch, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
-    nullptr, nullptr, nullptr, nullptr, false, true};
+    false, true, &hooks::begin, &hooks::key, &hooks::batch, &hooks::prepare, nullptr, nullptr,
+    &hooks::adopt, nullptr, nullptr, nullptr, nullptr};
 
 /// Chooses the end and writes the marker; nothing is dropped that the log could not bring back.
 PROJECTIONS_BODY_ bool replay_engine::begin() {
@@ -8116,11 +8116,11 @@ struct partition_hooks {
 
 } // namespace detail
 
-// In the order of detail::role: begin, key, batch, prepare, leave, reject, adopt, part, is_ours,
-// may_hold, committed; is_fed, is_rebuilding.
+// In the order of detail::role: is_fed, is_rebuilding; begin, key, batch, prepare, leave, reject,
+// adopt, part, is_ours, may_hold, committed.
 PROJECTIONS_SHARED_ const detail::role partitioned_worker::kind{
-    &hooks::begin, &hooks::key, nullptr, &hooks::prepare, nullptr, nullptr, &hooks::adopt,
-    &hooks::part, &hooks::is_ours, &hooks::may_hold, nullptr, false, false};
+    false, false, &hooks::begin, &hooks::key, nullptr, &hooks::prepare, nullptr, nullptr,
+    &hooks::adopt, &hooks::part, &hooks::is_ours, &hooks::may_hold, nullptr};
 
 /// Two functions of users look alike in a record: whoever has several tells them apart by a number.
 PROJECTIONS_BODY_ uint8_t partitioned_worker::hash_scheme() const {
