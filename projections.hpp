@@ -2941,6 +2941,11 @@ struct delivery {
     const route* to = nullptr;
     engine* from = nullptr;         // nullptr: deliver(), outside any engine
     void* self = nullptr;           // what the calls of the routes want
+    bool replaying = false;
+    bool trouble = false;           // somebody answered anything but handled
+    bool is_hopeless = false;       // no handler sees it: unreadable, or a crash_guard blames it
+    bool is_letter = false;         // redelivered: what it comes to is not the engine's
+    failure_kind why = failure_kind::decode;
     uint32_t mask = all_bits;       // handlers to call
     uint32_t rest = 0;              // and those to be called after them, one by one
     uint32_t resumed = 0;           // handlers that answered pending before
@@ -2950,11 +2955,6 @@ struct delivery {
     uint32_t wait_ms = never;       // the shortest that a pending handler asked for
     uint32_t taken_apart = 0;       // events already counted under another outcome than handled
     verdict first_trouble = handled;
-    bool replaying = false;
-    bool trouble = false;           // somebody answered anything but handled
-    bool is_hopeless = false;       // no handler sees it: unreadable, or a crash_guard blames it
-    bool is_letter = false;         // redelivered: what it comes to is not the engine's
-    failure_kind why = failure_kind::decode;
 
     delivery() = default;
     explicit delivery(engine& sender)
