@@ -2056,7 +2056,6 @@ private:
     void go_on();
     void go_to(position to);
     void notify(notice_kind kind, status reason, const failure* cause = nullptr);
-    void notify(notice_kind kind, const failure& cause);
 
     // one event
     bool take_closely(visitor& from, const stored_event& event);
@@ -4601,10 +4600,19 @@ template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
 
 inline position later(position a, position b) { return a > b ? a : b; }
 
-/// The status that stands for a kind of failure.
+/// The status that stands for a kind of failure. Both are in the same order, but for transient and
+/// permanent, which share one.
 inline status status_of(failure_kind kind) {
-    return kind == failure_kind::decode ? status::decode_failed
-         : kind == failure_kind::unknown_type ? status::unknown_type : status::handler_failed;
+    static_assert(static_cast<uint8_t>(failure_kind::permanent) == 1 &&
+                  static_cast<uint8_t>(failure_kind::decode) == 2 &&
+                  static_cast<uint8_t>(failure_kind::unknown_type) == 3 &&
+                  static_cast<uint8_t>(status::decode_failed) ==
+                      static_cast<uint8_t>(status::handler_failed) + 1 &&
+                  static_cast<uint8_t>(status::unknown_type) ==
+                      static_cast<uint8_t>(status::handler_failed) + 2);
+    const unsigned number = static_cast<uint8_t>(kind);
+    return static_cast<status>(static_cast<uint8_t>(status::handler_failed) + number -
+                               (number != 0 ? 1u : 0u));
 }
 
 /// Stays at its end: a count that came round to 0 would begin the backoff anew.
@@ -4978,18 +4986,14 @@ PROJECTIONS_BODY_ void engine::end() {
     notify(is_halt ? notice_kind::halted : notice_kind::stopped, reason_);
 }
 
-/// Nothing depends on an observer: what it throws is dropped.
+/// Nothing depends on an observer: what it throws is dropped. (`ok` with a cause stands for the
+/// status of its kind.)
 PROJECTIONS_BODY_ void engine::notify(notice_kind kind, status reason, const failure* cause) {
     if (!what_->observe) return;
-    PROJECTIONS_TRY_ {
-        what_->observe(
-            notice{kind, reason, what_->name, cause != nullptr ? cause->event.at : at_, cause});
-    }
+    const position& at = cause != nullptr ? cause->event.at : at_;
+    if (cause != nullptr && reason == status::ok) reason = detail::status_of(cause->kind);
+    PROJECTIONS_TRY_ { what_->observe(notice{kind, reason, what_->name, at, cause}); }
     PROJECTIONS_CATCH_ { return; }
-}
-
-PROJECTIONS_BODY_ void engine::notify(notice_kind kind, const failure& cause) {
-    if (what_->observe) notify(kind, detail::status_of(cause.kind), &cause);
 }
 
 PROJECTIONS_BODY_ partition engine::part() const {
@@ -5878,13 +5882,13 @@ PROJECTIONS_BODY_ void engine::failed(detail::delivery& from, uint32_t bits, uin
     last.code = code;
     last.attempts = attempt_;
     last.kind = kind;
-    notify(notice_kind::handler_failed, f);
+    notify(notice_kind::handler_failed, status::ok, &f);
     const decision decided = decide(f);
     if (has_units()) return units().failed(*this, from, bits, handler, f, decided);
     switch (decided.what()) {
     case decision::kind::skip:
         worst_ = detail::outcome::skipped;
-        notify(notice_kind::event_skipped, f);
+        notify(notice_kind::event_skipped, status::ok, &f);
         break;
     case decision::kind::retry:
         retry_ |= bits;
@@ -5956,7 +5960,7 @@ PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
     if (s == status::ok) {
         letter_failures_ = 0;
         if (worst_ == detail::outcome::handled) worst_ = detail::outcome::lettered;
-        notify(notice_kind::event_lettered, f);
+        notify(notice_kind::event_lettered, status::ok, &f);
         return true;
     }
     // Not the handler's wait: it has had its outcome, and only the letter is offered again.
@@ -6356,7 +6360,7 @@ struct unit_hooks {
             e.furthest_ = 0;
             if (is_letter) return owe(e, f, handler);
             e.worst_ = outcome::skipped;
-            e.notify(notice_kind::event_skipped, f);
+            e.notify(notice_kind::event_skipped, status::ok, &f);
         }
     }
 
