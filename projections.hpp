@@ -5885,25 +5885,18 @@ PROJECTIONS_BODY_ void engine::failed(detail::delivery& from, uint32_t bits, uin
     notify(notice_kind::handler_failed, status::ok, &f);
     const decision decided = decide(f);
     if (has_units()) return units().failed(*this, from, bits, handler, f, decided);
-    switch (decided.what()) {
-    case decision::kind::skip:
+    if (decided.what() == decision::kind::skip) {
         worst_ = detail::outcome::skipped;
         notify(notice_kind::event_skipped, status::ok, &f);
-        break;
-    case decision::kind::retry:
-        retry_ |= bits;
-        // One round for all: it begins when the last of those who failed may be tried again.
-        if (decided.wait_ms() > retry_in_) retry_in_ = decided.wait_ms();
-        break;
-    case decision::kind::letter:
+    } else if (decided.what() == decision::kind::letter) {
         // Not past one that is owed: letters keep the order of the handlers.
         if (owed_ != 0 || !put_letter(f)) owe(from, bits, handler, f);
-        break;
-    case decision::kind::halt:
-        // (For retry_failed(), which calls those who failed and nobody else.)
+    } else {
+        // (After a halt: for retry_failed(), which calls those who failed and nobody else.)
         retry_ |= bits;
-        halts_ = 1;
-        break;
+        if (decided.what() == decision::kind::halt) halts_ = 1;
+        // One round for all: it begins when the last of those who failed may be tried again.
+        else if (decided.wait_ms() > retry_in_) retry_in_ = decided.wait_ms();
     }
 }
 
@@ -5934,12 +5927,10 @@ PROJECTIONS_BODY_ decision engine::decide(const failure& f) const {
         PROJECTIONS_CATCH_ { decided = decision::halt(); }
     } else if (f.kind == failure_kind::transient && f.attempts <= policy.retries_) {
         // R retries after the first attempt: R + 1 attempts (G9).
-        return decision::retry_after(delay(f.attempts));
+        decided = decision::retry_after(delay(f.attempts));
     } else if (policy.then_ == end::skip) {
-        return decision::skip();
-    } else if (policy.then_ == end::letter) {
-        return decision::dead_letter();         // there is a sink, or start() had failed
-    } else if (policy.then_ == end::letter_or_halt) {
+        decided = decision::skip();
+    } else if (policy.then_ == end::letter || policy.then_ == end::letter_or_halt) {
         decided = decision::dead_letter();
     }
     const bool has_sink = p.dead_letters.put != nullptr || role_->reject != nullptr;
