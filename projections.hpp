@@ -5613,10 +5613,10 @@ PROJECTIONS_BODY_ void delivery::undecodable(uint32_t bits) {
     trouble = true;
     if (first_trouble == handled) first_trouble = reject();
     bits &= mask | rest;
-    if (from != nullptr && !is_letter)
-        from->failed(*this, bits, no_handler, failure_kind::decode, 0);
     mask &= ~bits;
     rest &= ~bits;
+    if (from != nullptr && !is_letter)
+        from->failed(*this, bits, no_handler, failure_kind::decode, 0);
 }
 
 } // namespace detail
