@@ -268,9 +268,11 @@
 #endif
 
 // Rare paths stay out of the hot loop; the hot lookup goes into it, once for each registry, so that
-// the compiler knows its table. Where size matters, there is one for all of them.
+// the compiler knows its table. Where size matters, there is one for all of them, and what several
+// places need is there once, though it is short.
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__OPTIMIZE_SIZE__)
 #  define PROJECTIONS_COLD_
+#  define PROJECTIONS_ONCE_ __attribute__((noinline))
 #  define PROJECTIONS_INLINE_ inline
 #  define PROJECTIONS_APART_
 #  define PROJECTIONS_LIKELY_(condition) (condition)
@@ -278,6 +280,7 @@
 #  define PROJECTIONS_SIZE_ _small
 #elif defined(__GNUC__) || defined(__clang__)
 #  define PROJECTIONS_COLD_ __attribute__((cold))
+#  define PROJECTIONS_ONCE_
 #  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
 #  define PROJECTIONS_APART_ __attribute__((noinline))
 #  define PROJECTIONS_LIKELY_(condition) __builtin_expect((condition), true)
@@ -285,6 +288,7 @@
 #  define PROJECTIONS_SIZE_
 #else
 #  define PROJECTIONS_COLD_
+#  define PROJECTIONS_ONCE_
 #  define PROJECTIONS_INLINE_ inline
 #  define PROJECTIONS_APART_
 #  define PROJECTIONS_LIKELY_(condition) (condition)
@@ -4915,7 +4919,7 @@ PROJECTIONS_BODY_ bool engine::wait(uint32_t ms, status why, bool until_woken) {
 
 /// The wait after a store did not answer ok. Answers false. `pending` is no failure: no backoff, no
 /// notice, and wake() ends it (G15).
-PROJECTIONS_BODY_ bool engine::wait_after(status answer, status why) {
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ bool engine::wait_after(status answer, status why) {
     if (answer == status::pending) return wait(what_->pending_ms, status::pending, true);
     read_failures_ = detail::increased(read_failures_);
     wait(delay(read_failures_), why, false);
@@ -8536,6 +8540,7 @@ PROJECTIONS_BODY_ projection development(text name, event_store log, routes hand
 #undef PROJECTIONS_TRY_
 #undef PROJECTIONS_CATCH_
 #undef PROJECTIONS_COLD_
+#undef PROJECTIONS_ONCE_
 #undef PROJECTIONS_INLINE_
 #undef PROJECTIONS_APART_
 #undef PROJECTIONS_LIKELY_
