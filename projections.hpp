@@ -1991,7 +1991,7 @@ protected:
     constexpr engine(const projection& what, const detail::role& as)
         : what_(&what), role_(&as), furthest_(0), untold_(0), moved_back_(0), save_doubtful_(0),
           yields_(0), unconfirmed_(0),
-          lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), wakeable_(0),
+          lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), loaded_(0),
           halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0),
           worst_(detail::outcome::handled), careful_(0), blames_(0) {}
     ~engine() = default;
@@ -2134,7 +2134,7 @@ private:
     status why_ = status::ok;           // reading waits
     status end_reason_ = status::ok;    // why the run ends; ok: by stop()
     bool ticking_ = false;
-    bool loaded_ = false;
+    bool wakeable_ = false;             // wake() ends read_in_
     bool caught_up_ = false;
     bool save_first_ = false;           // nothing is read before the position is saved
     detail::leasing lease_ = detail::leasing::none;
@@ -2158,7 +2158,7 @@ private:
     uint8_t aside_ : 1;                 // the held event is done, not yet committed; or those
                                         // before it are to be done again: held_at_ is negated
     uint8_t paused_ : 1;
-    uint8_t wakeable_ : 1;              // wake() ends read_in_
+    uint8_t loaded_ : 1;                // the checkpoint is known
     uint8_t halts_ : 1;                 // a policy wants to halt when the round ends
     uint8_t narrowed_ : 5;              // a unit of work takes a batch, halved so many times
     uint8_t uncommitted_ : 1;           // the unit of the held event alone was not committed
@@ -4691,8 +4691,8 @@ PROJECTIONS_BODY_ status engine::start(start_cause cause) {
 /// another engine by now (G21).
 PROJECTIONS_BODY_ void engine::load_anew() {
     if (has_units()) units().drop(*this);
-    loaded_ = save_first_ = false;
-    moved_back_ = save_doubtful_ = unconfirmed_ = untold_ = 0;
+    save_first_ = false;
+    loaded_ = moved_back_ = save_doubtful_ = unconfirmed_ = untold_ = 0;
     // Until a save says so, the record does not know of the crash, and is to be told once more.
     careful_ = follows_crash_;
     saving_ = detail::saving::none;
@@ -4832,7 +4832,7 @@ PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
 /// engine often would else hammer a store that fails (G27).
 PROJECTIONS_BODY_ void engine::take_requests() {
     if (wake_.take() != 0) {
-        if (wakeable_ != 0) read_in_ = 0;
+        if (wakeable_) read_in_ = 0;
         if (letter_failures_ == 0) letter_in_ = 0;
         if (is_save_pending()) save_in_ = 0;
         if (lease_pending_ != 0) renew_in_ = 0;
@@ -4913,7 +4913,7 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
 PROJECTIONS_BODY_ bool engine::wait(uint32_t ms, status why, bool until_woken) {
     read_in_ = ms;
     why_ = why;
-    wakeable_ = until_woken ? 1 : 0;
+    wakeable_ = until_woken;
     return false;
 }
 
@@ -5095,7 +5095,7 @@ PROJECTIONS_BODY_ void engine::adopt(checkpoint& found) {
         if (p.first_start != begin_at::the_end) save_first_ = true;
     }
     if (p.crashes != nullptr) p.crashes->loaded_(*this);
-    loaded_ = true;
+    loaded_ = 1;
     asking_ = has_sequences() ? detail::asking::letters : detail::asking::first;
     stage_ = stage::working;
 }
