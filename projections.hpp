@@ -5799,16 +5799,19 @@ PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
 /// when it is: its siblings have had their turn (G10).
 PROJECTIONS_BODY_ bool engine::keep_holding(visitor& from, const stored_event& event) {
     print_ = detail::print_of(event);
+    uint32_t ms = retry_in_;
+    status why = detail::status_of(last_failure_.kind);
+    bool is_wakeable = false;
     if (todo_ != 0 || owed_ != 0) {
-        uint32_t ms = from.delivery_->wait_ms;       // the shortest of those that are pending
+        ms = from.delivery_->wait_ms;       // the shortest of those that are pending
         if (owed_ != 0) ms = sooner(ms, letter_in_);
-        wait(ms, pending_ != 0 ? status::pending : status::dead_letter_failed,
-             pending_ != 0 || letter_failures_ == 0);
+        why = pending_ != 0 ? status::pending : status::dead_letter_failed;
+        is_wakeable = pending_ != 0 || letter_failures_ == 0;
     } else if (halts_ != 0) {
-        halt(detail::status_of(last_failure_.kind));
-    } else {
-        wait(retry_in_, detail::status_of(last_failure_.kind), false);
+        halt(why);
+        return from.close();
     }
+    wait(ms, why, is_wakeable);
     return from.close();
 }
 
