@@ -4722,15 +4722,10 @@ namespace detail {
 /// `..._p` and digits, or `..._partitions`: keys that the library makes itself. A projection of
 /// such a name would share a record with a partition of another.
 inline bool is_reserved(text name) {
-    constexpr text partitions{"_partitions"};
     size_t end = name.size();
-    if (end > partitions.size() &&
-        text(name.end() - partitions.size(), partitions.size()) == partitions) {
-        return true;
-    }
     while (end > 0 && name.data()[end - 1] >= '0' && name.data()[end - 1] <= '9') --end;
-    return end < name.size() && end >= 2 && name.data()[end - 1] == 'p' &&
-           name.data()[end - 2] == '_';
+    const text last = end < name.size() ? text("_p", 2) : text("_partitions", 11);
+    return end >= last.size() && text(name.data() + end - last.size(), last.size()) == last;
 }
 } // namespace detail
 

@@ -20,6 +20,7 @@ const mistake mistakes[] = {
     {status::reserved_name, [](setup& s) { s.what.name = "_p9"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_p7890"; }},
     {status::reserved_name, [](setup& s) { s.what.name = "orders_partitions"; }},
+    {status::reserved_name, [](setup& s) { s.what.name = "_partitions"; }},
     {status::no_read, [](setup& s) { s.what.log = {}; }},
     {status::no_read, [](setup& s) { s.what.log.read = nullptr; }},
     {status::no_load, [](setup& s) { s.what.checkpoints.load = nullptr; }},
