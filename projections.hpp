@@ -1005,7 +1005,8 @@ public:
     constexpr linking_function(decltype(nullptr)) {}
     template<class F, class = decltype(static_cast<Pointer>(declval<F>()))>
     constexpr linking_function(F&& function)
-        : function_(static_cast<Pointer>(function)), code_(Linked) {}
+        : function_(static_cast<Pointer>(function)),
+          code_(is_null(function_) ? nullptr : Linked) {}
     constexpr operator Pointer() const { return function_; }
 
 private:
@@ -2036,7 +2037,7 @@ private:
     bool confirm();
     partition part() const;
     const detail::lease_keeper& keeper() const { return *what_->lease->keeper_; }
-    bool has_units() const { return what_->transaction.begin != nullptr; }
+    bool has_units() const { return what_->transaction.begin.code_ != nullptr; }
     const detail::unit_keeper& units() const { return *what_->transaction.begin.code_; }
     bool has_sequences() const { return what_->sequences.places_ != nullptr; }
     const detail::sequence_keeper& sequences() const { return *what_->dead_letters.first.code_; }
@@ -5163,7 +5164,7 @@ PROJECTIONS_BODY_ bool detail::look_at_bounds(engine& e) { return e.compare_boun
 PROJECTIONS_BODY_ bool engine::look_at_bounds() {
     const detail::bounds_function& bounds = what_->log.bounds;
     if (asking_ == detail::asking::letters && !sequences().recall(*this)) return false;
-    return asking_ == detail::asking::none || bounds == nullptr || bounds.code_(*this);
+    return asking_ == detail::asking::none || bounds.code_ == nullptr || bounds.code_(*this);
 }
 
 /// Compares the log as it is now with where we stand. False: not now, or not at all.
