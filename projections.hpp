@@ -2042,6 +2042,7 @@ private:
     bool has_sequences() const { return what_->sequences.places_ != nullptr; }
     const detail::sequence_keeper& sequences() const { return *what_->dead_letters.first.code_; }
     bool is_in_unit() const { return unit_ >= detail::unit::open; }
+    bool lease_allows(bool (*detail::lease_keeper::*step)(engine&));
     bool may_begin();
     bool is_fenced() const { return lease_ == detail::leasing::over; }
     bool ask_bounds(position& trimmed);
@@ -4850,8 +4851,7 @@ PROJECTIONS_BODY_ void engine::take_requests() {
 /// The steps of a tick. The end is looked at in any case: a standby that waits for its lease can be
 /// stopped, too (G28).
 PROJECTIONS_BODY_ void engine::advance() {
-    const bool is_leased = what_->lease != nullptr;
-    const bool may_work = !is_leased || keeper().hold(*this);
+    const bool may_work = lease_allows(&detail::lease_keeper::hold);
     const bool is_clean = unit_ != detail::unit::over || units().is_gone(*this);
     if (may_work && is_clean) work();
     if (stage_ == stage::ending) end();
@@ -4863,7 +4863,7 @@ PROJECTIONS_BODY_ void engine::work() {
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
     if (stage_ == stage::working && !is_refused()) {
         if (paused_ == 0 && !only_saves() && read_in_ == 0 &&
-            (what_->lease == nullptr || keeper().confirm(*this))) {
+            lease_allows(&detail::lease_keeper::confirm)) {
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
                 why_ = status::ok;
                 // (The bounds may just have said where it begins: that is saved before an event is
@@ -4968,16 +4968,15 @@ PROJECTIONS_BODY_ void engine::end() {
     if (unit_ != detail::unit::none && !units().leave(*this)) return;
     if (role_->leave != nullptr && retry_in_ != 0 && (read_in_ != 0 || !role_->leave(*this)))
         return;
-    const bool is_leased = what_->lease != nullptr;
     // Saved only if the record is ours to replace and the lease is still there. What a former owner
     // has not saved by now the next one handles again.
     if (loaded_ && may_save() && untold_ == 0 && retry_in_ != 0 &&
-        (!is_leased || lease_ == detail::leasing::ours)) {
+        (what_->lease == nullptr || lease_ == detail::leasing::ours)) {
         if (is_refused()) return;
         if (is_dirty() && (saving_ == detail::saving::none || save_in_ == 0)) save();
         if (is_dirty()) return;
     }
-    if (is_leased && !keeper().give_back(*this)) return;
+    if (!lease_allows(&detail::lease_keeper::give_back)) return;
     const bool is_halt = end_reason_ != status::ok;
     // After stop(), ok means that all that was done is saved.
     reason_ = is_halt || !is_dirty() ? end_reason_ : status::checkpoint_failed;
@@ -5003,6 +5002,12 @@ PROJECTIONS_BODY_ partition engine::part() const {
 /// Whether anything that has an effect may still begin.
 PROJECTIONS_BODY_ bool engine::may_begin() {
     return what_->lease == nullptr || keeper().may_begin(*this);
+}
+
+/// A step of the lease, if there is one.
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ bool
+engine::lease_allows(bool (*detail::lease_keeper::*step)(engine&)) {
+    return what_->lease == nullptr || (keeper().*step)(*this);
 }
 
 /// What is in a unit that is not committed does not count yet, and after a rollback never did

@@ -179,6 +179,8 @@ def paths_of(size):
             """What a line calls: a key of ONES, 'route', or (kinds of hooks, member). None: not known."""
             if re.search(r'\b(route|to|found)\.(call|run)\)?\(', line) or re.search(r'\(route\.\w+\)\(', line):
                 return 'route'
+            if '(keeper().*step)(' in line:
+                return 'lease', '(hold|confirm|give_back)'
             keeper = re.search(r'keeper\(\)\.(\w+)\(', line)
             if keeper:
                 return 'lease', keeper.group(1)
