@@ -4726,7 +4726,7 @@ namespace detail {
 inline bool is_reserved(text name) {
     size_t end = name.size();
     while (end > 0 && name.data()[end - 1] >= '0' && name.data()[end - 1] <= '9') --end;
-    const text last = end < name.size() ? text("_p", 2) : text("_partitions", 11);
+    const text last("_partitions", end < name.size() ? 2 : 11);     // `_p` is its begin
     return end >= last.size() && text(name.data() + end - last.size(), last.size()) == last;
 }
 } // namespace detail
