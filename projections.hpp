@@ -2509,8 +2509,11 @@ protected:
 
 private:
     bool make_room(const storage& in, uint32_t size);
-    uint64_t first_ = 0;        // position of the oldest kept
+    log_slot& cell(const storage& in, uint32_t nth) const;
+    uint64_t first() const { return next_ - kept_; }    // position of the oldest kept
     uint64_t next_ = 0;         // position of the next
+    uint32_t kept_ = 0;         // so many events
+    uint32_t oldest_ = 0;       // the cell of the oldest of them
     uint32_t end_ = 0;          // in the bytes, where the next begins
     bool reading_ = false;
 };
@@ -8376,21 +8379,29 @@ PROJECTIONS_BODY_ bool decode(bytes in, checkpoint& out) {
 // what was pushed out, and save() compares revisions.
 //
 // The log is a ring of cells over a ring of bytes. Positions count on for ever, and a cell is found
-// by the remainder. The bytes of one event are never split over the end of the ring, so that its
-// payload can be shown in place; what is left there stays unused until the ring comes round.
+// by how far it is from the oldest: a remainder of 64 bits would be half a kilobyte of flash where
+// the processor cannot divide. The bytes of one event are never split over the end of the ring, so
+// that its payload can be shown in place; what is left there stays unused until the ring comes
+// round.
 
 namespace detail {
+
+/// The nth cell from that of the oldest event on.
+PROJECTIONS_BODY_ log_slot& memory_log_core::cell(const storage& in, uint32_t nth) const {
+    const uint32_t behind = in.slot_count - oldest_;
+    return in.cells[nth < behind ? oldest_ + nth : nth - behind];
+}
 
 /// True if `size` bytes fit behind the newest event once enough of the oldest are gone.
 PROJECTIONS_BODY_ bool memory_log_core::make_room(const storage& in, uint32_t size) {
     for (;;) {
         // One event is given up at a time, and no more than needed: each may be of any size.
-        const bool is_empty = first_ == next_;
-        const uint32_t begin = is_empty ? 0 : in.cells[first_ % in.slot_count].begin;
+        const bool is_empty = kept_ == 0;
+        const uint32_t begin = is_empty ? 0 : in.cells[oldest_].begin;
         if (is_empty) end_ = 0;
         // What is used lies in [begin, end_), or wraps around: then [end_, begin) is free.
         const bool is_wrapped = !is_empty && end_ <= begin;
-        if (next_ - first_ < in.slot_count) {
+        if (kept_ < in.slot_count) {
             if (!is_wrapped && in.byte_count - end_ >= size) return true;
             if (!is_wrapped && begin >= size) { end_ = 0; return true; }
             if (is_wrapped && begin - end_ >= size) return true;
@@ -8398,7 +8409,8 @@ PROJECTIONS_BODY_ bool memory_log_core::make_room(const storage& in, uint32_t si
         // A handler that appends while the log is being read: what lies in the ring is being looked
         // at.
         if (reading_) return false;
-        ++first_;
+        --kept_;
+        if (++oldest_ == in.slot_count) oldest_ = 0;
     }
 }
 
@@ -8415,19 +8427,20 @@ PROJECTIONS_BODY_ position memory_log_core::append(const storage& in, const stor
     const uint32_t size =
         static_cast<uint32_t>(name.size() + aggregate.size() + event.payload.size()) + 1;
     if (!make_room(in, size)) return before_first;
-    in.cells[next_ % in.slot_count] = {end_,
-                                       event.type.number(),
-                                       event.version,
-                                       static_cast<uint16_t>(name.size()),
-                                       static_cast<uint16_t>(aggregate.size()),
-                                       static_cast<uint32_t>(event.payload.size()),
-                                       event.partition_key,
-                                       event.occurred_at};
+    cell(in, kept_) = {end_,
+                       event.type.number(),
+                       event.version,
+                       static_cast<uint16_t>(name.size()),
+                       static_cast<uint16_t>(aggregate.size()),
+                       static_cast<uint32_t>(event.payload.size()),
+                       event.partition_key,
+                       event.occurred_at};
     unsigned char* to = in.bytes + end_;
     for (const char c : name) *to++ = static_cast<unsigned char>(c);
     for (const char c : aggregate) *to++ = static_cast<unsigned char>(c);
     if (!event.payload.empty()) __builtin_memcpy(to, event.payload.data(), event.payload.size());
     end_ += size;
+    ++kept_;
     return static_cast<position>(next_++);
 }
 
@@ -8435,10 +8448,10 @@ PROJECTIONS_BODY_ position memory_log_core::append(const storage& in, const stor
 PROJECTIONS_BODY_ status memory_log_core::read(const storage& in, position after, visitor& visit) {
     // First of all, or `after + 1` could overflow at the highest position there is.
     if (after >= static_cast<position>(next_)) return status::ok;
-    if (after + 1 < static_cast<position>(first_)) return status::trimmed;
+    if (after + 1 < static_cast<position>(first())) return status::trimmed;
     reading_ = true;
     for (uint64_t at = static_cast<uint64_t>(after + 1); at < next_; ++at) {
-        const log_slot& slot = in.cells[at % in.slot_count];
+        const log_slot& slot = cell(in, kept_ - static_cast<uint32_t>(next_ - at));
         const unsigned char* const name = in.bytes + slot.begin;
         const unsigned char* const aggregate = name + slot.name;
         stored_event event;
@@ -8458,7 +8471,7 @@ PROJECTIONS_BODY_ status memory_log_core::read(const storage& in, position after
 }
 
 PROJECTIONS_BODY_ status memory_log_core::bounds(position& trimmed, position& newest) const {
-    trimmed = static_cast<position>(first_) - 1;
+    trimmed = static_cast<position>(first()) - 1;
     newest = static_cast<position>(next_) - 1;
     return status::ok;
 }
