@@ -8005,8 +8005,8 @@ inline void sha256(text of, uint32_t (&out)[8]) {
             is_marked = true;
         }
         is_last = size < length_at;
-        for (size_t i = 0; is_last && i < 8; ++i)
-            block[length_at + i] = static_cast<unsigned char>(bits >> (56 - 8 * i) & 0xFFu);
+        for (size_t i = block_size; is_last && i != length_at; --i, bits >>= 8)
+            block[i - 1] = static_cast<unsigned char>(bits & 0xFFu);
         sha256_block(out, block);
         from += size;
         left -= size;
@@ -8311,13 +8311,14 @@ inline uint32_t crc32(const uint8_t* data, size_t size) {
 }
 
 /// By shifts and not by copying the number's bytes, which lie in another order on other machines.
-inline uint8_t* put_little(uint8_t* to, uint64_t value, size_t size) {
-    for (size_t i = 0; i < size; ++i) *to++ = static_cast<uint8_t>(value >> (8 * i) & 0xFFu);
+PROJECTIONS_ONCE_ inline uint8_t* put_little(uint8_t* to, uint64_t value, size_t size) {
+    for (; size != 0; --size, value >>= 8) *to++ = static_cast<uint8_t>(value & 0xFFu);
     return to;
 }
 inline uint64_t get_little(const uint8_t*& from, size_t size) {
     uint64_t value = 0;
-    for (size_t i = 0; i < size; ++i) value |= static_cast<uint64_t>(*from++) << (8 * i);
+    for (size_t i = size; i != 0; --i) value = value << 8 | from[i - 1];
+    from += size;
     return value;
 }
 // Another layout gets another number. Older programs then refuse it, and read nothing wrong from
