@@ -4816,16 +4816,18 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
 /// right when the clock has wrapped, and after a sleep longer than a wait that is 0, not far in the
 /// future (G30). `never` does not pass.
 PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
-    const auto count_down = [elapsed_ms](uint32_t& wait_ms) {
+    // (A wait is told by its place: that is a small number, and an address may take a word of flash.)
+    const auto count_down = [this, elapsed_ms](uint32_t engine::*wait) {
+        uint32_t& wait_ms = this->*wait;
         if (wait_ms != never) wait_ms -= sooner(wait_ms, elapsed_ms);
     };
     if (elapsed_ms == 0) return;        // as often as not, in a loop that is busy
-    count_down(read_in_);
-    count_down(retry_in_);
-    count_down(letter_in_);
-    count_down(save_in_);
-    count_down(lease_in_);
-    count_down(renew_in_);
+    count_down(&engine::read_in_);
+    count_down(&engine::retry_in_);
+    count_down(&engine::letter_in_);
+    count_down(&engine::save_in_);
+    count_down(&engine::lease_in_);
+    count_down(&engine::renew_in_);
 }
 
 /// wake() ends only waits for somebody who may be done by now. A backoff stays: whoever wakes an
