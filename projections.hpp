@@ -4607,7 +4607,7 @@ template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
     PROJECTIONS_CATCH_ { return status::failed; }
 }
 
-inline position later(position a, position b) { return a > b ? a : b; }
+PROJECTIONS_ONCE_ inline position later(position a, position b) { return a > b ? a : b; }
 
 /// The status that stands for a kind of failure. Both are in the same order, but for transient and
 /// permanent, which share one.
