@@ -2061,6 +2061,7 @@ private:
     void load_anew();
     void go_on();
     void go_to(position to);
+    void notify(notice_kind kind) { notify(kind, status::ok); }
     void notify(notice_kind kind, status reason, const failure* cause = nullptr);
 
     // one event
@@ -4686,7 +4687,7 @@ PROJECTIONS_BODY_ status engine::start(start_cause cause) {
     last_failure_ = {};
     // Nobody may begin, tick or reset the engine from inside this notice.
     ticking_ = true;
-    notify(notice_kind::started, status::ok);
+    notify(notice_kind::started);
     ticking_ = false;
     return status::ok;
 }
@@ -4843,7 +4844,7 @@ PROJECTIONS_BODY_ void engine::take_requests() {
     const uint8_t pauses = pausing == pause_on ? 1 : 0;
     if (pausing != 0 && paused_ != pauses) {
         paused_ = pauses & 1;
-        notify(paused_ != 0 ? notice_kind::paused : notice_kind::resumed, status::ok);
+        notify(paused_ != 0 ? notice_kind::paused : notice_kind::resumed);
     }
     // After pause and resume: it ends a paused run, too. What would have stood by for another turn
     // of its lease ends as well.
@@ -5075,7 +5076,7 @@ PROJECTIONS_BODY_ void engine::load() {
         if (is_refused()) return settle_conflict(found);
         adopt(found);
         if (stage_ != stage::working) return;
-        notify(notice_kind::loaded, status::ok);
+        notify(notice_kind::loaded);
         // The model is empty or half full: only the replay may go on with it (G23).
         if (found.replay_stage != 0 && !role_->is_rebuilding) halt(status::rebuild_unfinished);
     }
@@ -5309,7 +5310,7 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
     }
     unsaved_ -= saving_events_;
     save_in_ = save_first_ ? 0 : what_->save.every_ms;
-    notify(notice_kind::checkpoint_saved, status::ok);
+    notify(notice_kind::checkpoint_saved);
 }
 
 // ---- the engine: reading
@@ -5784,7 +5785,7 @@ PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
         count_as(result);
         if (result == outcome::unknown) notify(notice_kind::event_unknown, status::unknown_type);
     } else if (what_->observe_handled) {
-        notify(notice_kind::event_handled, status::ok);
+        notify(notice_kind::event_handled);
     }
     from.delivery_->reset();
     if (from.fast_ != 0) --from.fast_;
@@ -5867,8 +5868,7 @@ PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
     count_as(how);
     if (is_dirty()) ++unsaved_;     // in memory only, while a volatile model is read again
     notify(how == detail::outcome::vanished ? notice_kind::event_vanished
-                                            : notice_kind::event_skipped,
-           status::ok);
+                                            : notice_kind::event_skipped);
 }
 
 /// A letter that is offered later is described anew, from what is read again then and the little
@@ -7417,7 +7417,7 @@ PROJECTIONS_BODY_ bool replay_engine::begin() {
     save_first_ = true;
     unconfirmed_ = 1;
     partition_ = 1;
-    notify(notice_kind::rebuild_began, status::ok);
+    notify(notice_kind::rebuild_began);
     return false;
 }
 
@@ -7451,7 +7451,7 @@ PROJECTIONS_BODY_ bool replay_engine::drop() {
     record_.replay_stage = detail::stage_running;
     go_to(options_.from);
     partition_ = 1;
-    notify(notice_kind::rebuild_dropped, status::ok);
+    notify(notice_kind::rebuild_dropped);
     return false;
 }
 
@@ -7483,7 +7483,7 @@ PROJECTIONS_BODY_ bool replay_engine::finish() {
     record_.replay_stage = 0;
     save_first_ = true;
     finished_ = true;
-    notify(notice_kind::rebuild_finished, status::ok);
+    notify(notice_kind::rebuild_finished);
     return false;
 }
 
@@ -7667,7 +7667,7 @@ struct lease_hooks {
             e.stage_ = engine::stage::loading;
             e.read_failures_ = 0;
             e.wait(0, status::ok, false);
-            e.notify(notice_kind::lease_gained, status::ok);
+            e.notify(notice_kind::lease_gained);
             return true;
         }
         // Not got: the place is free for another partition of this process.
