@@ -6442,7 +6442,7 @@ struct unit_hooks {
     /// conflict.
     static void commit(engine& e) {
         const unit_of_work& u = e.what_->transaction;
-        const checkpoint next = e.next_record(e.at_);
+        const checkpoint next = record_of(e);
         const bool is_saving = e.unit_ == unit::open;
         if (is_saving && e.saving_ != saving::committing && !save(e, next)) return;
         if (!e.may_begin()) return take_back(e);        // no other engine finds it open
@@ -6465,6 +6465,9 @@ struct unit_hooks {
         e.read_in_ = 0;
         static_cast<void>(is_gone(e));
     }
+
+    /// What the checkpoint of a unit says.
+    PROJECTIONS_ONCE_ static checkpoint record_of(const engine& e) { return e.next_record(e.at_); }
 
     /// Puts the checkpoint among the effects, as the last of them, so that both become durable by
     /// one commit. False: it is not in the unit.
@@ -6537,7 +6540,7 @@ struct unit_hooks {
         const bool is_done = found.at == e.at_ && (is_ours || (is_partial && has_moved));
         const bool is_old = found.at == e.record_.at &&
                             (found.revision == e.record_.revision || is_partial);
-        if (is_done) committed(e, is_partial ? e.next_record(e.at_) : found, true);
+        if (is_done) committed(e, is_partial ? record_of(e) : found, true);
         else if (is_old) narrow(e);
         else forget(e);
         e.save_doubtful_ = 0;
