@@ -2127,7 +2127,8 @@ private:
     const projection* what_;
     const detail::role* role_;
 
-    // Bytes come first: a Cortex-M0 reaches only the first 32 of an object with one instruction.
+    // Bytes come first: a Cortex-M0 reaches only the first 32 of an object with one instruction. Of
+    // words it reaches 32, so those that only a rare path needs come last.
     detail::request stop_{};
     detail::request pause_{};
     detail::request wake_{};
@@ -2180,7 +2181,7 @@ private:
     uint32_t pending_ = 0;              // those of them that answered pending
     uint32_t retry_ = 0;                // handlers to call in the next round
     uint32_t print_ = 0; // tells whether the same event comes again; 0: not taken yet
-    uint32_t lease_in_ = 0;             // nothing begins after
+    uint32_t saving_events_ = 0;        // how many of unsaved_ the save under way covers
     position held_at_ = 0;              // before_first: no event is held; below: see gap_guard
 
     // Waits count down by what passes between two ticks, so the clock may wrap and sleeps may be
@@ -2193,15 +2194,15 @@ private:
     uint32_t save_in_ = 0;              // with a unit of work open: its time is over
 
     uint32_t unsaved_ = 0;              // events since the last save
-    uint32_t saving_events_ = 0;        // how many of them the save under way covers
-    uint32_t renew_in_ = 0;             // the lease is neither acquired nor extended before
+    position at_ = 0;                   // the last event with an outcome
+    checkpoint record_{};               // as last loaded or saved
+    position newest_ = 0;               // below before_first: unknown
     union {                             // no save of its own is under way while a unit is open
         position saving_at_ = 0;        // what the save says
         uint16_t before_unit_[detail::common_outcomes]; // counters as they were before the unit
     };
-    position at_ = 0;                   // the last event with an outcome
-    position newest_ = 0;               // below before_first: unknown
-    checkpoint record_{};               // as last loaded or saved
+    uint32_t lease_in_ = 0;             // nothing begins after
+    uint32_t renew_in_ = 0;             // the lease is neither acquired nor extended before
     uint32_t letters_[detail::owed_letters_max]{};
     uint8_t letter_handlers_[detail::owed_letters_max]{};
     event_count counts_[detail::outcome_count]{};
