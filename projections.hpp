@@ -2061,7 +2061,7 @@ private:
     void load_anew();
     void go_on();
     void go_to(position to);
-    void notify(notice_kind kind) { notify(kind, status::ok); }
+    PROJECTIONS_ONCE_ void notify(notice_kind kind) { notify(kind, status::ok); }
     void notify(notice_kind kind, status reason, const failure* cause = nullptr);
 
     // one event
