@@ -7238,7 +7238,8 @@ PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, 
 }
 
 /// A message without an offset: whether it is the one that is held.
-PROJECTIONS_BODY_ bool event_sink::is_same_message(const stored_event& message) const {
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ bool
+event_sink::is_same_message(const stored_event& message) const {
     if (!is_holding() || (print_ | unanswered_) == 0) return true;
     // Held because its commit failed, it has not been printed by a handler's failure.
     const uint32_t print = detail::print_of(message);
