@@ -4818,7 +4818,7 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
 /// right when the clock has wrapped, and after a sleep longer than a wait that is 0, not far in the
 /// future (G30). `never` does not pass.
 PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
-    // (A wait is told by its place: that is a small number, and an address may take a word of flash.)
+    // (A wait is told by its place, a small number: an address may take a word of flash.)
     const auto count_down = [this, elapsed_ms](uint32_t engine::*wait) {
         uint32_t& wait_ms = this->*wait;
         if (wait_ms != never) wait_ms -= sooner(wait_ms, elapsed_ms);
