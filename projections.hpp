@@ -7134,12 +7134,12 @@ PROJECTIONS_BODY_ event_sink::place event_sink::place_of(position offset,
 }
 
 /// Whether a tick would find nothing to do and nothing to wait for, as after most messages: then
-/// the next one does without. The last tick has found it so (idle), and nothing has come since: no
-/// request, no command, no failure. (Not asked where size counts.) What a tick changes even so is
-/// changed here: the time, and that the source is not idle.
+/// the next one does without. The last tick has found it so (idle, which a command ends), and
+/// nothing has come since: no request, no save that is not done, no message that is held or halts.
+/// What a tick changes even so is changed here: the time, and that the source is not idle. (Not
+/// asked where size counts.)
 PROJECTIONS_BODY_ bool event_sink::is_at_rest(uint32_t now_ms) {
-    if (!is_plain() || state_ != run_state::idle || stage_ != stage::working || woken() ||
-        saving_ != detail::saving::none || save_first_ || rejected_ || read_in_ != 0 ||
+    if (!is_plain() || state_ != run_state::idle || woken() || saving_ != detail::saving::none ||
         (!subscribed_ && options_.client.subscribe != nullptr)) {
         return false;
     }
