@@ -8047,8 +8047,7 @@ inline constexpr uint8_t stage_repartition = 3;         // of a count record
 
 } // namespace detail
 
-/// (Apart, so that who has a key need not make room for what a hash needs.)
-PROJECTIONS_APART_ PROJECTIONS_BODY_ uint32_t partition_of(text aggregate_id, uint32_t count) {
+PROJECTIONS_BODY_ uint32_t partition_of(text aggregate_id, uint32_t count) {
     // Nothing is computed where there is nothing to choose.
     if (count < 2) return 0;
     uint32_t digest[8];
@@ -8103,11 +8102,14 @@ struct partition_hooks {
         const partitioned_worker& w = of(e);
         const uint32_t count = w.of_.count;
         if (count == 1) return true;
-        const bool has_own = w.with_ != nullptr && w.with_->partition_by;
         const uint32_t index = event.partition_key != no_key ? event.partition_key % count
-                             : has_own ? w.with_->partition_by(event.aggregate_id, count)
-                                       : partition_of(event.aggregate_id, count);
+                                                             : index_by_id(w, event.aggregate_id);
         return index == w.of_.index;
+    }
+    /// Apart, so that who has a key need not make room for what a hash needs.
+    PROJECTIONS_APART_ static uint32_t index_by_id(const partitioned_worker& w, text id) {
+        const bool has_own = w.with_ != nullptr && w.with_->partition_by;
+        return has_own ? w.with_->partition_by(id, w.of_.count) : partition_of(id, w.of_.count);
     }
     /// A place is counted once, however often it is asked for or given back: `has_slot_` says
     /// whether this worker has one. Otherwise a stop without a lease would free the place of
