@@ -129,6 +129,13 @@ TEST_CASE("G29 names that only look like the library's are allowed") {
     }
 }
 
+TEST_CASE("G29 what lies before a name in memory says nothing of it") {
+    const std::string around = "orders_partitions912";
+    setup s;
+    s.what.name = pj::text(around.data() + around.size() - 2, 2);
+    CHECK(s.start() == status::ok);
+}
+
 TEST_CASE("G29 a failed start of a wrong description leaves the last run's record alone") {
     setup s;
     s.log.append(3, "Beta");
