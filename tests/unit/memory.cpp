@@ -49,6 +49,32 @@ TEST_CASE("memory_log: the longest name is kept; a longer one and a huge payload
     }
 }
 
+TEST_CASE("memory_log: of one cell, it shows the newest event") {
+    struct payloads {
+        using handles = pj::every_event;
+        std::string seen;
+        void on(const pj::stored_event& event) {
+            seen += std::string(event.payload.text().data(), event.payload.size());
+        }
+    };
+    payloads all;
+    const auto log = std::make_unique<pj::memory_log<1, 512>>();
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::projection projection{"all", *log, all, checkpoints};
+    pj::worker worker{projection};
+    REQUIRE(worker.start() == status::ok);
+    std::string appended;
+    for (int i = 0; i < 3; ++i) {
+        const std::string payload(300, static_cast<char>('a' + i));
+        REQUIRE(log->append("Type", pj::bytes(payload.data(), payload.size())) == i);
+        appended += payload;
+        while (worker.tick(0).wait_ms == 0) {}
+        CHECK(worker.scanned() == i);
+        worker.wake();
+    }
+    CHECK(all.seen == appended);
+}
+
 TEST_CASE("encode writes its 64 bytes and not one more") {
     struct { uint8_t bytes[pj::checkpoint_bytes]; uint8_t behind[8]; } room;
     for (uint8_t& one : room.behind) one = 0xA5;
