@@ -1053,7 +1053,8 @@ class visitor {
 public:
     /// One event. True: go on. False: stop; whether this event is done is not the store's concern.
     [[nodiscard]] PROJECTIONS_INLINE_ bool operator()(const stored_event& event);
-    /// A slice, faster where the store has one. How many were taken; fewer than `count`: stop.
+    /// A slice, faster where the store has one or can fill a dozen views at once: while one event is
+    /// handled the next is looked up. How many were taken; fewer than `count`: stop.
     [[nodiscard]] size_t operator()(const stored_event* events, size_t count);
     /// For a store that filters: nothing of interest up to here. Ignored once it was told to stop.
     void scanned_to(position at);
@@ -2026,7 +2027,7 @@ private:
 
     status validate() const;
     void take_requests();
-    void age(uint32_t elapsed_ms);
+    void age(uint32_t now_ms);
 
     // the steps of a tick
     void advance();
@@ -4793,8 +4794,7 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
     if (ticking_) return {state_, status::reentered, never, 0};
     if (!running()) return {state_, reason_, never, 0};
     ticking_ = true;
-    age(now_ms - now_ms_);      // at the first tick of a run nothing waits yet
-    now_ms_ = now_ms;
+    age(now_ms);                // at the first tick of a run nothing waits yet
     const event_count before = counted();
     take_requests();
     advance();
@@ -4817,7 +4817,9 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
 /// All waits are what is left of them, never a point in time: the difference of two clock values is
 /// right when the clock has wrapped, and after a sleep longer than a wait that is 0, not far in the
 /// future (G30). `never` does not pass.
-PROJECTIONS_BODY_ void engine::age(uint32_t elapsed_ms) {
+PROJECTIONS_BODY_ void engine::age(uint32_t now_ms) {
+    const uint32_t elapsed_ms = now_ms - now_ms_;
+    now_ms_ = now_ms;
     // (A wait is told by its place, a small number: an address may take a word of flash.)
     const auto count_down = [this, elapsed_ms](uint32_t engine::*wait) {
         uint32_t& wait_ms = this->*wait;
@@ -7143,8 +7145,7 @@ PROJECTIONS_BODY_ bool event_sink::is_at_rest(uint32_t now_ms) {
         (!subscribed_ && options_.client.subscribe != nullptr)) {
         return false;
     }
-    age(now_ms - now_ms_);
-    now_ms_ = now_ms;
+    age(now_ms);
     if ((save_in_ == 0 && is_dirty()) || unsaved_ >= what_->save.every_events) return false;
     received_ = true;
     caught_up_ = false;

@@ -27,6 +27,14 @@ struct single_log {
     }
 };
 
+template<bool ById> void fill(pj::stored_event& event, size_t at, const row& from, const char* bytes) {
+    const char* const name = bytes + from.name_offset;
+    event.at = static_cast<pj::position>(at);
+    if constexpr (ById) event.type = pj::id{from.type_id};
+    else event.type = pj::text(name, from.name_size);
+    event.payload = pj::bytes(name + from.name_size, from.payload_size);
+}
+
 // A store that keeps rows and fills a view for each, as one over a file or a table does.
 template<bool ById> struct rows_log {
     const row* rows;
@@ -34,14 +42,26 @@ template<bool ById> struct rows_log {
     size_t count;
     pj::status read(pj::position after, pj::visitor& visit) {
         for (size_t at = static_cast<size_t>(after + 1); at < count; ++at) {
-            const row& r = rows[at];
-            const char* const name = bytes + r.name_offset;
             pj::stored_event event;
-            event.at = static_cast<pj::position>(at);
-            if constexpr (ById) event.type = pj::id{r.type_id};
-            else event.type = pj::text(name, r.name_size);
-            event.payload = pj::bytes(name + r.name_size, r.payload_size);
+            fill<ById>(event, at, rows[at], bytes);
             if (!visit(event)) break;
+        }
+        return pj::status::ok;
+    }
+};
+
+// The same, but it fills sixteen and shows them as a slice.
+template<bool ById> struct batches_log {
+    const row* rows;
+    const char* bytes;
+    size_t count;
+    pj::status read(pj::position after, pj::visitor& visit) {
+        pj::stored_event events[16];
+        for (size_t at = static_cast<size_t>(after + 1); at < count && visit.wanted() != 0;) {
+            size_t filled = 0;
+            for (; filled < 16 && filled < visit.wanted() && at < count; ++filled, ++at)
+                fill<ById>(events[filled], at, rows[at], bytes);
+            if (visit(events, filled) < filled) break;
         }
         return pj::status::ok;
     }

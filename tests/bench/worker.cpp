@@ -82,9 +82,13 @@ int main(int count, char** values) {
     const pj::stored_event* const views = memory.views.data();
     const row* const rows = memory.rows.data();
     const char* const bytes = memory.bytes.data();
-    if (args.store == "slices") run(args, memory, slices_log{views, args.events});
-    else if (args.store == "single") run(args, memory, single_log{views, args.events});
-    else if (args.by_id()) run(args, memory, rows_log<true>{rows, bytes, args.events});
-    else run(args, memory, rows_log<false>{rows, bytes, args.events});
+    const size_t events = args.events;
+    if (args.store == "slices") run(args, memory, slices_log{views, events});
+    else if (args.store == "single") run(args, memory, single_log{views, events});
+    else if (args.store == "batches" && args.by_id())
+        run(args, memory, batches_log<true>{rows, bytes, events});
+    else if (args.store == "batches") run(args, memory, batches_log<false>{rows, bytes, events});
+    else if (args.by_id()) run(args, memory, rows_log<true>{rows, bytes, events});
+    else run(args, memory, rows_log<false>{rows, bytes, events});
     return 0;
 }

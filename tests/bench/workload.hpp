@@ -108,7 +108,7 @@ struct second_handler {
 // PROGRAM name=value ...; what is not said is as here.
 struct arguments {
     std::string engine = "worker";      // which part of the program is measured; see its main()
-    std::string store = "slices";       // slices | single | rows | endless
+    std::string store = "slices";       // slices | single | rows | batches | endless
     std::string key = "name";           // name | id: what the log holds of an event's type
     std::string order = "random";       // random | round-robin
     std::string failing = "never";      // never | always | once: one event in ten fails, for good
