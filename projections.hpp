@@ -7440,8 +7440,9 @@ PROJECTIONS_BODY_ bool replay_engine::knows_partitions() {
     if (s != status::ok) return wait_after(s, status::checkpoint_failed);
     // (A stage is a repartition() under way: there is half of each count.)
     const uint32_t known = count.partition_count;
-    const bool is_other = known != 0 && known != options_.partitions;
-    return (!is_other && count.replay_stage == 0) || halt(status::partition_count_changed);
+    if ((known != 0 && known != options_.partitions) || count.replay_stage != 0)
+        return halt(status::partition_count_changed);
+    return true;
 }
 
 /// Pre: the marker is saved and was read back, that of each partition, too. A crash between on_drop
@@ -8102,7 +8103,7 @@ struct partition_hooks {
     static bool is_ours(const engine& e, const stored_event& event) {
         const partitioned_worker& w = of(e);
         const uint32_t count = w.of_.count;
-        if (count == 1) return true;
+        if (PROJECTIONS_SMALL_ && count == 1) return true;      // else it is not asked
         const uint32_t index = event.partition_key != no_key ? event.partition_key % count
                                                              : index_by_id(w, event.aggregate_id);
         return index == w.of_.index;

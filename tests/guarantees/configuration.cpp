@@ -33,7 +33,8 @@ const mistake mistakes[] = {
      }},
     {status::no_bounds,
      [](setup& s) {
-         s.what.log.bounds = nullptr;
+         status (*none)(void*, pj::position&, pj::position&, uint64_t&) = nullptr;
+         s.what.log.bounds = none;
          s.what.first_start = pj::begin_at::oldest_kept;
      }},
     {status::no_clock, [](setup& s) { s.what.tick_ms_max = 5; }},

@@ -164,6 +164,22 @@ TEST_CASE("G22 a rebuild of another number of partitions than there are drops no
     refused(4);
 }
 
+TEST_CASE("G22 a name too long for the record of a count has none, and is rebuilt") {
+    const std::string longest(63, 'n'), long_enough(51, 'n');   // 51 and `_partitions` are 62
+    for (const std::string& name : {longest, long_enough}) {
+        pj::memory_log<16, 1024> log;
+        pj::memory_checkpoint_store<2, 64> store;
+        counting model;
+        pj::projection what{name, log, model, store};
+        log.append(plain_event{1}, "a");
+        pj::replay_engine replay{what};
+        REQUIRE(replay.start() == status::ok);
+        for (uint32_t ms = 0; ms < 20 && replay.running(); ++ms) static_cast<void>(replay.tick(ms));
+        CHECK(replay.finished());
+        CHECK(model.handled == 1);
+    }
+}
+
 namespace {
 /// Four partitions under one limit, whose leases may take long to be given back.
 struct limited {

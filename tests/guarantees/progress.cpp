@@ -132,6 +132,26 @@ TEST_CASE("G3 a filter is asked once of each event, whatever becomes of it") {
     }
 }
 
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G11 G26 an event whose filter throws has failed, and no handler sees it") {
+    setup s;
+    s.log.append(5, "Alpha");
+    const auto filter = [](const pj::stored_event& e) -> bool {
+        if (e.at == 3) throw std::runtime_error("filter");
+        return true;
+    };
+    s.what.filter = filter;
+    REQUIRE(s.start() == status::ok);
+    s.run_for(5000);
+    CHECK(s.w.times("a", 3) == 0);
+    CHECK(s.w.times("a", 4) == 1);
+    CHECK(s.worker.counts().skipped == 1);
+    CHECK(s.worker.counts().handled == 4);
+    CHECK(s.worker.last_failure().code == pj::code_thrown);
+    CHECK(s.stored().at == 4);
+}
+#endif
+
 TEST_CASE("G23 a rebuild passes nothing beyond its end, and asks no filter about it") {
     setup s;
     s.log.append(9, "Alpha");

@@ -73,7 +73,7 @@ struct outcome {
 };
 
 outcome run(const std::vector<pj::stored_event>& events, size_t size, position replayed,
-            const pj::error_policy& policy) {
+            const pj::error_policy& policy, bool chooses) {
     outcome out;
     noting<0> first{out.calls};
     noting<1> second{out.calls};
@@ -84,6 +84,7 @@ outcome run(const std::vector<pj::stored_event>& events, size_t size, position r
     what.batch = 20;
     what.replayed_through = replayed;
     what.on_error = policy;
+    if (chooses) what.filter = [](const pj::stored_event& event) { return event.at % 3 != 0; };
     pj::worker worker{what};
     REQUIRE(worker.start() == status::ok);
     for (uint32_t now_ms = 0; now_ms < 300 && worker.running(); ++now_ms)
@@ -117,18 +118,20 @@ TEST_CASE("G6 G7 G11 G25 a slice comes to what its events come to one by one") {
         const position replayed = random.one_in(2) ? random.below(100) : pj::before_first;
         const pj::error_policy policy = random.one_in(2) ? pj::error_policy::skip()
                                                          : pj::error_policy::retry_then_skip(1);
-        const outcome singly = run(events, 0, replayed, policy);
+        const bool chooses = random.one_in(4);
+        const outcome singly = run(events, 0, replayed, policy, chooses);
         halts += singly.reason == status::store_unordered ? 1 : 0;
         calls += static_cast<uint32_t>(singly.calls.size());
         for (const size_t size : {1u, 2u, 3u, 7u, 20u, 64u}) {
             CAPTURE(size);
-            const outcome together = run(events, size, replayed, policy);
+            const outcome together = run(events, size, replayed, policy, chooses);
             CHECK(together.calls == singly.calls);
             CHECK(together.reason == singly.reason);
             CHECK(together.at == singly.at);
             CHECK(together.counts.handled == singly.counts.handled);
             CHECK(together.counts.unknown == singly.counts.unknown);
             CHECK(together.counts.skipped == singly.counts.skipped);
+            CHECK(together.counts.filtered == singly.counts.filtered);
             CHECK(together.counts.scanned == singly.counts.scanned);
         }
     }
