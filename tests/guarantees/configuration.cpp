@@ -276,3 +276,33 @@ TEST_CASE("G29 a replay's batch that is too large is refused as a projection's i
     pj::replay_engine replay{s.what, options};
     CHECK(replay.start() == status::ok);
 }
+
+namespace {
+using bounds_call = status (*)(void*, pj::position&, pj::position&, uint64_t&);
+using unit_call = status (*)(void*);
+constexpr pj::event_store port_of(bounds_call bounds) {
+    pj::event_store port;
+    port.read = [](void*, pj::position, pj::visitor&) { return status::ok; };
+    port.bounds = bounds;
+    return port;
+}
+constexpr pj::unit_of_work unit_of(unit_call begin) {
+    pj::unit_of_work unit;
+    unit.begin = begin;
+    unit.commit = unit.rollback = [](void*) { return status::ok; };
+    return unit;
+}
+constexpr pj::event_store without_bounds = port_of(nullptr);
+constexpr pj::unit_of_work without_begin = unit_of(nullptr);
+} // namespace
+
+TEST_CASE("G29 a port made by the compiler has no function where it was given a null pointer") {
+    setup s;
+    s.what.log = without_bounds;
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.worker.caught_up());
+    setup other;
+    other.what.transaction = without_begin;
+    CHECK(other.start() == status::no_unit_of_work);
+}

@@ -873,6 +873,30 @@ TEST_CASE("G14 G24 a partition's record that cannot be saved is tried again unde
     CHECK(acquired[0] == acquired[1]);
 }
 
+TEST_CASE("G19 the only partition asks no function whose an event is, with a filter, too") {
+    cluster all;
+    all.append(6);
+    for (const bool has_filter : {false, true}) {
+        host h(all, 1);
+        int asked = 0;
+        const auto by = [&](pj::text, uint32_t) {
+            ++asked;
+            return 1u;
+        };
+        pj::partition_options options;
+        options.partition_by = by;
+        if (has_filter) h.what.filter = [](const pj::stored_event& e) { return e.at % 2 == 0; };
+        h.what.name = has_filter ? "filtered" : "all";
+        h.what.lease = nullptr;
+        pj::partitioned_worker only{h.what, {0, 1}, options};
+        REQUIRE(only.start() == pj::status::ok);
+        run_for(all, 100, only);
+        CHECK(asked == 0);
+        CHECK(only.counts().foreign == 0);
+        CHECK(only.counts().handled == (has_filter ? 3 : 6));
+    }
+}
+
 TEST_CASE("G14 G22 a rebuild whose count of partitions cannot be read waits before it drops anything") {
     for (const pj::status answer : {pj::status::failed, pj::status::pending}) {
         rebuilt_parts s;
@@ -921,7 +945,7 @@ TEST_CASE("G21 G24 a rebuild takes a token of 0 for no lease of another partitio
     CHECK(s.all.store.at("p_p1").at == pj::before_first);
 }
 
-TEST_CASE("G22 repartition takes a token of 0 for no lease, and a name that throws for none") {
+TEST_CASE("G22 repartition takes a token of 0 for no lease, and has none if its name throws") {
     rebuilt_parts s;
     struct tokenless {
         pj::status acquire(pj::text, uint32_t, uint64_t&) { return pj::status::ok; }
@@ -935,10 +959,9 @@ TEST_CASE("G22 repartition takes a token of 0 for no lease, and a name that thro
     s.h->lease.store = usual;
 #if PROJECTIONS_EXCEPTIONS
     s.h->lease.resource = [](pj::text) -> pj::text { throw 1; };
-    uint64_t token = 0;
-    REQUIRE(s.all.leases.acquire("p_p1", 3000, token) == pj::status::ok);
-    CHECK(pj::repartition(s.h->what, 2, 4) == pj::status::lease_held);
-    s.all.clock.advance(3000);
+    CHECK(pj::repartition(s.h->what, 2, 4) == pj::status::failed);
+    CHECK(s.all.store.records.count("p_p2") == 0);
+    s.h->lease.resource = nullptr;
 #endif
     CHECK(pj::repartition(s.h->what, 2, 4) == pj::status::ok);
 }

@@ -118,9 +118,9 @@ TEST_CASE("G3 a filter is asked once of each event, whatever becomes of it") {
             REQUIRE(s.start() == status::ok);
             s.run_for(5000);
             CHECK(asked.size() == 100);
-            for (const auto& [at, times] : asked) {
-                CAPTURE(at);
-                CHECK(times == 1);
+            for (const auto& one : asked) {
+                CAPTURE(one.first);
+                CHECK(one.second == 1);
             }
             const pj::counters n = s.worker.counts();
             CHECK(n.filtered == 50);

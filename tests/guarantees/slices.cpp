@@ -72,20 +72,25 @@ struct outcome {
     pj::counters counts;
 };
 
+enum class choice : uint32_t { all, by_filter, by_partition };
+
 outcome run(const std::vector<pj::stored_event>& events, size_t size, position replayed,
-            const pj::error_policy& policy, bool chooses) {
+            const pj::error_policy& policy, choice chosen) {
     outcome out;
     noting<0> first{out.calls};
     noting<1> second{out.calls};
     sliced log{events, size};
-    pj::memory_checkpoint_store<1> store;
+    pj::memory_checkpoint_store<2> store;
     pj::registry handlers{first, second};
     pj::projection what{"p", log, handlers, store};
     what.batch = 20;
     what.replayed_through = replayed;
     what.on_error = policy;
-    if (chooses) what.filter = [](const pj::stored_event& event) { return event.at % 3 != 0; };
-    pj::worker worker{what};
+    if (chosen == choice::by_filter)
+        what.filter = [](const pj::stored_event& event) { return event.at % 3 != 0; };
+    pj::worker all{what};
+    pj::partitioned_worker part{what, {1, 3}};
+    pj::worker& worker = chosen == choice::by_partition ? part : all;
     REQUIRE(worker.start() == status::ok);
     for (uint32_t now_ms = 0; now_ms < 300 && worker.running(); ++now_ms)
         static_cast<void>(worker.tick(now_ms * 1000));
@@ -111,6 +116,7 @@ TEST_CASE("G6 G7 G11 G25 a slice comes to what its events come to one by one") {
             at += random.one_in(300) ? 0 : 1 + random.below(3);     // 0: a store that has a bug
             pj::stored_event one;
             one.at = at;
+            one.partition_key = random.below(3);
             one.type = types[random.below(random.one_in(8) ? 9 : 5)];
             one.version = random.one_in(12) ? 7 + random.below(3) : 1;
             events.push_back(one);
@@ -118,13 +124,13 @@ TEST_CASE("G6 G7 G11 G25 a slice comes to what its events come to one by one") {
         const position replayed = random.one_in(2) ? random.below(100) : pj::before_first;
         const pj::error_policy policy = random.one_in(2) ? pj::error_policy::skip()
                                                          : pj::error_policy::retry_then_skip(1);
-        const bool chooses = random.one_in(4);
-        const outcome singly = run(events, 0, replayed, policy, chooses);
+        const choice chosen = static_cast<choice>(random.below(3));
+        const outcome singly = run(events, 0, replayed, policy, chosen);
         halts += singly.reason == status::store_unordered ? 1 : 0;
         calls += static_cast<uint32_t>(singly.calls.size());
         for (const size_t size : {1u, 2u, 3u, 7u, 20u, 64u}) {
             CAPTURE(size);
-            const outcome together = run(events, size, replayed, policy, chooses);
+            const outcome together = run(events, size, replayed, policy, chosen);
             CHECK(together.calls == singly.calls);
             CHECK(together.reason == singly.reason);
             CHECK(together.at == singly.at);
@@ -132,9 +138,40 @@ TEST_CASE("G6 G7 G11 G25 a slice comes to what its events come to one by one") {
             CHECK(together.counts.unknown == singly.counts.unknown);
             CHECK(together.counts.skipped == singly.counts.skipped);
             CHECK(together.counts.filtered == singly.counts.filtered);
+            CHECK(together.counts.foreign == singly.counts.foreign);
             CHECK(together.counts.scanned == singly.counts.scanned);
         }
     }
     CHECK(halts > 10);
     CHECK(calls > 10000);
+}
+
+// The border between two slices may lie anywhere, also right behind the last event that is to be
+// replayed: what comes in the next slice is the worker's, as it is when it comes in the same one.
+TEST_CASE("G23 G24 a rebuild ends where it was told, wherever a slice ends") {
+    std::vector<pj::stored_event> events(16);
+    for (size_t i = 0; i < events.size(); ++i) {
+        events[i].at = static_cast<position>(i);
+        events[i].type = known<0>::type;
+    }
+    for (size_t size = 0; size <= events.size(); ++size) {
+        CAPTURE(size);
+        std::vector<seen> calls;
+        noting<0> handler{calls};
+        sliced log{events, size};
+        pj::memory_checkpoint_store<1> store;
+        pj::checkpoint had_been;
+        had_been.at = 5;
+        had_been.revision = 1;
+        REQUIRE(store.save("p", had_been) == status::ok);
+        pj::projection what{"p", log, handler, store};
+        pj::replay_engine rebuild(what);
+        REQUIRE(rebuild.start() == status::ok);
+        for (uint32_t now_ms = 0; rebuild.running() && now_ms < 50; ++now_ms)
+            static_cast<void>(rebuild.tick(now_ms));
+        CHECK(rebuild.finished());
+        CHECK(rebuild.checkpointed() == 5);
+        REQUIRE(calls.size() == 6);
+        for (const seen& call : calls) CHECK(call.replaying);
+    }
 }
