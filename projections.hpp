@@ -2028,6 +2028,7 @@ private:
 
     status validate() const;
     void take_requests();
+    uint32_t passed_ms(uint32_t now_ms) const { return now_ms - now_ms_; }
     void age(uint32_t now_ms);
 
     // the steps of a tick
@@ -4819,7 +4820,7 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
 /// right when the clock has wrapped, and after a sleep longer than a wait that is 0, not far in the
 /// future (G30). `never` does not pass.
 PROJECTIONS_BODY_ void engine::age(uint32_t now_ms) {
-    const uint32_t elapsed_ms = now_ms - now_ms_;
+    const uint32_t elapsed_ms = passed_ms(now_ms);
     now_ms_ = now_ms;
     // (A wait is told by its place, a small number: an address may take a word of flash.)
     const auto count_down = [this, elapsed_ms](uint32_t engine::*wait) {
@@ -7153,7 +7154,7 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
                                                      bool redelivered) {
     if (ticking_) return {receipt::hold, what_->pending_ms, status::reentered};
     const bool has_offset = message.at >= 0;
-    if (!PROJECTIONS_SMALL_ && !needs_a_tick(now_ms - now_ms_)) {
+    if (!PROJECTIONS_SMALL_ && !needs_a_tick(passed_ms(now_ms))) {
         // What a tick would change even so: the time, and that the source is not idle.
         age(now_ms);
         received_ = true;
