@@ -296,12 +296,15 @@ constexpr pj::event_store without_bounds = port_of(nullptr);
 constexpr pj::unit_of_work without_begin = unit_of(nullptr);
 } // namespace
 
-TEST_CASE("G29 a port made by the compiler has no function where it was given a null pointer") {
-    setup s;
-    s.what.log = without_bounds;
-    REQUIRE(s.start() == status::ok);
-    s.run_for(100);
-    CHECK(s.worker.caught_up());
+TEST_CASE("G29 a port has no function where it was given a null pointer, by the compiler, too") {
+    bounds_call none = nullptr;
+    for (const pj::event_store& log : {without_bounds, port_of(none)}) {
+        setup s;
+        s.what.log = log;
+        REQUIRE(s.start() == status::ok);
+        s.run_for(100);
+        CHECK(s.worker.caught_up());
+    }
     setup other;
     other.what.transaction = without_begin;
     CHECK(other.start() == status::no_unit_of_work);
