@@ -3716,9 +3716,9 @@ template<bool Alone, class... P> struct compiled_routes {
     PROJECTIONS_APART_ static void deliver_unknown(delivery& d) { d.deliver(table.unknown()); }
 
     /// Looks up the next event before it calls the handlers of one. Which function comes next a
-    /// processor can only guess, and learns that it was wrong when the look-up is through: then
-    /// that has been done while the last guess was still being made good. (A fifth
-    /// to two fifths less time for events in random order; the first look-up of a slice is slower.)
+    /// processor can only guess, and learns that it was wrong when the look-up is through: here
+    /// that is so before the guess is made. (A fifth to two fifths less time for events in random
+    /// order; the first look-up of a slice is a slower one.)
     static const stored_event* deliver_slice(const stored_event* event, const stored_event* last,
                                              visitor& by, delivery& d, position& at) {
         const route* next = &find_short(event->type);
