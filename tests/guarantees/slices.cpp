@@ -72,7 +72,7 @@ struct outcome {
     pj::counters counts;
 };
 
-enum class choice : uint32_t { all, by_filter, by_partition };
+enum class choice : uint32_t { all, by_filter, by_partition, only_partition, from_a_map };
 
 outcome run(const std::vector<pj::stored_event>& events, size_t size, position replayed,
             const pj::error_policy& policy, choice chosen) {
@@ -82,7 +82,10 @@ outcome run(const std::vector<pj::stored_event>& events, size_t size, position r
     sliced log{events, size};
     pj::memory_checkpoint_store<2> store;
     pj::registry handlers{first, second};
+    pj::handler_map<16> map;            // no table of its own
+    map.add(first).add(second);
     pj::projection what{"p", log, handlers, store};
+    if (chosen == choice::from_a_map) what.handlers = map;
     what.batch = 20;
     what.replayed_through = replayed;
     what.on_error = policy;
@@ -90,7 +93,9 @@ outcome run(const std::vector<pj::stored_event>& events, size_t size, position r
         what.filter = [](const pj::stored_event& event) { return event.at % 3 != 0; };
     pj::worker all{what};
     pj::partitioned_worker part{what, {1, 3}};
-    pj::worker& worker = chosen == choice::by_partition ? part : all;
+    pj::partitioned_worker only{what, {0, 1}};
+    pj::worker& worker = chosen == choice::by_partition     ? part
+                         : chosen == choice::only_partition ? only : all;
     REQUIRE(worker.start() == status::ok);
     for (uint32_t now_ms = 0; now_ms < 300 && worker.running(); ++now_ms)
         static_cast<void>(worker.tick(now_ms * 1000));
@@ -124,7 +129,7 @@ TEST_CASE("G6 G7 G11 G25 a slice comes to what its events come to one by one") {
         const position replayed = random.one_in(2) ? random.below(100) : pj::before_first;
         const pj::error_policy policy = random.one_in(2) ? pj::error_policy::skip()
                                                          : pj::error_policy::retry_then_skip(1);
-        const choice chosen = static_cast<choice>(random.below(3));
+        const choice chosen = static_cast<choice>(random.below(5));
         const outcome singly = run(events, 0, replayed, policy, chosen);
         halts += singly.reason == status::store_unordered ? 1 : 0;
         calls += static_cast<uint32_t>(singly.calls.size());
