@@ -271,85 +271,72 @@ struct desk {
     status first(const pj::letter_sequence&, pj::letter_visitor&) { return status::ok; }
     status evict(const pj::letter_sequence&, position) { return status::ok; }
     status sequences(const pj::letter_sequence&, pj::sequence_visitor&) { return status::ok; }
-};
-struct desk_with_units : desk {
     status begin() { return status::ok; }
     status commit() { return status::ok; }
     uint32_t pending = 0;
     status rollback() { return pending != 0 && pending-- != 0 ? status::pending : status::ok; }
 };
+struct sequenced {
+    desk all;
+    counting model;
+    pj::memory_checkpoint_store<1> store;
+    pj::letter_sequences<4> sequences;
+    pj::projection what{"p", all, model, store};
+    pj::worker worker{what};
+    sequenced() {
+        what.dead_letters = all;
+        what.sequences = sequences;
+    }
+    void redeliver_and_tick(uint32_t now_ms) {
+        static_cast<void>(sequences.redeliver(worker, "counting", "A"));
+        static_cast<void>(worker.tick(now_ms));
+    }
+};
 } // namespace
 
 TEST_CASE("G15 redeliver() in a unit does not cut the backoff of a store short") {
-    desk_with_units all;
-    all.log_says = status::failed;
-    counting model;
-    pj::memory_checkpoint_store<1> store;
-    pj::letter_sequences<4> sequences;
-    pj::projection what{"p", all, model, store};
-    what.dead_letters = all;
-    what.sequences = sequences;
-    what.transaction = all;
-    what.delays.first_ms = 10000;
-    pj::worker worker{what};
-    REQUIRE(worker.start() == status::ok);
-    for (uint32_t ms = 0; ms < 5; ++ms) static_cast<void>(worker.tick(ms));
-    const uint32_t reads = all.reads;
+    sequenced s;
+    s.all.log_says = status::failed;
+    s.what.transaction = s.all;
+    s.what.delays.first_ms = 10000;
+    REQUIRE(s.worker.start() == status::ok);
+    for (uint32_t ms = 0; ms < 5; ++ms) static_cast<void>(s.worker.tick(ms));
+    const uint32_t reads = s.all.reads;
     CHECK(reads > 0);
-    for (uint32_t ms = 5; ms < 15; ++ms) {
-        static_cast<void>(sequences.redeliver(worker, "counting", "A"));
-        static_cast<void>(worker.tick(ms));
-    }
-    CHECK(all.reads == reads);
-    all.pending = 1;                    // then the next tick has to look at once
-    static_cast<void>(sequences.redeliver(worker, "counting", "A"));
-    CHECK(all.pending == 0);
-    CHECK(worker.tick(15).wait_ms > 0);
+    for (uint32_t ms = 5; ms < 15; ++ms) s.redeliver_and_tick(ms);
+    CHECK(s.all.reads == reads);
+    s.all.pending = 1;                  // then the next tick has to look at once
+    static_cast<void>(s.sequences.redeliver(s.worker, "counting", "A"));
+    CHECK(s.all.pending == 0);
+    CHECK(s.worker.tick(15).wait_ms > 0);
 }
 
 TEST_CASE("G27 redeliver() in a unit while a read is due does not put it off") {
-    desk_with_units all;
-    all.events = {1, 2, 3};
-    counting model;
-    pj::memory_checkpoint_store<1> store;
-    pj::letter_sequences<4> sequences;
-    pj::projection what{"p", all, model, store};
-    what.batch = 1;
-    what.dead_letters = all;
-    what.sequences = sequences;
-    what.transaction = all;
-    pj::worker worker{what};
-    REQUIRE(worker.start() == status::ok);
-    for (int i = 0; i < 10 && model.handled == 0; ++i) static_cast<void>(worker.tick(0));
-    REQUIRE(model.handled == 1);
-    for (int i = 0; i < 10; ++i) {
-        static_cast<void>(sequences.redeliver(worker, "counting", "A"));
-        static_cast<void>(worker.tick(0));
-    }
-    CHECK(model.handled == 3);
+    sequenced s;
+    s.all.events = {1, 2, 3};
+    s.what.batch = 1;
+    s.what.transaction = s.all;
+    REQUIRE(s.worker.start() == status::ok);
+    for (int i = 0; i < 10 && s.model.handled == 0; ++i) static_cast<void>(s.worker.tick(0));
+    REQUIRE(s.model.handled == 1);
+    for (int i = 0; i < 10; ++i) s.redeliver_and_tick(0);
+    CHECK(s.model.handled == 3);
 }
 
 TEST_CASE("G7 G11 an event that vanishes before its letter was taken keeps no sequence back") {
-    desk all;
-    all.letters_say = status::failed;
-    counting model;
-    pj::memory_checkpoint_store<1> store;
-    pj::letter_sequences<4> sequences;
-    pj::projection what{"p", all, model, store};
-    what.on_error = pj::error_policy::dead_letter();
-    what.dead_letters = all;
-    what.sequences = sequences;
-    pj::worker worker{what};
-    REQUIRE(worker.start() == status::ok);
+    sequenced s;
+    s.all.letters_say = status::failed;
+    s.what.on_error = pj::error_policy::dead_letter();
+    REQUIRE(s.worker.start() == status::ok);
     uint32_t now_ms = 0;
-    for (int i = 0; i < 5; ++i) now_ms += worker.tick(now_ms).wait_ms;
-    CHECK(all.puts > 0);
-    CHECK(worker.checkpointed() == pj::before_first);
-    all.events = {1};
-    all.letters_say = status::ok;
-    const uint32_t puts = all.puts;
-    for (int i = 0; i < 20; ++i) now_ms += pj::sooner(worker.tick(now_ms).wait_ms, 1000);
-    CHECK(worker.counts().vanished == 1);
-    CHECK(model.handled == 1);
-    CHECK(all.puts == puts);
+    for (int i = 0; i < 5; ++i) now_ms += s.worker.tick(now_ms).wait_ms;
+    CHECK(s.all.puts > 0);
+    CHECK(s.worker.checkpointed() == pj::before_first);
+    s.all.events = {1};
+    s.all.letters_say = status::ok;
+    const uint32_t puts = s.all.puts;
+    for (int i = 0; i < 20; ++i) now_ms += pj::sooner(s.worker.tick(now_ms).wait_ms, 1000);
+    CHECK(s.worker.counts().vanished == 1);
+    CHECK(s.model.handled == 1);
+    CHECK(s.all.puts == puts);
 }

@@ -7,13 +7,6 @@ using pj::status;
 
 namespace {
 
-struct mailer : scripted {
-    using handles = pj::live_only<alpha>;
-    static constexpr const char* handler_name = "mail";
-    explicit mailer(world& in) : scripted(in, "mail") {}
-    pj::verdict on(const alpha&, const pj::context& with) { return run(with); }
-};
-
 struct replaying : setup {
     mailer mail{w};
     pj::registry<hand_a, mailer, hand_b> with_mail{a, mail, b};

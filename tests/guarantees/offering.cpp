@@ -50,13 +50,6 @@ struct offered : setup {
     }
 };
 
-struct live_hand : scripted {
-    using handles = pj::live_only<alpha>;
-    static constexpr const char* handler_name = "live";
-    explicit live_hand(world& in) : scripted(in, "live") {}
-    pj::verdict on(const alpha&, const pj::context& with) { return run(with); }
-};
-
 /// All that a sink answers and calls in a random run. `closely`: it is to look at each message for
 /// an observer, who is not there, and so has a tick for each.
 class random_run : offered {
@@ -131,8 +124,8 @@ private:
     std::minstd_rand random_;
     pj::position next_ = 0;
     broker client_;
-    live_hand live_{w};
-    pj::registry<hand_a, live_hand> registry_{a, live_};
+    mailer mail_{w};
+    pj::registry<hand_a, mailer> registry_{a, mail_};
 };
 
 void check(const pj::receive_result& r, receipt answer, status reason, uint32_t wait_ms) {

@@ -53,10 +53,7 @@ TEST_CASE("G6 a store is told to stop at the very event that is not for now") {
         const uint32_t most = l.shown;
         REQUIRE(s.start() == status::ok);
         if (std::string(l.why) == "the end of the replay") {
-            pj::checkpoint record;
-            record.at = 2;
-            record.revision = 1;
-            s.store.put("p", record);
+            s.store.put("p", 2);
             pj::replay_engine replay{s.what};
             REQUIRE(replay.start() == status::ok);
             for (int i = 0; i < 20 && s.log.shown == 0; ++i)
@@ -446,10 +443,7 @@ TEST_CASE("G23 a store that loses any part of a rebuild's marker is found out be
             CAPTURE(accepts);
             setup s;
             s.log.append(5, "Beta");
-            pj::checkpoint record;
-            record.at = 3;
-            record.revision = 1;
-            s.store.put("p", record);
+            s.store.put("p", 3);
             forgetful store{s.store, losses[i]};
             s.what.accept_partial_records = accepts;
             int drops = 0;

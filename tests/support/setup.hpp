@@ -108,6 +108,13 @@ template<char Name> struct alpha_hand : scripted {
 };
 using hand_b = alpha_hand<'b'>;
 using hand_c = alpha_hand<'c'>;
+/// Not called for replayed events.
+struct mailer : scripted {
+    using handles = pj::live_only<alpha>;
+    static constexpr const char* handler_name = "mail";
+    explicit mailer(world& in) : scripted(in, "mail") {}
+    pj::verdict on(const alpha&, const pj::context& with) { return run(with); }
+};
 
 inline const char* name_of(pj::notice_kind kind) {
     static const char* const names[] = {
