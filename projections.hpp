@@ -808,7 +808,7 @@ const route& find(const route_table& table, const type_key& key);
 void deliver_by_table(const stored_event& event, delivery& to);
 void deliver_replayed(const stored_event& event, delivery& to);
 void deliver_chosen(const stored_event& event, delivery& to);
-bool goes_on(visitor& by, const stored_event* after);
+template<bool Alone, class... P> struct compiled_routes;
 
 } // namespace detail
 
@@ -1072,7 +1072,7 @@ public:
 private:
     friend class engine;
     friend class event_sink;
-    friend bool detail::goes_on(visitor& by, const stored_event* after);
+    template<bool Alone, class... P> friend struct detail::compiled_routes;
     PROJECTIONS_INLINE_ bool has_trouble(const stored_event& event);
     const stored_event* take_plainly(const stored_event* event, const stored_event* end);
     const stored_event* take_all_but_last(const stored_event* event, const stored_event* end);
@@ -3721,7 +3721,7 @@ template<bool Alone, class... P> struct compiled_routes {
     /// order; the first look-up of a slice is a slower one.)
     static const stored_event* deliver_slice(const stored_event* event, const stored_event* last,
                                              visitor& by, delivery& d, position& at) {
-        const route* next = &find_short(event->type);
+        const route* next = &find(table, event->type);
         while (event != last && event->at > at) {
             const route_call call = next->call;
             d.event = event;
@@ -3729,7 +3729,7 @@ template<bool Alone, class... P> struct compiled_routes {
             next = &route_of((++event)->type);
             call(d.self, d);
             if (PROJECTIONS_LIKELY_(!d.trouble)) at = event[-1].at;
-            else if (!goes_on(by, event - 1)) break;
+            else if (!by.goes_on(event - 1)) break;
         }
         return event;
     }
@@ -3738,11 +3738,8 @@ template<bool Alone, class... P> struct compiled_routes {
         const route* found = nullptr;
         if (size >= built.quick_size()) found = named(type.name());
         else if (size == 0) found = numbered(type.number());
-        else return find_short(type);
+        else return find(table, type);
         return found != nullptr ? *found : table.unknown();
-    }
-    PROJECTIONS_APART_ static const route& find_short(const type_key& type) {
-        return find(table, type);
     }
 
     // Every (handler class, event type) once: by the first class that lists the type. (An upper
@@ -5423,7 +5420,7 @@ PROJECTIONS_BODY_ const stored_event* visitor::take_all_but_last(const stored_ev
                                                                  const stored_event* end) {
     engine& e = *engine_;
     const detail::own_calls* const own = e.table().own;
-    if (own == nullptr || e.chooses()) return event;
+    if (own == nullptr || deliver_ == &detail::deliver_chosen) return event;
     const bool is_replaying = e.is_replaying();
     if (is_replaying) end = e.end_of_replayed(event, end);
     else if (e.role_->is_rebuilding) return event;      // beyond its end, which ends the read
@@ -5442,10 +5439,6 @@ PROJECTIONS_BODY_ bool visitor::goes_on(const stored_event* after) {
     if (!engine_->had_trouble(*this, *after)) return false;
     delivery_->replaying = engine_->is_replaying();
     return true;
-}
-
-PROJECTIONS_BODY_ bool detail::goes_on(visitor& by, const stored_event* after) {
-    return by.goes_on(after);
 }
 #endif
 
