@@ -603,7 +603,7 @@ enum class [[nodiscard]] status : uint8_t {
     no_dead_letter_sink,        ///< or one without first() where sequences are named
     unknown_policy,             ///< a name that its policy_table does not hold
     table_full,                 ///< a handler_map or policy_table is too small
-    bad_type,                   ///< without a name or number, or with a name above 253
+    bad_type,                   ///< without a name or number, or a name above 253 characters
     duplicate_type,             ///< two event types with one name or number
     duplicate_handler,          ///< one handler name twice for one event type
     bad_batch,
@@ -735,8 +735,8 @@ struct context {
     const stored_event& event;
     uint32_t now_ms;            ///< as given to tick()
     uint32_t attempt;           ///< 1 on the first call for this event
-    bool resumed; ///< this handler answered pending for this very event and nothing was
-                  ///< reset since: look after the job, do not begin it again
+    bool resumed;               ///< this handler answered pending for this very event and nothing
+                                ///< was reset since: look after the job, do not begin it again
     bool replaying;             ///< this event was handled before, by an earlier run of the model
     uint32_t partition;
     uint64_t fencing_token;     ///< 0 without a lease
@@ -772,7 +772,7 @@ struct route {
     route_call call;            // never nullptr
     uint32_t number;
     uint32_t live_only;         // handlers that replayed events do not reach
-    uint16_t first; // where this type's handlers begin (a registry's list, a map's chain)
+    uint16_t first;             // where its handlers begin (a registry's list, a map's chain)
     uint8_t name_size;
     uint8_t handlers;           // how many
 };
@@ -1499,6 +1499,7 @@ private:
     bool (*allows_)(engine& e, detail::delivery& d);
     uint16_t crashes_max_;
 };
+
 /// For a log of dense positions (each one more than the last) whose events may become visible out
 /// of order, as rows of concurrent transactions do: waits before a missing position until it
 /// appears, is declared dead, or its time is over; each hole that is skipped is reported once
@@ -1730,8 +1731,8 @@ constexpr const char* to_string(run_state s);
 struct tick_result {
     run_state state;
     status reason;              ///< why it waits or has halted; ok otherwise
-    uint32_t wait_ms; ///< nothing is due before; 0: more is waiting, or the run has just ended;
-                      ///< `never`: until wake(), or no run
+    uint32_t wait_ms;           ///< nothing is due before; 0: more is waiting, or the run has just
+                                ///< ended; `never`: until wake(), or no run
     uint32_t scanned;           ///< events that got their outcome in this tick
 };
 
@@ -1918,7 +1919,7 @@ public:
 
     /// Checks the description and begins a run; nothing is called or touched before the first tick.
     /// Pre: stopped or halted (a halted engine starts over from its checkpoint). Forgets stop(),
-    /// pause() and resume() from before, keeps wake() and the counters' values at zero.
+    /// pause() and resume() from before, keeps wake(), and sets the counters to zero.
     /// Returns: ok, already_started, reentered, or one of the configuration group.
     /// `cause` says whether the last run ended by a crash; only a crash_guard looks at it.
     status start(start_cause cause = start_cause::clean);
@@ -2183,7 +2184,7 @@ private:
     uint32_t todo_ = 0;                 // handlers to call in this round
     uint32_t pending_ = 0;              // those of them that answered pending
     uint32_t retry_ = 0;                // handlers to call in the next round
-    uint32_t print_ = 0; // tells whether the same event comes again; 0: not taken yet
+    uint32_t print_ = 0;                // tells whether the same event comes again; 0: not taken
     uint32_t saving_events_ = 0;        // how many of unsaved_ the save under way covers
     position held_at_ = 0;              // before_first: no event is held; below: see gap_guard
 
