@@ -6092,13 +6092,21 @@ PROJECTIONS_BODY_ void crash_guard::loaded(engine& e) {
     checkpoint& r = e.record_;
     const bool is_crash = e.careful_ != 0;
     if (r.suspect <= r.at && !e.what_->volatile_model) r.suspect = before_first;    // it was done
-    const bool is_in_work = r.suspect != before_first;
     // The count is saved before anything is begun, or the next crash would not find it; but not
     // before it is known where the projection begins.
     if (is_crash) {
         if (r.crashes != 0xFFFF) ++r.crashes;
         e.save_first_ = !e.seeks_the_end(r);
+        // It was blamed, and the program has crashed before it came to it: by an event below, which
+        // a volatile model reads again though it was given up, and which has no name, since what is
+        // below is taken for done. Names begin anew, or it would crash for ever.
+        if (e.what_->volatile_model && r.suspect != before_first &&
+            r.crashes > e.what_->crashes->crashes_max_ + 1u) {
+            r.suspect = before_first;
+            r.crashes = 1;
+        }
     }
+    const bool is_in_work = r.suspect != before_first;
     const bool is_enough = r.crashes >= e.what_->crashes->crashes_max_;
     e.blames_ = is_crash && is_in_work && is_enough ? 1 : 0;
     // So many at most may have been done and not saved. One more, to take the last name away.
@@ -6345,6 +6353,9 @@ struct unit_hooks {
     static void failed(engine& e, delivery& d, uint32_t bits, uint8_t handler, const failure& f,
                        decision decided) {
         const bool is_letter = decided.what() == decision::kind::letter;
+        // A letter of no handler is one of all handlers. Those that were given up before would get
+        // the event twice, by their own and by this one, and theirs was rolled back.
+        if (is_letter && handler == no_handler) e.owed_ = e.put_ = 0;
         // The handlers behind this one wait for the next unit: here all they do would be undone.
         d.mask = d.rest = 0;
         if (e.is_in_unit()) e.unit_ = unit::over;

@@ -337,3 +337,20 @@ TEST_CASE("G32 a clean restart in the middle of naming events goes on naming the
         is_next_named = is_next_named || (d.saved[i].suspect == 11 && d.saved[i].at == 8);
     CHECK(is_next_named);
 }
+
+TEST_CASE("G32 in a volatile model an event below the one that is named is found, too") {
+    guarded d(3);
+    d.what.volatile_model = true;
+    d.append(10);
+    REQUIRE_FALSE(d.crashes(pj::start_cause::clean));
+    d.append(2);
+    d.records["p"].suspect = 32;    // the power failed there, after 8 had been given up
+    d.poison = 8;
+    uint32_t crashes = 0;
+    for (pj::start_cause cause = pj::start_cause::clean; d.crashes(cause); cause = pj::start_cause::crash) {
+        ++crashes;
+        REQUIRE(crashes < 20);
+    }
+    REQUIRE(d.given_up.size() == 1);
+    CHECK(d.given_up[0].first == 8);
+}

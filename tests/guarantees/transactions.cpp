@@ -325,6 +325,21 @@ TEST_CASE("G12 G17 a letter is part of the unit: offered again after a rollback,
     }
 }
 
+TEST_CASE("G12 a letter of all handlers is the only one of its event") {
+    shop s;
+    s.what.on_error = pj::error_policy::dead_letter();
+    s.db.append(3, "Alpha");
+    s.a.says = [](const pj::context& c) { return c.event.at == 1 ? pj::reject(7) : pj::handled; };
+    s.db.refuses_commit = [](const database::tables& next, const database::tables&) {
+        return next.applied.count({"b", 1}) != 0;
+    };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100000);
+    CHECK(s.db.record().at == 2);
+    CHECK(s.worker.counts().lettered == 1);
+    CHECK(s.db.letter_keys() == "@1");
+}
+
 TEST_CASE("G12 a letter that is not taken holds the event, and its handler is not run again") {
     for (const auto how : {trouble::kind::failed, trouble::kind::pending, trouble::kind::throws,
                            trouble::kind::illegal}) {
