@@ -404,6 +404,8 @@ public:
     constexpr const char* data() const { return data_; }
     constexpr size_t size() const { return size_; }
     constexpr bool empty() const { return size_ == 0; }
+    /// A string type of the user's: to<std::string>(), to<std::string_view>().
+    template<class S> constexpr S to() const { return S(data_, size_); }
     constexpr const char* begin() const { return data_; }
     constexpr const char* end() const { return data_ + size_; }
 
@@ -579,7 +581,7 @@ enum class [[nodiscard]] status : uint8_t {
     partial_record,             ///< the store does not keep all of what it was given
 
     // store
-    store_failed = 4 << 5,
+    store_failed = 4 << 5,      ///< read(), bounds(), a replay's on_drop, a sink's subscribe()
     store_unordered,            ///< positions that do not increase
     log_trimmed,                ///< events after the checkpoint are gone
     log_replaced,               ///< not the log that the checkpoint speaks of
@@ -660,7 +662,7 @@ constexpr verdict pending_for(uint32_t ms) { return {verdict::kind::pending, ms}
 constexpr verdict fail(uint32_t code = 0) { return {verdict::kind::failed, code}; }
 /// A failure that will not pass: never tried again by itself.
 constexpr verdict reject(uint32_t code = 0) { return {verdict::kind::rejected, code}; }
-/// The code of a failure that was an exception.
+/// The code of a failure that was an exception of a handler. (One of decode() is a decode failure.)
 inline constexpr uint32_t code_thrown = 0x0FFFFFFFu;
 /// The code of a failure that no handler stated: a crash_guard's, a message that cannot be opened.
 inline constexpr uint32_t code_crashed = 0x0FFFFFFEu;
@@ -693,8 +695,8 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out);
 /// `static bool E::decode(const stored_event&, E&)`; else as `decode_event(const stored_event&,
 /// E&)` beside E (one template serves a namespace); else the type must be declared `raw`. A payload
 /// of an older schema version is decoded as `E::previous` and given to `out.upcast(const
-/// previous&)`; without a `previous` decode() sees the version and copes, and a raw payload of
-/// another version is refused.
+/// previous&)`; without a `previous` decode() sees the version and copes. So it does with a newer
+/// payload, which it may refuse. A raw payload of another version is refused.
 template<class E> struct event_traits {
     static constexpr event_type type = detail::declared_type<E>();
     static constexpr bool (*decode)(const stored_event& in, E& out) =
@@ -1169,6 +1171,7 @@ enum class failure_kind : uint8_t {
     decode,                     ///< decode() answered false
     unknown_type                ///< of no registered type, and unknown_types::fail
 };
+constexpr const char* to_string(failure_kind k);
 
 /// One failure, as policies, letters and observers see it. Valid during the call.
 struct failure {
@@ -1182,7 +1185,8 @@ struct failure {
     text handler;               ///< the handler's name; empty if no handler was reached
     const stored_event& event;
 };
-/// The letter's key is (projection, partition, handler, event.at, rebuild).
+/// The letter's key is (projection, partition, handler, event.at, rebuild). Of messages without
+/// offsets it is none: their event.at begins anew in every run.
 using dead_letter = failure;
 
 /// The letters of one handler about one aggregate, in the order of their positions.
@@ -1268,7 +1272,9 @@ struct dead_letter_sink {
 /// pending handler keeps one open over ticks; pause(), stop(), a reset and a lost lease roll it
 /// back. Engines that are not to wait for each other need transactions of their own (mostly a
 /// connection), and so a description, each. save() is also called without one, and is then durable
-/// by itself; commit() without a save(), for messages that have no position.
+/// by itself; commit() without a save(), for messages that have no position. What handlers do
+/// outside of it is done again after a rollback. An engine that is destroyed while it runs leaves
+/// it open.
 struct unit_of_work {
     /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
     /// Until it answers ok nothing is open for a save(), and it may never be called again (after
@@ -1362,6 +1368,8 @@ enum class notice_kind : uint8_t {
     gap_found,                  ///< `at`: the last position before it
     gap_skipped                 ///< declared dead, or its time is over; `at`: its last position
 };
+constexpr const char* to_string(notice_kind k);
+
 /// Valid during the call. `cause` is set where a failure led to it.
 struct notice {
     notice_kind kind;
@@ -1433,15 +1441,18 @@ private:
 template<size_t N> class policy_table {
 public:
     /// An entry more than N is dropped, so that asking for it is an unknown policy.
-    policy_table& add(text name, policy_function function) {
-        if (used_ < N) entries_[used_++] = {name, function};
+    policy_table& add(text name, error_policy policy) {
+        if (used_ < N) entries_[used_++] = {name, policy};
         return *this;
+    }
+    policy_table& add(text name, policy_function function) {
+        return add(name, error_policy::custom(function));
     }
     /// The policy of that name, the first if it was added twice. A name that is not there gives a
     /// policy with which start() answers unknown_policy.
     error_policy operator[](text name) const {
         for (size_t i = 0; i < used_; ++i) {
-            if (entries_[i].name == name) return error_policy::custom(entries_[i].function);
+            if (entries_[i].name == name) return entries_[i].policy;
         }
         return error_policy::custom({});
     }
@@ -1449,7 +1460,7 @@ public:
 private:
     struct entry {
         text name{};
-        policy_function function{};
+        error_policy policy = error_policy::skip();
     };
     entry entries_[N]{};
     size_t used_ = 0;
@@ -1664,7 +1675,8 @@ enum class begin_at : uint8_t { the_beginning, oldest_kept, the_end };
 /// One projection, described once. Plain data: make it constexpr and it stays in flash. Engines
 /// keep its address; change it only while none of them is running.
 struct projection {
-    text name{};                        ///< the checkpoint's key too: never change it
+    text name{};                        ///< the checkpoint's key too: never change it; must outlive
+                                        ///< the engines, as all that is named here
     event_store log{};
     routes handlers{};                  ///< one handler, a registry or a handler_map
     checkpoint_store checkpoints{};
@@ -1959,7 +1971,8 @@ public:
     bool loaded() const { return loaded_; }
     /// The last read reached the end of the log.
     bool caught_up() const { return caught_up_; }
-    /// Everything up to here is done and saved (of a volatile model: by this run or one before).
+    /// Everything up to here is done and saved (of a volatile model: by this run or one before; of
+    /// messages without offsets: done in this run, and never saved).
     position checkpointed() const { return loaded_ ? record_.at : before_first; }
     /// Everything up to here is done; in a unit of work: and committed.
     position scanned() const { return loaded_ ? done_through() : before_first; }
@@ -2224,8 +2237,9 @@ public:
     /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry
     /// and a pending call. Never from inside a callback. (A halted engine has given its lease away:
     /// if another one saves before this one has it back, the other's checkpoint stands.)
-    /// Returns: ok; conflict, the engine is not at `expected` (see scanned()), or a commit is
-    /// pending or a save was refused: tick, then again; stopped; not_loaded; reentered.
+    /// Returns: ok; conflict, the engine is not at `expected` (see scanned()), a rebuild is
+    /// unfinished, or a commit is pending or a save was refused: tick, then again; stopped;
+    /// not_loaded; reentered.
     status set_position(position expected, position next) {
         return engine::set_position(expected, next);
     }
@@ -2273,6 +2287,8 @@ enum class receipt : uint8_t {
     hold,                       ///< not done: keep it, offer it again after wait_ms
     reject                      ///< never: a letter that the broker keeps (nack, term)
 };
+constexpr const char* to_string(receipt r);
+
 struct receive_result {
     receipt answer;
     uint32_t wait_ms;           ///< after hold: nothing changes before, except by wake()
@@ -2445,7 +2461,8 @@ struct partition_options {
 /// One of several partitions of a projection: handles the aggregates that hash to it, and passes
 /// over the others (counted as foreign). Each has its own checkpoint `{name}_p{index}` and lease;
 /// any number of them can share a process and a loop. The count and the hash are fixed in a record
-/// `{name}_partitions` before any of them handles anything; see repartition().
+/// `{name}_partitions` before any of them handles anything; see repartition(). (Not polymorphic: do
+/// not delete one as a worker.)
 class partitioned_worker : public worker {
 public:
     /// Pre: `what` and `with` outlive it.
@@ -2481,8 +2498,8 @@ private:
 /// worker runs; with a lease, nothing is written while one does.
 /// Returns: ok, also if it is done already; pending, lease_held, conflict, failed: call again, it
 /// goes on where it was, and until then no worker starts; partition_count_changed: the records
-/// speak of neither; partial_record: the store keeps no counts; rebuild_unfinished; bad_partition,
-/// bad_key, no_load, no_save.
+/// speak of neither, as those of a store that keeps positions only; partial_record: the store keeps
+/// no marker; rebuild_unfinished; bad_partition, bad_key, no_load, no_save.
 [[nodiscard]] status repartition(const projection& what, uint32_t from, uint32_t to);
 
 // ---------------------------------------------------------------------------------------- >>stores
@@ -2654,8 +2671,15 @@ projection development(text name, event_store log, routes handlers,
 
 // ---------------------------------------------------------------------------------------- >>detail
 
-/// The names of each group in the order of the enumerators, one after the other: half of the flash
-/// that a switch takes.
+namespace detail {
+/// Of names one after the other, in the order of their enumerators: half of the flash that a switch
+/// takes.
+constexpr const char* nth_name(const char* names, size_t n) {
+    for (; n != 0 && *names != '\0'; --n) names += length_of(names) + 1;
+    return *names != '\0' ? names : "?";
+}
+} // namespace detail
+
 constexpr const char* to_string(status s) {
     const char* const groups[] = {
         "ok\0pending\0failed\0more\0trimmed\0conflict\0",
@@ -2672,22 +2696,25 @@ constexpr const char* to_string(status s) {
         "bad_partition\0no_lease\0bad_lease\0no_unit_of_work\0bad_unit_of_work\0"};
     const size_t group = static_cast<size_t>(group_of(s));
     if (group >= sizeof groups / sizeof *groups) return "?";
-    const char* name = groups[group];
-    for (size_t before = static_cast<uint8_t>(s) & 31u; before != 0 && *name != '\0'; --before)
-        name += detail::length_of(name) + 1;
-    return *name != '\0' ? name : "?";
+    return detail::nth_name(groups[group], static_cast<uint8_t>(s) & 31u);
 }
-
 constexpr const char* to_string(run_state s) {
-    switch (s) {
-    case run_state::stopped: return "stopped";
-    case run_state::running: return "running";
-    case run_state::idle: return "idle";
-    case run_state::waiting: return "waiting";
-    case run_state::paused: return "paused";
-    case run_state::halted: return "halted";
-    }
-    return "?";
+    return detail::nth_name("stopped\0running\0idle\0waiting\0paused\0halted\0",
+                            static_cast<size_t>(s));
+}
+constexpr const char* to_string(failure_kind k) {
+    return detail::nth_name("transient\0permanent\0decode\0unknown_type\0", static_cast<size_t>(k));
+}
+constexpr const char* to_string(receipt r) {
+    return detail::nth_name("ack\0later\0hold\0reject\0", static_cast<size_t>(r));
+}
+constexpr const char* to_string(notice_kind k) {
+    return detail::nth_name(
+        "started\0loaded\0paused\0resumed\0stopped\0halted\0event_handled\0event_skipped\0"
+        "event_lettered\0event_vanished\0event_unknown\0handler_failed\0letter_failed\0"
+        "checkpoint_saved\0checkpoint_failed\0store_failed\0rebuild_began\0rebuild_dropped\0"
+        "rebuild_finished\0lease_gained\0lease_lost\0lease_released\0lease_failed\0gap_found\0"
+        "gap_skipped\0", static_cast<size_t>(k));
 }
 
 template<class E> constexpr stored_event raw_event(position at, const E& event, text aggregate_id) {
@@ -4099,6 +4126,9 @@ handler_map<N>& handler_map<N>::add(event_type type,
 template<class P, class E,
          detail::require<!detail::is_same<E, stored_event>>>
 verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
+    static_assert(detail::has_on<P, E>(), "projections: deliver(handler, event) needs a handler "
+                                          "with an on() for the event; a registry or a handler_map "
+                                          "is given a stored_event");
     const stored_event stored{before_first, event_traits<E>::type, {}, aggregate_id,
                               event_traits<E>::type.version(), no_key, 0, nullptr};
     detail::delivery d;
@@ -4107,7 +4137,9 @@ verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
     if constexpr (detail::is_handler<P>) {
         if (replaying && detail::handled_by<P>::live) return handled;
     }
-    return detail::call_on(handler, event, detail::context_of{d, 1});
+    if constexpr (detail::has_on<P, E>())
+        return detail::call_on(handler, event, detail::context_of{d, 1});
+    else return handled;
 }
 
 // ---- ports made from objects

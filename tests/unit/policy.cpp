@@ -258,6 +258,17 @@ TEST_CASE("policy_table: by name, the first of a name, no more than it holds") {
     CHECK(none.worker.start() == pj::status::unknown_policy);
 }
 
+TEST_CASE("policy_table: the built-in policies can be named, too") {
+    pj::policy_table<3> table;
+    table.add("twice", pj::error_policy::retry_then_skip(1)).add("stop", pj::error_policy::halt())
+        .add("letters", pj::error_policy::dead_letter());
+    bench twice(table["twice"]), stops(table["stop"]), letters(table["letters"]);
+    CHECK(twice.run().handler.calls == bench(pj::error_policy::retry_then_skip(1)).run().handler.calls);
+    CHECK(twice.worker.checkpointed() == 1);
+    CHECK(stops.run().worker.state() == pj::run_state::halted);
+    CHECK(letters.worker.start() == pj::status::no_dead_letter_sink);
+}
+
 TEST_CASE("replayed events have a policy of their own") {
     bench b(pj::error_policy::retry(5));
     const pj::error_policy replaying = pj::error_policy::skip();

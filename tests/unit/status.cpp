@@ -77,6 +77,52 @@ TEST_CASE("run states have names") {
     CHECK(std::string(pj::to_string(static_cast<pj::run_state>(99))) == "?");
 }
 
+// In the order of the enumerators, which a name is found by.
+#define CHECK_NAMED(type, enumerator)                                                              \
+    CHECK(std::string(pj::to_string(pj::type::enumerator)) == #enumerator)
+
+TEST_CASE("kinds of failures, receipts and notices have names, for logs") {
+    CHECK_NAMED(failure_kind, transient);
+    CHECK_NAMED(failure_kind, permanent);
+    CHECK_NAMED(failure_kind, decode);
+    CHECK_NAMED(failure_kind, unknown_type);
+    CHECK(std::string(pj::to_string(static_cast<pj::failure_kind>(4))) == "?");
+
+    CHECK_NAMED(receipt, ack);
+    CHECK_NAMED(receipt, later);
+    CHECK_NAMED(receipt, hold);
+    CHECK_NAMED(receipt, reject);
+    CHECK(std::string(pj::to_string(static_cast<pj::receipt>(4))) == "?");
+
+    CHECK_NAMED(notice_kind, started);
+    CHECK_NAMED(notice_kind, loaded);
+    CHECK_NAMED(notice_kind, paused);
+    CHECK_NAMED(notice_kind, resumed);
+    CHECK_NAMED(notice_kind, stopped);
+    CHECK_NAMED(notice_kind, halted);
+    CHECK_NAMED(notice_kind, event_handled);
+    CHECK_NAMED(notice_kind, event_skipped);
+    CHECK_NAMED(notice_kind, event_lettered);
+    CHECK_NAMED(notice_kind, event_vanished);
+    CHECK_NAMED(notice_kind, event_unknown);
+    CHECK_NAMED(notice_kind, handler_failed);
+    CHECK_NAMED(notice_kind, letter_failed);
+    CHECK_NAMED(notice_kind, checkpoint_saved);
+    CHECK_NAMED(notice_kind, checkpoint_failed);
+    CHECK_NAMED(notice_kind, store_failed);
+    CHECK_NAMED(notice_kind, rebuild_began);
+    CHECK_NAMED(notice_kind, rebuild_dropped);
+    CHECK_NAMED(notice_kind, rebuild_finished);
+    CHECK_NAMED(notice_kind, lease_gained);
+    CHECK_NAMED(notice_kind, lease_lost);
+    CHECK_NAMED(notice_kind, lease_released);
+    CHECK_NAMED(notice_kind, lease_failed);
+    CHECK_NAMED(notice_kind, gap_found);
+    CHECK_NAMED(notice_kind, gap_skipped);
+    CHECK(std::string(pj::to_string(static_cast<pj::notice_kind>(25))) == "?");
+}
+#undef CHECK_NAMED
+
 TEST_CASE("a verdict packs what happened and 28 bits") {
     using kind = pj::verdict::kind;
     constexpr uint32_t most = (1u << 28) - 1;

@@ -36,6 +36,13 @@ TEST_CASE("text converts from everything with characters") {
     CHECK(pj::text().data() == nullptr);
 }
 
+TEST_CASE("text becomes the user's own strings") {
+    const pj::text name("a\0b", 3);
+    CHECK(name.to<std::string>() == std::string("a\0b", 3));
+    CHECK(name.to<std::string_view>().data() == name.data());
+    CHECK(pj::text().to<std::string>().empty());
+}
+
 TEST_CASE("text compares whole, embedded zeros included") {
     CHECK(pj::text("abc") == pj::text(std::string("abc")));
     CHECK(pj::text("abc") != "abd");
