@@ -241,7 +241,10 @@ public:
     /// What was skipped after the checkpoint is forgotten by a crash, and tried again; but not
     /// where an engine goes on (`at`) with what it has in hand.
     void loaded(witness& w, position at) {
-        const position from = at > w.last_load ? at : w.last_load;
+        // What it has loaded may be old, if it stood still since: what is saved by now is saved.
+        const position kept = world_.store[key_of(w)].record.at;
+        position from = at > w.last_load ? at : w.last_load;
+        if (kept > from) from = kept;
         w.forget_all();
         w.loaded_at = at < w.last_load ? at : w.last_load;      // lower after a reset
         // What this one has skipped and still has in hand, another may have thought forgotten.

@@ -286,7 +286,7 @@ struct observer_port {
         if (on.is_dead || on.current == nullptr) return;
         witness& w = *on.current;
         world& in = on.in;
-        in.say(&w, "  notice %u at %lld: %s", static_cast<unsigned>(n.kind), shown(n.at),
+        in.say(&w, "  notice %s at %lld: %s", pj::to_string(n.kind), shown(n.at),
                pj::to_string(n.reason));
         switch (n.kind) {
         case pj::notice_kind::loaded: on.judging.loaded(w, n.at); break;
