@@ -163,8 +163,6 @@ public:
         what.batch = 32;
         what.poll_ms = pj::never;               // record() wakes it
         what.save = {64, 60000, false};         // flash wears out
-        // After a crash so many events are looked at one by one: all, since all are read again.
-        what.unsaved_max = log.capacity() + log.slots;
     }
 
     /// After every reset. `random` names a log that is created. False: the flash does not work.
