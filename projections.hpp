@@ -303,6 +303,13 @@
 #  define PROJECTIONS_OWN_FRAME_
 #endif
 
+// Where it makes a function of a template, g++ takes a parameter called log for one that hides the
+// user's own log, though the user's came after this header.
+#if defined(__GNUC__) && !defined(__clang__)
+#  pragma GCC diagnostic push
+#  pragma GCC diagnostic ignored "-Wshadow"
+#endif
+
 namespace projections {
 inline namespace PROJECTIONS_ABI_ {
 
@@ -445,7 +452,7 @@ public:
                       "projections: only a trivially copyable object can be "
                       "filled with bytes");
         if (size_ != sizeof(E)) return false;
-        __builtin_memcpy(&out, data_, sizeof(E));
+        __builtin_memcpy(__builtin_addressof(out), data_, sizeof(E));
         return true;
     }
 
@@ -674,12 +681,13 @@ inline constexpr uint32_t code_sequenced = 0x0FFFFFFCu;
 // ---------------------------------------------------------------------------------------- >>events
 
 namespace detail {
+// (`*&`: of a static member only. A field of that name is the event's own.)
 template<class E, class = void> inline constexpr bool has_event_name = false;
 template<class E>
-inline constexpr bool has_event_name<E, void_t<decltype(event_type(E::event_name))>> = true;
+inline constexpr bool has_event_name<E, void_t<decltype(event_type(*&E::event_name))>> = true;
 template<class E, class = void> inline constexpr bool has_type = false;
 template<class E>
-inline constexpr bool has_type<E, when<is_same<plain<decltype(E::type)>, event_type>>> = true;
+inline constexpr bool has_type<E, when<is_same<plain<decltype(*&E::type)>, event_type>>> = true;
 template<class E> constexpr event_type declared_type();
 template<class E, uint32_t Version>
 PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out);
@@ -871,7 +879,7 @@ public:
     registry(const registry&) = delete;
     registry& operator=(const registry&) = delete;
 
-    handler_list find(const type_key& type) { return routes(*this).find(type); }
+    handler_list find(const type_key& type) const { return routes(*this).find(type); }
 
 private:
     friend class routes;
@@ -1300,6 +1308,8 @@ namespace detail {
 template<class F, class Pointer, class = void> inline constexpr bool is_function_of = false;
 template<class F, class Pointer> inline constexpr bool
     is_function_of<F, Pointer, void_t<decltype(static_cast<Pointer>(declval<F>()))>> = true;
+/// (Of all types only functions are the same with a const, once an object has lost its own.)
+template<class F> inline constexpr bool is_function = is_same<const plain<F>, plain<F>>;
 } // namespace detail
 
 /// A function of the user's: a plain function or a lambda without captures (kept by value), or a
@@ -1320,16 +1330,26 @@ public:
     template<class F, detail::require<!detail::is_function_of<F, R (*)(A...)> &&
                                       !detail::is_same<detail::plain<F>, callback>> = 0>
     constexpr callback(F&& callable)
-        : call_(&named<detail::referred<F>>), self_(detail::address_of_named(callable)) {
+        : callback(as_object{}, callable) {
         static_assert(detail::is_lvalue<F>,
                       "projections: only the address of a callable is kept: name it "
                       "first, and let it outlive the engine");
+        static_assert(!detail::is_function<F>,
+                      "projections: this function takes or answers something else than the "
+                      "callback: write a lambda that calls it");
     }
     R operator()(A... arguments) const { return call_(*this, arguments...); }
     explicit constexpr operator bool() const { return call_ != nullptr; }
 
 private:
     struct as_function {};
+    struct as_object {};
+    template<class F> constexpr callback(as_object, F& callable) {
+        if constexpr (!detail::is_function<F>) {
+            call_ = &named<F>;
+            self_ = detail::address_of_named(callable);
+        }
+    }
     constexpr callback(as_function, R (*function)(A...))
         : call_(detail::is_null(function) ? nullptr : &plainly), plain_(function) {}
     static R by_hand(const callback& me, A... arguments) {
@@ -1337,7 +1357,12 @@ private:
     }
     static R plainly(const callback& me, A... arguments) { return me.plain_(arguments...); }
     template<class F> static R named(const callback& me, A... arguments) {
-        return (*static_cast<F*>(me.self_))(arguments...);
+        using answer = decltype((*static_cast<F*>(me.self_))(arguments...));
+        // (0 is `all is well` to many that answer an int.)
+        static_assert(!detail::is_same<R, bool> || detail::is_same<detail::plain<answer>, bool>,
+                      "projections: this callable has to answer bool");
+        if constexpr (detail::is_same<R, void>) (*static_cast<F*>(me.self_))(arguments...);
+        else return (*static_cast<F*>(me.self_))(arguments...);
     }
     R (*call_)(const callback&, A...) = nullptr;
     union {
@@ -2507,8 +2532,9 @@ private:
 namespace detail {
 
 template<class T, class = void> inline constexpr bool is_key = false;
+// (An event with data() and size() is no name.)
 template<class T> inline constexpr bool is_key<T, void_t<decltype(type_key(declval<const T&>()))>> =
-    true;
+    !has_type<T> && !has_event_name<T>;
 
 struct log_slot {
     uint32_t begin, number, version;
@@ -2559,7 +2585,8 @@ public:
         static_assert(event_traits<E>::type.is_raw(),
                       "projections: memory_log::append(event) keeps raw events; others go by "
                       "append(type, payload)");
-        return append(type_key(event_traits<E>::type), bytes(&event, sizeof event), aggregate_id,
+        return append(type_key(event_traits<E>::type),
+                      bytes(__builtin_addressof(event), sizeof event), aggregate_id,
                       event_traits<E>::type.version());
     }
     position append(type_key type, bytes payload, text aggregate_id = {}, uint32_t version = 1) {
@@ -2720,7 +2747,8 @@ constexpr const char* to_string(notice_kind k) {
 template<class E> constexpr stored_event raw_event(position at, const E& event, text aggregate_id) {
     static_assert(event_traits<E>::type.is_raw(),
                   "projections: raw_event() needs a type declared raw");
-    return {at,           event_traits<E>::type,           {&event, sizeof event},
+    return {at,           event_traits<E>::type,
+            {__builtin_addressof(event), sizeof event},
             aggregate_id, event_traits<E>::type.version(), no_key, 0,
             nullptr};
 }
@@ -2760,12 +2788,55 @@ template<class E> inline constexpr bool
 template<class E, class = void> inline constexpr bool has_decode_event = false;
 template<class E> inline constexpr bool has_decode_event<
     E, void_t<decltype(decode_event(declval<const stored_event&>(), declval<E&>()))>> = true;
+/// Converts to a reference to E and to nothing else, so that an on() that takes it takes exactly E
+/// and not a parent of E.
+template<class E> struct only {
+    template<class T, require<is_same<T, E>> = 0> operator const T&() const;
+};
+/// For an on() that takes a copy: g++ does not make one of an `only`.
+template<class E> struct only_copy {
+    template<class T, require<is_same<T, E>> = 0> operator T() const;
+};
+/// Converts to a reference to E and to nothing else, or to a parent that is smaller than E.
+template<class E> struct itself {
+    template<class T, require<is_same<T, E>> = 0> operator T&() const;
+};
+template<class E> struct smaller_parent {
+    template<class T, require<!is_same<T, E> && __is_base_of(T, E) && (sizeof(T) < sizeof(E))> = 0>
+    operator T&() const;
+};
+template<class E, class A, class = void> inline constexpr bool decodes = false;
+template<class E, class A> inline constexpr bool
+    decodes<E, A, void_t<decltype(E::decode(declval<const stored_event&>(), declval<A>()))>> = true;
+template<class E, class A, class = void> inline constexpr bool decodes_event = false;
+template<class E, class A> inline constexpr bool decodes_event<
+    E, A, void_t<decltype(decode_event(declval<const stored_event&>(), declval<A>()))>> = true;
+/// Whether a decode() is a parent's only, which leaves the fields of the child as they are. (The
+/// const reference is for templates; asked only where a parent's was found.)
+template<class E> constexpr bool decodes_parent() {
+    if constexpr (has_decode<E>) {
+        if constexpr (decodes<E, smaller_parent<E>>)
+            return !decodes<E, itself<E>> && !decodes<E, const itself<E>&>;
+        else return false;
+    } else if constexpr (has_decode_event<E>) {
+        if constexpr (decodes_event<E, smaller_parent<E>>)
+            return !decodes_event<E, itself<E>> && !decodes_event<E, const itself<E>&>;
+        else return false;
+    } else {
+        return false;
+    }
+}
+
 template<class E, class = void> inline constexpr bool has_previous = false;
 template<class E> inline constexpr bool has_previous<E, void_t<typename E::previous>> = true;
 
-template<class E, class = void> inline constexpr bool has_upcast = false;
-template<class E> inline constexpr bool has_upcast<
-    E, void_t<decltype(declval<E&>().upcast(declval<const typename E::previous&>()))>> = true;
+// An upcast() of a parent takes the version before that one, which may be a parent of `previous`;
+// and what answers anything expects to be heard.
+template<class E, class A, class = void> inline constexpr bool upcasts = false;
+template<class E, class A> inline constexpr bool
+    upcasts<E, A, when<is_same<decltype(declval<E&>().upcast(declval<A>())), void>>> = true;
+template<class E, class Previous> inline constexpr bool has_upcast =
+    upcasts<E, const Previous&> && (upcasts<E, only<Previous>> || upcasts<E, only_copy<Previous>>);
 
 /// The version of the type before this one: as declared, or one less. (Versions may have been left
 /// out, so an older struct that declares a type speaks for itself.)
@@ -2789,14 +2860,19 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
                           "projections: an event with a `previous` is of a later version than "
                           "that: `{\"Name\", pj::schema{2}}`");
             typename E::previous older{};
-            if (!decode_version<typename E::previous, version_before<E, Version>()>(in, older))
+            if (!detail::decode_version<typename E::previous, version_before<E, Version>()>(in,
+                                                                                           older))
                 return false;
-            static_assert(has_upcast<E>, "projections: an event with a `previous` needs "
-                                         "`void upcast(const previous& older)`");
-            if constexpr (has_upcast<E>) out.upcast(older);
-            return has_upcast<E>;
+            constexpr bool is_right = has_upcast<E, typename E::previous>;
+            static_assert(is_right, "projections: an event with a `previous` needs "
+                                    "`void upcast(const previous& older)`");
+            if constexpr (is_right) out.upcast(older);
+            return is_right;
         }
     }
+    static_assert(!decodes_parent<E>(),
+                  "projections: an event would be decoded as its parent, without the fields that "
+                  "it adds; give it a decode() of its own");
     // bool, and nothing that converts to it: a C function that answers 0 when all is well would be
     // taken the wrong way round, silently.
     if constexpr (has_decode<E>) {
@@ -2816,7 +2892,11 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
             "projections: give the event `static bool decode(const pj::stored_event&, Event&)`, "
             "or declare its type raw: `{\"Name\", pj::raw}`");
         // Bytes of another version may have the same size: only the version tells them apart.
-        return in.version == Version && in.payload.copy_to(out);
+        if (in.version != Version || in.payload.size() != sizeof(E)) return false;
+        static_assert(__is_trivially_copyable(E), "projections: only a trivially copyable object "
+                                                  "can be filled with bytes");
+        __builtin_memcpy(__builtin_addressof(out), in.payload.data(), sizeof(E));
+        return true;
     } else {
         static_assert(always_false<E>, "projections: a `previous` version of an event needs "
                                        "`static bool decode(const pj::stored_event&, Previous&)`");
@@ -2834,11 +2914,6 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
 // An event that is listed and has no on() of its own must not fall to the on() of a parent class:
 // a forgotten function would then be a silent wrong result. Only matching<...> asks for that.
 
-/// Converts to a reference to E and to nothing else, so that an on() that takes it takes exactly E
-/// and not a parent of E.
-template<class E> struct only {
-    template<class T, require<is_same<T, E>> = 0> operator const T&() const;
-};
 // By trying a call: with `const E&` for "takes it somehow", with `only<E>` for "takes exactly it".
 template<class P, class A, class = void> inline constexpr bool takes = false;
 template<class P, class A>
@@ -2858,25 +2933,43 @@ struct usual_form<R (P::*)(A...), On> {
 };
 struct no_form {};
 template<class Form> inline constexpr bool is_found = !is_same<Form, no_form>;
+/// A template makes an on() of that form. Another on() may come before it (one that answers
+/// something else, is static or takes a copy), so the choice is left to a call.
+template<bool TakesContext> struct form_of_template {
+    static constexpr bool takes_context = TakesContext;
+};
+template<class Form> inline constexpr bool is_template = false;
+template<bool TakesContext> inline constexpr bool is_template<form_of_template<TakesContext>> =
+    true;
 // &P::on as an argument of type Member picks the one overload of that type, or there is none. An
 // int goes to the first of the two if that exists, and to `...` if it does not.
 template<class P, class Member> usual_form<Member, &P::on> ask_for_on(int);
 template<class P, class Member> no_form ask_for_on(...);
 template<class P, class Member> using on_as = decltype(ask_for_on<P, Member>(0));
+template<class P, class Member> usual_form<Member, &P::template on<>> ask_for_template(int);
+template<class P, class Member> no_form ask_for_template(...);
+
+/// A form that was found, unless it is a template's.
+template<class P, class Member, bool TakesContext> constexpr auto unless_template() {
+    if constexpr (is_found<decltype(ask_for_template<P, Member>(0))>)
+        return form_of_template<TakesContext>{};
+    else return on_as<P, Member>{};
+}
 
 /// The on() of these parameters, whichever of the three it answers.
 template<class P, class... A> constexpr auto on_of() {
-    using silent = on_as<P, void (P::*)(A...)>;
-    if constexpr (is_found<silent>) {
-        return silent{};
-    } else {
-        using judged = on_as<P, verdict (P::*)(A...)>;
-        if constexpr (is_found<judged>) return judged{};
-        else return on_as<P, status (P::*)(A...)>{};
-    }
+    using silent = void (P::*)(A...);
+    using judged = verdict (P::*)(A...);
+    using asked = status (P::*)(A...);
+    constexpr bool with = sizeof...(A) == 2;
+    if constexpr (is_found<on_as<P, silent>>) return unless_template<P, silent, with>();
+    else if constexpr (is_found<on_as<P, judged>>) return unless_template<P, judged, with>();
+    else if constexpr (is_found<on_as<P, asked>>) return unless_template<P, asked, with>();
+    else return no_form{};
 }
-/// Of two that fit, the one that wants to know more. That a call cannot be with two arguments, a
-/// compiler sees at once; where it can be, but in no usual form, only a call can tell which it is.
+/// Of two that fit, the one that wants to know more; a template's is for what has no on() of its
+/// own. That a call cannot be with two arguments, a compiler sees at once; where it can be, but in
+/// no usual form, only a call can tell which it is.
 template<class P, class E> constexpr auto look_for_on() {
     // In a handler that is itself const a member would be found that cannot be called.
     if constexpr (!is_same<P, plain<P>>) {
@@ -2886,7 +2979,9 @@ template<class P, class E> constexpr auto look_for_on() {
         if constexpr (!is_found<without>) {
             return on_of<P, const E&, const context&>();
         } else if constexpr (takes_with_context<P, const E&>) {
-            return on_of<P, const E&, const context&>();
+            using with = decltype(on_of<P, const E&, const context&>());
+            if constexpr (is_template<with> && !is_template<without>) return without{};
+            else return with{};
         } else {
             return without{};
         }
@@ -2896,14 +2991,11 @@ template<class P, class E> constexpr auto look_for_on() {
 /// copy.
 template<class P, class E> using usual_on = decltype(look_for_on<P, E>());
 
-/// g++ does not see a copy of E in `only`.
-template<class P, class E, class... Context>
-inline constexpr bool takes_copy = is_found<decltype(on_of<P, E, Context...>())>;
 /// Whether some on() takes exactly E, without a context or with one.
 template<class P, class E>
-inline constexpr bool takes_own = takes<P, only<E>> || takes_copy<P, E>;
+inline constexpr bool takes_own = takes<P, only<E>> || takes<P, only_copy<E>>;
 template<class P, class E> inline constexpr bool takes_own_with_context =
-    takes_with_context<P, only<E>> || takes_copy<P, E, const context&>;
+    takes_with_context<P, only<E>> || takes_with_context<P, only_copy<E>>;
 
 /// Whether some on() takes exactly E. (The usual form first: where it is found nothing is tried.)
 template<class P, class E> constexpr bool has_own_on() {
@@ -2916,8 +3008,17 @@ template<class P, class E> constexpr bool has_on() {
     else return takes<P, const E&> || takes_with_context<P, const E&>;
 }
 /// The one that takes exactly E comes before a parent's.
-template<class P, class E> inline constexpr bool wants_context =
-    takes_own_with_context<P, E> || (!takes_own<P, E> && takes_with_context<P, const E&>);
+template<class P, class E> constexpr bool wants_context() {
+    if constexpr (is_found<usual_on<P, E>>) {
+        return usual_on<P, E>::takes_context;
+    } else {
+        return takes_own_with_context<P, E> ||
+               (!takes_own<P, E> && takes_with_context<P, const E&>);
+    }
+}
+
+template<class T, class = void> inline constexpr bool is_handler = false;
+template<class T> inline constexpr bool is_handler<T, void_t<typename T::handles>> = true;
 
 /// `handles`, taken apart. own: each type in the list needs an on() of its own. live: replayed
 /// events do not reach it (G25). every: it takes whatever is in the log, undecoded, and lists
@@ -2953,9 +3054,24 @@ template<> struct handled_types<live_only<every_event>> : handled_types<every_ev
 };
 template<class P> using handled_by = handled_types<typename P::handles>;
 
+template<class P, class E, class = void> inline constexpr bool takes_mutable = false;
+template<class P, class E> inline constexpr bool takes_mutable<
+    P, E, void_t<decltype(declval<P&>().on(declval<E&>(), declval<context&>()))>> = true;
+/// Whether an on() would take E that cannot be called: it changes what it is given, the handler is
+/// const, or another fits as well (an own one that is const, and a parent's that is not). Pre: none
+/// can be called.
+template<class P, class E> constexpr bool misses() {
+    if constexpr (!is_same<P, plain<P>>) return has_on<plain<P>, E>();
+    else return takes_own<P, E> || takes_own_with_context<P, E> || takes<P, E&> ||
+                takes_mutable<P, E>;
+}
 /// What is listed in events<...> needs an on() of its own; matching<...> asks for a parent's too.
 template<class P, class E> constexpr void demand_on() {
-    if constexpr (handled_by<P>::own) {
+    if constexpr (!handled_by<P>::own && !has_on<P, E>()) {
+        static_assert(!misses<P, E>(),
+                      "projections: an on() for an event of pj::matching<...> cannot be called "
+                      "with `const Event&`, or two fit equally well: one is const, another is not");
+    } else if constexpr (handled_by<P>::own) {
         static_assert(has_on<P, E>(), "projections: `handles` names an event for which there is no "
                                     "on(const Event&)");
         // (It says nothing where there is no on() at all: of two sentences only one fits.)
@@ -3077,7 +3193,7 @@ struct context_of {
 template<class P, class E, class With>
 PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]] const With& with) {
     using form = usual_on<P, E>;
-    if constexpr (is_found<form>) {
+    if constexpr (is_found<form> && !is_template<form>) {
         constexpr auto on = form::on;
         constexpr bool answers = !is_same<typename form::result, void>;
         PROJECTIONS_TRY_ {
@@ -3091,7 +3207,7 @@ PROJECTIONS_INLINE_ verdict call_on(P& handler, const E& event, [[maybe_unused]]
             return handled;
         }
         PROJECTIONS_CATCH_ { return fail(code_thrown); }
-    } else if constexpr (wants_context<P, E>) {
+    } else if constexpr (wants_context<P, E>()) {
         return verdict_of([&]() { return handler.on(event, with()); });
     } else {
         return verdict_of([&]() { return handler.on(event); });
@@ -3135,7 +3251,7 @@ namespace detail {
 
 template<class P, class = void> inline constexpr bool has_handler_name = false;
 template<class P>
-inline constexpr bool has_handler_name<P, void_t<decltype(text(P::handler_name))>> = true;
+inline constexpr bool has_handler_name<P, void_t<decltype(text(*&P::handler_name))>> = true;
 
 /// The name of T as the compiler spells it inside a function signature.
 template<class T> constexpr text spelled() {
@@ -3348,10 +3464,29 @@ template<class List> struct member_set;
 template<class... E> struct member_set<events<E...>>
     : member_set_of<numbers_to<sizeof...(E)>, E...> {};
 
-template<class E, class = void> inline constexpr size_t alias_count = 0;
+// (`*&`: of a static member only. A field of that name is the event's own.)
+template<class T, class = void> inline constexpr bool has_also = false;
+template<class T> inline constexpr bool has_also<T, void_t<decltype(*&T::also)>> = true;
+template<class T, class = void> inline constexpr bool lists_types = false;
+template<class T> inline constexpr bool
+    lists_types<T, when<is_same<plain<decltype(T::also[0])>, event_type> &&
+                        sizeof(T::also) % sizeof(event_type) == 0>> = true;
+
+/// Where the former names of E are listed: in its event_traits, if those were specialised.
 template<class E>
-inline constexpr size_t alias_count<E, void_t<decltype(E::also)>> = sizeof(E::also) /
-                                                                    sizeof(event_type);
+using lister_of_names = choose<has_also<event_traits<E>>, event_traits<E>, E>;
+template<class E> constexpr size_t count_aliases() {
+    using lister = lister_of_names<E>;
+    if constexpr (has_also<lister>) {
+        // Names of another type would be nobody's, silently.
+        static_assert(lists_types<lister>,
+                      "projections: former names are `static constexpr pj::event_type also[]`");
+        return lists_types<lister> ? sizeof(lister::also) / sizeof(event_type) : 0;
+    } else {
+        return 0;
+    }
+}
+template<class E> inline constexpr size_t alias_count = count_aliases<E>();
 
 /// How many names a list has, those of old included. (The array begins with a 0 because a list may
 /// be empty, and an array may not.)
@@ -3594,6 +3729,9 @@ private:
 template<bool Alone, class... P> struct compiled_routes {
     static constexpr size_t class_count = sizeof...(P);
     static_assert(class_count <= 0xFF, "projections: a registry holds at most 255 handlers");
+    static_assert((is_handler<P> && ...),
+                  "projections: every handler of a registry is a class with a public `using "
+                  "handles = pj::events<...>`");
 
     /// Asked only for types that some class of the registry lists: with one class, that is the one.
     template<class Q, class E> static constexpr bool lists() {
@@ -3608,7 +3746,10 @@ template<bool Alone, class... P> struct compiled_routes {
         else if constexpr (is_same<E, every_event>) return false;
         else if constexpr (!lists<Q, E>()) return false;
         else if constexpr (handled_by<Q>::own) return true;
-        else return has_on<Q, E>();
+        else {
+            demand_on<Q, E>();
+            return has_on<Q, E>();
+        }
     }
 
     /// Who handles E, and what engines need to know of them.
@@ -3666,8 +3807,9 @@ template<bool Alone, class... P> struct compiled_routes {
                 void* const handler = Alone ? self : static_cast<void* const*>(self)[place_of<Q>()];
                 Q& to = *static_cast<Q*>(handler);
                 verdict v = handled;
-                if constexpr (handled_by<Q>::every) v = call_on(to, *d.event, context_of{d, bit});
-                else v = call_on(to, event, context_of{d, bit});
+                const context_of with{d, bit};
+                if constexpr (handled_by<Q>::every) v = detail::call_on(to, *d.event, with);
+                else v = detail::call_on(to, event, with);
                 if (v != handled) d.answered(bit, v);
             }
         }
@@ -3678,6 +3820,8 @@ template<bool Alone, class... P> struct compiled_routes {
     template<class E> static void call(void* self, delivery& d) {
         if constexpr (crew_for<E>.typed != 0) {
             E event{};
+            static_assert(is_same<decltype(event_traits<E>::decode(*d.event, event)), bool>,
+                          "projections: the decode() of event_traits answers bool");
             // Not where only handlers that take it as it is stored are called (again): what cannot
             // be decoded would fail once more, for handlers that have had their outcome.
             constexpr bool all_typed = everyone.count == 0;     // then somebody wants it decoded
@@ -3773,7 +3917,7 @@ template<bool Alone, class... P> struct compiled_routes {
     // Every (handler class, event type) once: by the first class that lists the type. (An upper
     // limit: a type that several classes list counts here for each of them.)
     static constexpr size_t row_limit = [] {
-        const size_t each[] = {1, name_count(typename handled_by<P>::types{})...};
+        const size_t each[] = {1, detail::name_count(typename handled_by<P>::types{})...};
         size_t sum = 0;
         for (const size_t one : each) sum += one;
         return sum;
@@ -3806,7 +3950,7 @@ template<bool Alone, class... P> struct compiled_routes {
         out.add(one);
         // What was stored under a former name is the same event to the same handlers.
         if constexpr (alias_count<E> != 0) {
-            for (const event_type& other : E::also) {
+            for (const event_type& other : lister_of_names<E>::also) {
                 one.type = other;
                 out.add(one);
             }
@@ -3889,8 +4033,6 @@ template<bool Alone, class... P> struct compiled_routes {
     };
 };
 
-template<class T, class = void> inline constexpr bool is_handler = false;
-template<class T> inline constexpr bool is_handler<T, void_t<typename T::handles>> = true;
 template<class T> inline constexpr bool is_registry = false;
 template<class... P> inline constexpr bool is_registry<registry<P...>> = true;
 template<class T> struct routes_of;
@@ -3905,9 +4047,9 @@ constexpr routes::routes(T& handlers) {
     if constexpr (detail::is_handler<T>) {
         self = detail::address_of_named(handlers);
         table = &detail::compiled_routes<true, T>::table;
-    } else if constexpr (detail::is_registry<T>) {
-        self = handlers.handlers_;
-        table = &detail::routes_of<T>::table;
+    } else if constexpr (detail::is_registry<detail::plain<T>>) {
+        self = const_cast<void**>(handlers.handlers_);          // (only read)
+        table = &detail::routes_of<detail::plain<T>>::table;
     } else if constexpr (__is_base_of(detail::handler_map_core, T)) {
         detail::handler_map_core& core = handlers;
         self = detail::address_of_named(core);
@@ -3941,6 +4083,8 @@ uint16_t call_undecoded(map_entry* all, uint16_t first, uint16_t, delivery& d,
 template<class E>
 uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d, uint32_t& bit) {
     E event{};
+    static_assert(is_same<decltype(event_traits<E>::decode(*d.event, event)), bool>,
+                  "projections: the decode() of event_traits answers bool");
     bool is_decoded = false;
     const map_entry::group_call group = all[first - 1].group;
     uint16_t at = first;
@@ -3957,7 +4101,8 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
             d.undecodable(d.decoded);
             continue;
         }
-        const verdict v = all[at - 1].invoke(all[at - 1], &event, d.for_handler(bit));
+        const verdict v = all[at - 1].invoke(all[at - 1], __builtin_addressof(event),
+                                             d.for_handler(bit));
         if (v != handled) d.answered(bit, v);
     }
     return at;
@@ -3967,17 +4112,22 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
 /// them back here.
 template<class P, class E>
 verdict call_handler(const map_entry& entry, const void* event, const context& with) {
-    return call_on(*static_cast<P*>(entry.self), *static_cast<const E*>(event), context_as{with});
+    return detail::call_on(*static_cast<P*>(entry.self), *static_cast<const E*>(event),
+                           context_as{with});
 }
 template<class P>
 verdict call_with_stored(void* self, const stored_event& event, const context& with) {
-    return call_on(*static_cast<P*>(self), event, context_as{with});
+    return detail::call_on(*static_cast<P*>(self), event, context_as{with});
 }
 
 // (The void comes first because a list of arguments has to be last.)
 template<class Void, class F, class... A> inline constexpr bool is_callable_as = false;
 template<class F, class... A>
 inline constexpr bool is_callable_as<void_t<decltype(declval<F>()(declval<A>()...))>, F, A...> =
+    true;
+
+template<class F, class = void> inline constexpr bool is_plain_function = false;
+template<class F> inline constexpr bool is_plain_function<F, void_t<decltype(*+declval<F>())>> =
     true;
 
 /// One function of the user's with an object: a member, or a function that takes the object first.
@@ -4045,7 +4195,7 @@ template<size_t N> template<class P> handler_map<N>& handler_map<N>::add(P& hand
 template<size_t N> template<class P, bool Live, class... E>
 void handler_map<N>::add_all(P& handler, events<E...>) {
     // The pointer carries the type, no event.
-    const auto one = [&](auto* type) {
+    [[maybe_unused]] const auto one = [&](auto* type) {
         using event = detail::plain<decltype(*type)>;
         detail::demand_on<P, event>();
         detail::map_entry entry{};
@@ -4058,7 +4208,8 @@ void handler_map<N>::add_all(P& handler, events<E...>) {
         // (An entry without a group, of a catalogue's type that nobody takes: known, not handled.)
         put(parts(), event_traits<event>::type, entry, Live);
         if constexpr (detail::alias_count<event> != 0) {
-            for (const event_type& other : event::also) put(parts(), other, entry, Live);
+            for (const event_type& other : detail::lister_of_names<event>::also)
+                put(parts(), other, entry, Live);
         }
         return '\0';
     };
@@ -4082,7 +4233,8 @@ void handler_map<N>::put_all(detail::map_entry& entry, text name) {
     entry.name = name.empty() ? event_traits<E>::type.name() : name;
     put(parts(), event_traits<E>::type, entry, false);
     if constexpr (detail::alias_count<E> != 0) {
-        for (const event_type& other : E::also) put(parts(), other, entry, false);
+        for (const event_type& other : detail::lister_of_names<E>::also)
+            put(parts(), other, entry, false);
     }
 }
 
@@ -4098,13 +4250,18 @@ handler_map<N>& handler_map<N>::add(T& object, text name) {
 
 template<size_t N> template<class E, class F>
 handler_map<N>& handler_map<N>::add(F function, text name) {
-    // A lambda without captures becomes a plain function here; one with captures does not compile.
-    const auto pointer = +function;
-    detail::map_entry entry{};
-    entry.group = &detail::call_group<E>;
-    entry.invoke = &detail::call_free<detail::referred<decltype(*pointer)>, E>;
-    entry.function = reinterpret_cast<void (*)()>(pointer);
-    put_all<E>(entry, name);
+    static_assert(detail::is_plain_function<F>,
+                  "projections: add<Event>(function) takes a function or a lambda without captures "
+                  "(and not `auto`); of an object, add<Event, &type::member>(object)");
+    // A lambda becomes a plain function here.
+    if constexpr (detail::is_plain_function<F>) {
+        const auto pointer = +function;
+        detail::map_entry entry{};
+        entry.group = &detail::call_group<E>;
+        entry.invoke = &detail::call_free<detail::referred<decltype(*pointer)>, E>;
+        entry.function = reinterpret_cast<void (*)()>(pointer);
+        put_all<E>(entry, name);
+    }
     return *this;
 }
 
@@ -4125,21 +4282,30 @@ handler_map<N>& handler_map<N>::add(event_type type,
 /// Straight to the on(): what is no stored event has nothing to be found by, and nothing to decode.
 template<class P, class E,
          detail::require<!detail::is_same<E, stored_event>>>
-verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
-    static_assert(detail::has_on<P, E>(), "projections: deliver(handler, event) needs a handler "
-                                          "with an on() for the event; a registry or a handler_map "
-                                          "is given a stored_event");
+verdict deliver([[maybe_unused]] P& handler, [[maybe_unused]] const E& event, text aggregate_id,
+                bool replaying) {
     const stored_event stored{before_first, event_traits<E>::type, {}, aggregate_id,
                               event_traits<E>::type.version(), no_key, 0, nullptr};
     detail::delivery d;
     d.event = &stored;
     d.replaying = replaying;
+    // What no engine would give to this handler is not given to it here, either.
     if constexpr (detail::is_handler<P>) {
-        if (replaying && detail::handled_by<P>::live) return handled;
-    }
-    if constexpr (detail::has_on<P, E>())
+        using set = detail::handled_by<P>;
+        static_assert(__is_base_of(detail::member<E>, detail::member_set<typename set::types>),
+                      "projections: this event is not in `handles`: no engine would give it to "
+                      "this handler");
+        detail::demand_on<P, E>();
+        if (replaying && set::live) return handled;
+        if constexpr (!set::own && !detail::has_on<P, E>()) return handled;
+        else return detail::call_on(handler, event, detail::context_of{d, 1});
+    } else {
+        static_assert(!detail::is_registry<detail::plain<P>> &&
+                          !__is_base_of(detail::handler_map_core, P),
+                      "projections: a registry or a handler_map is given a stored event: "
+                      "pj::deliver(handlers, pj::raw_event(at, event))");
         return detail::call_on(handler, event, detail::context_of{d, 1});
-    else return handled;
+    }
 }
 
 // ---- ports made from objects
@@ -4158,9 +4324,14 @@ verdict deliver(P& handler, const E& event, text aggregate_id, bool replaying) {
 
 namespace detail {
 
+// (Braces, where a number must not be cut: before_first is the end of every log to a store that
+// takes `uint64_t after`.)
 template<class T, class = void> inline constexpr bool can_read = false;
 template<class T> inline constexpr bool can_read<T, when<is_same<
-    decltype(declval<T&>().read(position{}, declval<visitor&>())), status>>> = true;
+    decltype(declval<T&>().read({declval<position>()}, declval<visitor&>())), status>>> = true;
+template<class T, auto Read, class = void> inline constexpr bool can_fetch = false;
+template<class T, auto Read> inline constexpr bool can_fetch<T, Read, when<is_same<
+    decltype((declval<T&>().*Read)({declval<position>()}, declval<visitor&>())), status>>> = true;
 template<class T, class = void> inline constexpr bool can_bound = false;
 template<class T> inline constexpr bool can_bound<T, when<is_same<
     decltype(declval<T&>().bounds(declval<position&>(),
@@ -4196,10 +4367,10 @@ template<class T> inline constexpr bool acquires_value<
     T, void_t<decltype(declval<T&>().acquire(text(), uint32_t(), uint64_t()))>> = true;
 template<class T, class = void> inline constexpr bool can_extend = false;
 template<class T> inline constexpr bool can_extend<T, when<is_same<
-    decltype(declval<T&>().extend(text(), uint32_t(), uint64_t())), status>>> = true;
+    decltype(declval<T&>().extend(text(), uint32_t(), {declval<uint64_t>()})), status>>> = true;
 template<class T, class = void> inline constexpr bool can_release = false;
 template<class T> inline constexpr bool can_release<T, when<is_same<
-    decltype(declval<T&>().release(text(), uint64_t())), status>>> = true;
+    decltype(declval<T&>().release(text(), {declval<uint64_t>()})), status>>> = true;
 template<class T, class = void> inline constexpr bool has_transactions = false;
 template<class T> inline constexpr bool has_transactions<T, when<
     is_same<decltype(declval<T&>().begin()), status> &&
@@ -4218,7 +4389,8 @@ template<class T, class = void> inline constexpr bool keeps_sequences = false;
 template<class T> inline constexpr bool keeps_sequences<T, when<
     is_same<decltype(declval<T&>().first(declval<const letter_sequence&>(),
                                          declval<letter_visitor&>())), status> &&
-    is_same<decltype(declval<T&>().evict(declval<const letter_sequence&>(), position{})), status> &&
+    is_same<decltype(declval<T&>().evict(declval<const letter_sequence&>(),
+                                         {declval<position>()})), status> &&
     is_same<decltype(declval<T&>().sequences(declval<const letter_sequence&>(),
                                              declval<sequence_visitor&>())), status>>> = true;
 template<class T, class = void> inline constexpr bool names_evict = false;
@@ -4266,6 +4438,8 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
 
 /// The members are named outright, so whatever is wrong with them is told where they are called.
 template<auto Read, class T> constexpr event_store event_store::from(T& log) {
+    static_assert(detail::can_fetch<T, Read>, "projections: event_store::from<>() needs a member "
+                  "`pj::status name(pj::position after, pj::visitor& visit)`");
     event_store result;
     result.self = detail::address_of_named(log);
     result.read = [](void* object, position after, visitor& visit) -> status {
@@ -8608,5 +8782,9 @@ PROJECTIONS_BODY_ projection development(text name, event_store log, routes hand
 #undef PROJECTIONS_SMALL_
 #undef PROJECTIONS_SIZE_
 #undef PROJECTIONS_OWN_FRAME_
+
+#if defined(__GNUC__) && !defined(__clang__)
+#  pragma GCC diagnostic pop
+#endif
 
 #endif // PROJECTIONS_HPP

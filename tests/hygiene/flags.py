@@ -24,7 +24,7 @@ MODES = {
     "bare": ["-fno-exceptions", "-fno-rtti", "-ffreestanding"],
     "separate": ["-DPROJECTIONS_SEPARATE"],
 }
-SOURCES = ["alone.cpp", "use_all.cpp"]
+SOURCES = ["alone.cpp", "globals.cpp", "use_all.cpp"]
 
 
 def main():

@@ -72,3 +72,10 @@ TEST_CASE("callback: a null function by hand is none, whatever object comes with
     CHECK_FALSE(static_cast<bool>(none));
     CHECK(some(4) == 7);
 }
+
+TEST_CASE("callback: what a callable answers is dropped where nothing is wanted") {
+    adder a;
+    const pj::callback<void(int)> drop = a;
+    drop(4);
+    CHECK(a.sum == 4);
+}

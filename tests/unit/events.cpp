@@ -127,6 +127,7 @@ template<class E> bool decoded(const pj::stored_event& in, E& out) {
 
 template<> struct projections::event_traits<generated::Refund> {
     static constexpr event_type type{"Refund"};
+    static constexpr event_type also[]{{"Repayment"}, {"Chargeback"}};
     static bool decode(const stored_event& in, generated::Refund& out) {
         return in.payload.copy_to(out);
     }
@@ -226,4 +227,90 @@ TEST_CASE("a type from a generated header") {
     CHECK(decoded({0, "Refund", {&from, sizeof from}}, to));
     CHECK(to.cents == 250);
     CHECK(pj::event_traits<generated::Refund>::type.name() == "Refund");
+}
+
+namespace {
+/// Fields that are called as our members are.
+struct fields {
+    static constexpr pj::event_type type{"Fields", pj::raw};
+    char event_name[8];
+    char also[80];
+};
+/// The address is not what `&` says.
+struct elsewhere {
+    static constexpr pj::event_type type{"Elsewhere", pj::raw};
+    static inline uint32_t other = 99;
+    uint32_t value;
+    const uint32_t* operator&() const { return &other; }
+    uint32_t* operator&() { return &other; }
+};
+struct watching {
+    using handles = pj::events<fields, elsewhere>;
+    char last = 0;
+    uint32_t value = 0;
+    void on(const fields& e) { last = e.also[79]; }
+    void on(const elsewhere& e) { value = e.value; }
+};
+/// The same number of bytes: nothing is left unread.
+struct named_anew : by_member { static constexpr pj::event_type type{"NamedAnew"}; };
+} // namespace
+
+TEST_CASE("fields of an event may be called as our members are") {
+    watching p;
+    fields e{};
+    e.also[79] = 'x';
+    pj::handler_map<2> map;
+    map.add(p);
+    CHECK(pj::deliver(p, pj::raw_event(0, e)) == pj::handled);
+    CHECK(p.last == 'x');
+    p.last = 0;
+    CHECK(pj::deliver(map, pj::raw_event(0, e)) == pj::handled);
+    CHECK(p.last == 'x');
+    CHECK(map.find("Fields").size() == 1);
+}
+
+TEST_CASE("an event may have an operator& of its own") {
+    watching p;
+    pj::handler_map<2> map;
+    map.add(p);
+    const elsewhere e{7};
+    pj::memory_log<2, 64> log;
+    CHECK(log.append(e) == 0);
+    pj::memory_checkpoint_store<1> checkpoints;
+    const pj::projection projection{"p", log, map, checkpoints};
+    pj::worker worker{projection};
+    CHECK(worker.start() == pj::status::ok);
+    CHECK(worker.tick(0).scanned == 1);
+    CHECK(p.value == 7);
+    p.value = 0;
+    CHECK(pj::deliver(p, pj::raw_event(0, e)) == pj::handled);
+    CHECK(p.value == 7);
+    CHECK(elsewhere::other == 99);
+}
+
+TEST_CASE("an event that adds no field to its parent may be decoded as that") {
+    named_anew e;
+    CHECK(decoded(stored("NamedAnew", "7:4999"), e));
+    CHECK(e.cents == 4999);
+}
+
+namespace {
+struct of_refunds {
+    using handles = pj::events<generated::Refund>;
+    uint32_t cents = 0;
+    void on(const generated::Refund& e) { cents += e.cents; }
+};
+} // namespace
+
+TEST_CASE("event_traits may list former names, too") {
+    of_refunds p;
+    pj::handler_map<3> map;
+    map.add(p);
+    const generated::Refund e{1, 5};
+    for (const pj::text name : {"Refund", "Repayment", "Chargeback"}) {
+        CHECK(pj::deliver(p, {0, name, {&e, sizeof e}}) == pj::handled);
+        CHECK(pj::deliver(map, {0, name, {&e, sizeof e}}) == pj::handled);
+    }
+    CHECK(p.cents == 30);
+    CHECK(map.fault() == pj::status::ok);
 }

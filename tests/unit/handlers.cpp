@@ -387,3 +387,171 @@ TEST_CASE("what cannot be decoded is rejected, what is not known is nobody's") {
     CHECK(pj::deliver(p, {}) == pj::handled);
     CHECK(p.exact + p.others == 0);
 }
+
+namespace {
+/// For what has no on() of its own there is a template; whatever the own one answers or takes, and
+/// wherever it is found, it comes first.
+struct with_catch_all {
+    using handles = pj::events<created, shipped, packed, weather>;
+    uint32_t own = 0, rest = 0;
+    static inline uint32_t own_static = 0;
+    pj::status on(const created&) {
+        ++own;
+        return pj::status::ok;
+    }
+    void on(shipped) { ++own; }
+    static void on(const packed&) { ++own_static; }
+    template<class E> void on(const E&) { ++rest; }
+};
+struct with_catch_all_and_context {
+    using handles = pj::events<created, shipped, packed>;
+    uint32_t own = 0, rest = 0;
+    pj::verdict on(const created&, const pj::context&) {
+        ++own;
+        return pj::handled;
+    }
+    void on(const shipped&) { ++own; }
+    template<class E> void on(const E&, const pj::context&) { ++rest; }
+};
+/// What it answers is told by the body.
+struct with_catch_all_of_any_answer {
+    using handles = pj::events<created, shipped>;
+    uint32_t own = 0, rest = 0;
+    void on(const created&) { ++own; }
+    template<class E> auto on(const E& e) {
+        rest += e.order;        // of no other type can this be made
+        return pj::pending;
+    }
+};
+} // namespace
+
+TEST_CASE("an on() that is no template comes before one that is") {
+    with_catch_all p;
+    with_catch_all::own_static = 0;
+    CHECK(give(p, created{}) == pj::handled);
+    CHECK(give(p, shipped{}) == pj::handled);
+    CHECK(give(p, packed{}) == pj::handled);
+    CHECK(p.own == 2);
+    CHECK(with_catch_all::own_static == 1);
+    CHECK(p.rest == 0);
+    CHECK(give(p, weather{}) == pj::handled);
+    CHECK(p.rest == 1);
+    with_catch_all_and_context c;
+    CHECK(give(c, created{}) == pj::handled);
+    CHECK(give(c, shipped{}) == pj::handled);
+    CHECK(c.own == 2);
+    CHECK(give(c, packed{}) == pj::handled);
+    CHECK(c.rest == 1);
+    with_catch_all_of_any_answer a;
+    CHECK(give(a, created{}) == pj::handled);
+    CHECK(give(a, shipped{{4}}) == pj::pending);
+    CHECK(a.own == 1);
+    CHECK(a.rest == 4);
+}
+
+namespace {
+/// Copies, where g++ needs another question than for a reference.
+struct const_copy {
+    using handles = pj::events<created>;
+    mutable uint32_t calls = 0;
+    void on(created) const { ++calls; }
+};
+struct const_copy_with_context {
+    using handles = pj::events<created>;
+    mutable uint32_t calls = 0;
+    void on(created, const pj::context&) const { ++calls; }
+};
+struct static_copy {
+    using handles = pj::events<created>;
+    static inline uint32_t calls = 0;
+    static void on(created) { ++calls; }
+};
+struct heir_of_copy : own_copy {};
+} // namespace
+
+TEST_CASE("a copy of the event may be taken by an on() that is const, static or inherited") {
+    const_copy constant;
+    const_copy_with_context with;
+    static_copy none;
+    heir_of_copy heir;
+    static_copy::calls = 0;
+    CHECK(give(constant, created{}) == pj::handled);
+    CHECK(give(with, created{}) == pj::handled);
+    CHECK(give(none, created{}) == pj::handled);
+    CHECK(give(heir, created{}) == pj::handled);
+    CHECK(constant.calls == 1);
+    CHECK(with.calls == 1);
+    CHECK(static_copy::calls == 1);
+    CHECK(heir.own == 1);
+    CHECK(heir.parents == 0);
+}
+
+namespace {
+namespace crowded {
+/// Functions of the user's that are called as ours are: nobody but their author calls them.
+uint32_t called = 0;
+template<class... A> pj::verdict call_on(A&&...) {
+    ++called;
+    return pj::reject(1);
+}
+template<class P, class E, class With> pj::verdict call_on(P&, const E&, With&&) {
+    ++called;
+    return pj::reject(2);
+}
+template<class E, uint32_t Version, class... A> bool decode_version(A&&...) {
+    ++called;
+    return false;
+}
+struct older {
+    static constexpr pj::event_type type{"Crowded", pj::raw};
+    uint32_t value;
+};
+struct event {
+    static constexpr pj::event_type type{"Crowded", pj::raw, pj::schema{2}};
+    using previous = older;
+    void upcast(const older& old) { value = old.value + uint64_t{1}; }
+    uint64_t value;
+};
+struct handler {
+    using handles = pj::events<event>;
+    mutable uint64_t sum = 0;
+    void on(const event& e) const { sum += e.value; }
+};
+} // namespace crowded
+/// A member of the user's is no name that we look for.
+struct with_a_field {
+    using handles = pj::events<created>;
+    const char* handler_name = "mine";
+    uint32_t calls = 0;
+    void on(const created&) { ++calls; }
+};
+} // namespace
+
+TEST_CASE("functions and fields of the user's may be called as ours are") {
+    crowded::handler p;
+    pj::registry all{p};
+    pj::handler_map<1> map;
+    map.add(p);
+    const crowded::event now{2};
+    const crowded::older then{3};
+    for (const pj::routes to : {pj::routes(p), pj::routes(all), pj::routes(map)}) {
+        CHECK(give(to, now) == pj::handled);
+        CHECK(give(to, then) == pj::handled);
+    }
+    CHECK(pj::deliver(p, now) == pj::handled);
+    CHECK(p.sum == 3 * (2 + 4) + 2);
+    CHECK(crowded::called == 0);
+    with_a_field field;
+    CHECK(give(field, created{}) == pj::handled);
+    CHECK(field.calls == 1);
+    CHECK(pj::routes(field).find("Created")[0] != "mine");
+}
+
+TEST_CASE("deliver(): an event of a catalogue that nobody takes is handled by nobody") {
+    by_parent p;
+    CHECK(pj::deliver(p, created{}) == pj::handled);
+    CHECK(pj::deliver(p, packed{}) == pj::handled);
+    CHECK(pj::deliver(p, weather{}) == pj::handled);
+    CHECK(p.exact == 1);
+    CHECK(p.others == 1);
+}

@@ -261,3 +261,22 @@ TEST_CASE("the handlers of every event are named wherever they stand") {
     CHECK(all.find("Ping")[0] == "the first");
     CHECK(all.find("Ping")[1] == name);
 }
+
+namespace {
+first of_flash;
+/// It is written once, by the compiler, and so may be its description.
+constexpr pj::registry in_flash{of_flash};
+constexpr pj::routes of_constant{in_flash};
+} // namespace
+
+TEST_CASE("a registry may be const") {
+    CHECK(pj::deliver(of_constant, a_ping) == pj::handled);
+    CHECK(in_flash.find("Ping").size() == 1);
+    CHECK(in_flash.find("Ping")[0] == "the first");
+    list order;
+    numbered<1> one{order};
+    every<2> all{order};
+    const pj::registry both{one, all};
+    CHECK(pj::deliver(both, a_ping) == pj::handled);
+    CHECK(order == list{1, 2});
+}

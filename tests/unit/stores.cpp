@@ -294,3 +294,45 @@ TEST_CASE("memory_log: read alone, without bounds, tells a reader below what is 
     CHECK(worker.reason() == pj::status::log_trimmed);
     CHECK(handler.lines.empty());
 }
+
+namespace {
+/// It has characters, as a name has, and is an event all the same.
+struct label {
+    static constexpr pj::event_type type{"Label", pj::raw};
+    char at[8];
+    const char* data() const { return at; }
+    size_t size() const { return sizeof at; }
+};
+struct reading {
+    static constexpr pj::event_type type{"Reading", pj::raw};
+    uint16_t values[4];
+    const uint16_t* data() const { return values; }
+    size_t size() const { return 4; }
+};
+struct of_labels {
+    using handles = pj::events<label, reading>;
+    uint32_t labels = 0, readings = 0;
+    bool from_printer = false;
+    void on(const label&, const pj::context& ctx) {
+        ++labels;
+        from_printer = ctx.event.aggregate_id == "printer";
+    }
+    void on(const reading&) { ++readings; }
+};
+} // namespace
+
+TEST_CASE("memory_log: an event with data() and size() is no name") {
+    pj::memory_log<4, 128> log;
+    const std::string printer = "printer";
+    CHECK(log.append(label{"Reading"}, printer) == 0);
+    CHECK(log.append(reading{{1, 2, 3, 4}}) == 1);
+    of_labels p;
+    pj::memory_checkpoint_store<1> checkpoints;
+    const pj::projection projection{"p", log, p, checkpoints};
+    pj::worker worker{projection};
+    CHECK(worker.start() == pj::status::ok);
+    CHECK(worker.tick(0).scanned == 2);
+    CHECK(p.labels == 1);
+    CHECK(p.from_printer);
+    CHECK(p.readings == 1);
+}

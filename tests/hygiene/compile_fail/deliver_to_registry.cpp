@@ -1,24 +1,19 @@
-// expect: projections: deliver\(handler, event\) needs a handler with an on\(\) for the event
-// An event that is not stored, delivered to a registry, which finds handlers by what is stored.
+// expect: projections: a registry or a handler_map is given a stored event
+// Only one handler can be given an event as it is.
 #include "projections.hpp"
 namespace pj = projections;
 
-struct coin {
-    static constexpr pj::event_type type{"Coin", pj::raw};
-    uint32_t cents;
-};
+struct coin { static constexpr pj::event_type type{"Coin", pj::raw}; };
 struct purse {
     using handles = pj::events<coin>;
-    void on(const coin&);
+    void on(const coin&) {}
 };
 
-pj::verdict use(purse& one, pj::registry<purse>& all);
-pj::verdict use(purse& one, pj::registry<purse>& all) {
+pj::verdict use(pj::registry<purse>& all, const coin& event);
+pj::verdict use(pj::registry<purse>& all, const coin& event) {
 #ifdef CORRECT
-    static_cast<void>(all);
-    return pj::deliver(one, coin{1});
+    return pj::deliver(all, pj::raw_event(0, event));
 #else
-    static_cast<void>(one);
-    return pj::deliver(all, coin{1});
+    return pj::deliver(all, event);
 #endif
 }
