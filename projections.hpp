@@ -1898,6 +1898,7 @@ struct lease_keeper {
     status (*extend)(engine& e);
     status (*take)(const lease& l, text key, uint64_t& token);  // of another partition
     status (*leave)(const lease& l, text key, uint64_t token);
+    status (*renew)(const lease& l, text key, uint64_t& token);
 };
 
 /// What an engine with a unit of work does besides.
@@ -2033,8 +2034,8 @@ protected:
     constexpr engine(const projection& what, const detail::role& as)
         : what_(&what), role_(&as), furthest_(0), untold_(0), moved_back_(0), save_doubtful_(0),
           yields_(0), unconfirmed_(0),
-          lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), loaded_(0),
-          halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0),
+          lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), looked_(0),
+          loaded_(0), halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0),
           worst_(detail::outcome::handled), careful_(0), blames_(0) {}
     ~engine() = default;
 
@@ -2073,6 +2074,7 @@ private:
     // the steps of a tick
     void advance();
     void work();
+    void go_further();
     void load();
     void adopt(checkpoint& found);
     void settle_conflict(checkpoint& found);
@@ -2204,6 +2206,7 @@ private:
     uint8_t aside_ : 1;                 // the held event is done, not yet committed; or those
                                         // before it are to be done again: held_at_ is negated
     uint8_t paused_ : 1;
+    uint8_t looked_ : 1;                // in this tick nothing stands in the way of a read
     uint8_t loaded_ : 1;                // the checkpoint is known
     uint8_t halts_ : 1;                 // a policy wants to halt when the round ends
     uint8_t narrowed_ : 5;              // a unit of work takes a batch, halved so many times
@@ -4817,6 +4820,7 @@ template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
 }
 
 PROJECTIONS_ONCE_ inline position later(position a, position b) { return a > b ? a : b; }
+inline position earlier(position a, position b) { return a < b ? a : b; }
 
 /// The status that stands for a kind of failure. Both are in the same order, but for transient and
 /// permanent, which share one.
@@ -5003,6 +5007,7 @@ PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
     age(now_ms);                // at the first tick of a run nothing waits yet
     const event_count before = counted();
     take_requests();
+    looked_ = 0;
     advance();
     const uint32_t wait = running() ? wait_ms() : 0;    // nobody may sleep over the end of a run
     // While nobody looks the log may be trimmed or replaced. (A wait of 0 is no wait: then bounds
@@ -5076,25 +5081,31 @@ PROJECTIONS_BODY_ void engine::advance() {
 PROJECTIONS_BODY_ void engine::work() {
     // A record that somebody else may have written is looked at before anything else is done.
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
-    if (stage_ == stage::working && !is_refused()) {
-        if (paused_ == 0 && !only_saves() && read_in_ == 0 &&
-            lease_allows(&detail::lease_keeper::confirm)) {
-            if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
-                why_ = status::ok;
-                // (The bounds may just have said where it begins: that is saved before an event is
-                // read. A sink reads nothing; receive() gives it what it takes.)
-                if (!save_first_ && !role_->is_fed) {
-                    if (has_units()) units().read(*this);
-                    else static_cast<void>(read(never, false));
-                }
-            }
-        }
-    }
+    go_further();
     // (While the record is to tell what became of a unit, its rollback may be pending.)
     if (!is_refused() &&
         (unit_ != detail::unit::none || (stage_ == stage::working && save_is_due()))) {
         save();
     }
+    // What is given to a sink next is not to come before what the save has put off.
+    if (role_->is_fed && looked_ == 0 && unconfirmed_ == 0) go_further();
+}
+
+/// Whatever comes before a read, and the read.
+PROJECTIONS_BODY_ void engine::go_further() {
+    if (stage_ != stage::working || is_refused() || paused_ != 0 || only_saves() ||
+        unit_ == detail::unit::over || read_in_ != 0 ||
+        !lease_allows(&detail::lease_keeper::confirm)) {
+        return;
+    }
+    if ((role_->prepare != nullptr && !role_->prepare(*this)) || !look_at_bounds()) return;
+    why_ = status::ok;
+    looked_ = 1;
+    // (The bounds may just have said where it begins: that is saved before an event is read. A sink
+    // reads nothing; receive() gives it what it takes.)
+    if (save_first_ || role_->is_fed) return;
+    if (has_units()) units().read(*this);
+    else static_cast<void>(read(never, false));
 }
 
 /// The soonest of what the next tick could do, and of nothing else. What is due but could not be
@@ -5104,14 +5115,16 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
     uint32_t ms = read_in_;
     // Nothing else is done before the rollback, but for a lease that is still ours.
     const bool is_over = unit_ == detail::unit::over;
-    if (is_over && lease_ != detail::leasing::ours)
+    if (is_over && lease_ == detail::leasing::none)
         return is_ending ? sooner(ms, retry_in_) : ms;
     // Before that, the load is all there is to wait for.
     if (loaded_ && stage_ != stage::loading && !is_refused() && !is_over) {
         if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
         else {
-            if (paused_ != 0 || only_saves() || (role_->is_fed && ms == 0)) ms = never;
-            if (is_dirty() && untold_ == 0) ms = sooner(ms, save_in_);
+            const bool is_fed = role_->is_fed && looked_ != 0;
+            if (paused_ != 0 || only_saves() || (is_fed && ms == 0)) ms = never;
+            const bool is_due = save_is_due() && !is_in_unit();
+            if (is_dirty() && untold_ == 0) ms = sooner(ms, is_due ? 0 : save_in_);
         }
     }
     // When stop_ms is over the run ends, whatever has not answered.
@@ -5276,6 +5289,7 @@ PROJECTIONS_BODY_ void engine::load() {
     const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
     if (s == status::checkpoint_corrupt || (s == status::ok && found.at < before_first)) {
         halt(status::checkpoint_corrupt);
+        end_reason_ = status::checkpoint_corrupt;       // whatever else it was ending for
     } else if (s != status::ok) {
         wait_after(s, status::checkpoint_failed);
     } else {
@@ -5422,7 +5436,7 @@ PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed, bool is_new) {
 /// (At the end of the log nothing is in work. That is saved before the next event is read, or a
 /// crash at the end of the log would count against it.)
 PROJECTIONS_BODY_ bool engine::is_cleared() const {
-    return careful_ != 0 && caught_up_ &&
+    return careful_ != 0 && caught_up_ && !is_holding() &&
            (record_.suspect != before_first || record_.crashes != 0);
 }
 
@@ -5455,7 +5469,8 @@ PROJECTIONS_BODY_ bool engine::may_save() const {
 /// counts: more events do not make a store answer sooner.
 PROJECTIONS_BODY_ bool engine::save_is_due() const {
     if (!is_dirty() || untold_ != 0) return false;
-    if (save_in_ == 0 || saving_ != detail::saving::none) return save_in_ == 0;
+    if (save_in_ == 0 || saving_ != detail::saving::none || save_failures_ != 0)
+        return save_in_ == 0;
     return only_saves() || paused_ != 0 || unsaved_ >= what_->save.every_events ||
            (caught_up_ && what_->save.when_idle);
 }
@@ -5663,8 +5678,20 @@ PROJECTIONS_BODY_ partition visitor::of() const { return engine_->part(); }
 PROJECTIONS_BODY_ void visitor::scanned_to(position at) {
     if (closed_ || wanted() == 0) return;
     engine& e = *engine_;
+    // Or at that of one that is set aside: as if something behind it had been shown.
+    if (e.aside_ != 0 && at >= ~e.held_at_) {
+        stored_event behind;
+        behind.at = at;
+        delivery_->event = &behind;
+        static_cast<void>(e.units().enter(e, *delivery_));
+        close();
+        return;
+    }
     // It has looked at the position of the held event and not shown it: it is gone (G11).
-    if (e.is_holding() && at >= e.held_at_ && !e.has_vanished()) return;
+    if (e.is_holding() && at >= e.held_at_ && !e.has_vanished()) {
+        close();
+        return;
+    }
     if (at > e.at_) {
         e.at_ = at;
         moved_ = true;
@@ -5713,7 +5740,8 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     if (!is_dirty()) unsaved_ = 0;
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
     // The time runs from the first event that is not saved, and is not begun anew by later ones.
-    if (!was_dirty && saving_ == detail::saving::none) save_in_ = p.save.every_ms;
+    if (!was_dirty && saving_ == detail::saving::none && save_failures_ == 0)
+        save_in_ = p.save.every_ms;
     return is_told_to_stop || s == status::more;
 }
 
@@ -5748,9 +5776,12 @@ PROJECTIONS_BODY_ void engine::after_read(status answer, bool is_told_to_stop, b
     if (is_told_to_stop) return;        // whatever it says now, the next read will see
     if (answer == status::trimmed) {
         // Where it begins by now, the bounds will say.
-        if (at_ == before_first && what_->first_start == begin_at::oldest_kept)
+        if (at_ == before_first && what_->first_start == begin_at::oldest_kept) {
             answer = status::pending;
-        else halt(status::log_trimmed);
+            asking_ = detail::asking::again;    // also where that wait is 0
+        } else {
+            halt(status::log_trimmed);
+        }
     }
     if (answer == status::ok) {
         // The end, and the held event was not shown: it is gone (G11).
@@ -6067,7 +6098,7 @@ PROJECTIONS_BODY_ bool engine::has_vanished() {
 /// The held event gets its outcome without being read again. (It is counted and saved as any other,
 /// though no read has taken it.)
 PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
-    if (!is_dirty()) save_in_ = what_->save.every_ms;
+    if (!is_dirty() && save_failures_ == 0) save_in_ = what_->save.every_ms;
     at_ = held_at_;
     forget_held();
     count_as(how);
@@ -6128,7 +6159,9 @@ PROJECTIONS_BODY_ void engine::owe(detail::delivery& from, uint32_t bits, uint8_
     if (owed_ != detail::owed_letters_max) return;
     // Those who come after it in the order of calls; bits at and below its own were called.
     const uint32_t later = handler == detail::no_handler ? ~bits : ~(bits | (bits - 1));
-    todo_ |= (from.mask | from.rest) & later & detail::handlers_mask(*from.to);
+    const uint32_t put_off = (from.mask | from.rest) & later & detail::handlers_mask(*from.to);
+    todo_ |= put_off;
+    pending_ |= put_off & from.resumed;         // what it has begun goes on
     from.mask &= ~later;
     from.rest &= ~later;
 }
@@ -6297,7 +6330,10 @@ PROJECTIONS_BODY_ void engine::go_to(position to) {
 PROJECTIONS_BODY_ void crash_guard::loaded(engine& e) {
     checkpoint& r = e.record_;
     const bool is_crash = e.careful_ != 0;
-    if (r.suspect <= r.at && !e.what_->volatile_model) r.suspect = before_first;    // it was done
+    if (r.suspect != before_first && r.suspect <= r.at && !e.what_->volatile_model) {
+        r.suspect = before_first;       // it was done, and that is progress
+        r.crashes = 0;
+    }
     // The count is saved before anything is begun, or the next crash would not find it; but not
     // before it is known where the projection begins.
     if (is_crash) {
@@ -6351,13 +6387,16 @@ PROJECTIONS_BODY_ bool crash_guard::allows(engine& e, detail::delivery& d) {
 PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
     const gap_guard& g = *e.what_->gaps;
     const position next = detail::later(e.at_ + 1, g.first);
-    const position mark = before_first - 1 - next;      // in place of the position of a held event
     // (It was let pass when it was begun.)
     if (e.is_holding()) return true;
     if (at <= next || at - 1 <= e.record_.replayed_through) {
         if (e.aside_ == 0) e.forget_held();
         return true;
     }
+    // One that is done in this unit, and set aside, is committed first: if that fails, it is still
+    // known what it has come to.
+    if (e.aside_ != 0 && e.is_in_unit()) return false;
+    const position mark = before_first - 1 - next;      // in place of the position of a held event
     // (A held event that is set aside is negated, too, and may look like this mark: aside_ tells.)
     if (e.aside_ != 0 || e.held_at_ != mark) {
         e.forget_held();
@@ -6830,6 +6869,7 @@ struct unit_hooks {
         e.caught_up_ = false;
         // What it waited for was waited for in this unit; the rollback follows at once.
         e.read_in_ = 0;
+        if (e.letter_failures_ == 0) e.letter_in_ = 0;
     }
     /// For a reset, or a record that is loaded anew: the log is read from elsewhere, so that what
     /// was known of it is forgotten, too. The rollback is left to the next tick, which can wait for
@@ -7102,8 +7142,10 @@ struct sequence_hooks {
             if (s == status::more) s = status::lease_held;
             e.unit_ = unit::over;       // a rollback that is pending, the next tick repeats
             const uint32_t left_ms = e.read_in_;
+            const status why = e.why_;
+            const bool is_wakeable = e.wakeable_;
             e.read_in_ = 0;
-            if (e.units().is_gone(e) && left_ms > e.read_in_) e.read_in_ = left_ms;
+            if (e.units().is_gone(e)) e.wait(left_ms, why, is_wakeable);
         }
         // No letter is left, by what the store says: later events may be handled again.
         if (s == status::ok) detail::release(e, of.handler, of.aggregate_id);
@@ -7382,7 +7424,7 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
         const bool only_saving = only_saves() && untold_ == 0;
         if (stage_ != stage::working || paused_ != 0 || only_saving || is_refused() ||
-            read_in_ != 0 || !is_ready) {
+            read_in_ != 0 || !is_ready || (looked_ == 0 && !(untold_ != 0 && only_saves()))) {
             const status why = now.reason != status::ok ? now.reason
                              : !running()               ? status::stopped
                              : paused_ != 0             ? status::paused
@@ -7403,8 +7445,10 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
     // begins with old ones, would else never come to that other.
     if (where == place::duplicate) {
         count_as(detail::outcome::not_ours);
+        if (is_tentative())     // not of the unit that is open
+            ++before_unit_[static_cast<size_t>(detail::outcome::not_ours) - 1];
         // Offered again because the answer was lost: it gets the same one.
-        if (rejected_ && message.at == at_) return rejected();
+        if (rejected_ && message.at == at_ && message.at == offered_through_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
     // So is one that is done, while the broker does not know that it is to keep it.
@@ -7498,7 +7542,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
         unsaved_ = 0;
     }
     // A save is due so long after the first message that is not saved, not after the latest (G27).
-    if (!was_dirty && saving_ == detail::saving::none && !is_in_unit())
+    if (!was_dirty && saving_ == detail::saving::none && !is_in_unit() && save_failures_ == 0)
         save_in_ = what_->save.every_ms;
     // A letter that is the broker's is not passed by the checkpoint before the broker was told.
     if (stage_ == stage::working && unit_ == detail::unit::none && !is_refused() &&
@@ -7617,8 +7661,9 @@ PROJECTIONS_BODY_ bool replay_engine::begin() {
     if (!knows_partitions() || (has_bounds && !ask_bounds(trimmed))) return false;
     // Asked before the marker: what the log has lost could never be handled again, and a projection
     // that is refused here has lost nothing (G5).
-    if (options_.from < trimmed && what_->first_start != begin_at::oldest_kept)
-        return halt(status::log_trimmed);
+    const bool is_anywhere =
+        options_.from == before_first && what_->first_start == begin_at::oldest_kept;
+    if (options_.from < trimmed && !is_anywhere) return halt(status::log_trimmed);
     position& target = record_.replayed_through;
     // To where it had been. Of a projection that takes the place of another, events above its own
     // position were handled, too: so the later of the two.
@@ -7666,7 +7711,8 @@ PROJECTIONS_BODY_ bool replay_engine::drop() {
     }
     read_failures_ = 0;
     record_.replay_stage = detail::stage_running;
-    go_to(options_.from);
+    // Not above where it had been: what lies between was never handled (G1).
+    go_to(detail::earlier(options_.from, record_.replayed_through));
     partition_ = 1;
     notify(notice_kind::rebuild_dropped);
     return false;
@@ -7717,14 +7763,21 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     status s = status::ok;
     // With a lease its worker has to be gone: it would go on in the model that is being dropped.
     // (Not renewed: it is held for one load and one save.)
-    if (what_->lease != nullptr && other_token_ == 0)
+    // That the load or the save was put off may have outlived it.
+    if (other_token_ != 0) s = keeper().renew(*what_->lease, key, other_token_);
+    if (what_->lease != nullptr && other_token_ == 0 && s == status::ok)
         s = keeper().take(*what_->lease, key, other_token_);
     const bool is_held = s == status::conflict;
     if (s == status::ok)
         s = detail::ask([&]() { return store.load(store.self, key, other); });
     if (s == status::ok && other.replay_stage != to_stage) {
+        // Taking and loading may have lasted until the end of our own lease (G20).
+        if (!may_begin()) {
+            key_of(0);
+            return false;
+        }
         if (to_stage == 0) {
-            other.at = options_.from;
+            other.at = detail::earlier(options_.from, other.replayed_through);
         } else {
             // Where it had been. Its worker replays up to here, and what comes after is new to it.
             other.replayed_through = detail::later(other.at, other.replayed_through);
@@ -7835,6 +7888,14 @@ struct lease_hooks {
         if (s != status::ok) token = 0;
         return s == status::ok && token == 0 ? status::failed : s;
     }
+    /// One that is over is to be taken anew: then the token is 0.
+    static status renew(const lease& l, text key, uint64_t& token) {
+        const status s = ask(
+            [&]() { return l.store.extend(l.store.self, resource(l, key), l.ttl_ms, token); });
+        if (s != status::conflict) return s;
+        token = 0;
+        return status::ok;
+    }
     /// What is not released ends by itself.
     static status leave(const lease& l, text key, uint64_t token) {
         return ask([&]() { return l.store.release(l.store.self, resource(l, key), token); });
@@ -7866,7 +7927,7 @@ struct lease_hooks {
     /// would have to be given back at once.
     static bool acquire(engine& e) {
         const lease& l = *e.what_->lease;
-        if (e.paused_ != 0 || e.renew_in_ != 0) return false;
+        if (e.paused_ != 0 || e.renew_in_ != 0 || e.unit_ == unit::over) return false;
         if (!may_hold(e, +1)) return stand_by(e, retry_ms(e), status::lease_held);
         uint64_t token = 0;
         // Before the call: the lease cannot last less than this says, however late the answer is.
@@ -8014,6 +8075,7 @@ struct lease_hooks {
             e.saving_ = saving::failed;         // it is not doubtful; only to be saved later
             e.save_in_ = failures == 1 ? 0 : e.delay(failures);
             e.saving_at_ = e.at_;
+            e.saving_events_ = e.unsaved_;
         }
         return true;
     }
@@ -8079,7 +8141,8 @@ PROJECTIONS_SHARED_ const detail::lease_keeper lease::keeper{
     &detail::lease_hooks::validate, &detail::lease_hooks::hold, &detail::lease_hooks::may_begin,
     &detail::lease_hooks::claim, &detail::lease_hooks::confirm, &detail::lease_hooks::goes_on,
     &detail::lease_hooks::wait_ms, &detail::lease_hooks::call, &detail::lease_hooks::give_back,
-    &detail::lease_hooks::extend, &detail::lease_hooks::take, &detail::lease_hooks::leave};
+    &detail::lease_hooks::extend, &detail::lease_hooks::take, &detail::lease_hooks::leave,
+    &detail::lease_hooks::renew};
 
 /// ok without a lease: a handler need not know how it is run.
 PROJECTIONS_BODY_ status context::extend_lease() const {
@@ -8667,6 +8730,7 @@ PROJECTIONS_BODY_ status memory_log_core::read(const storage& in, position after
     // First of all, or `after + 1` could overflow at the highest position there is.
     if (after >= static_cast<position>(next_)) return status::ok;
     if (after + 1 < static_cast<position>(first())) return status::trimmed;
+    const bool is_read = reading_;      // by another engine, whose handler ticks this one
     reading_ = true;
     for (uint64_t at = static_cast<uint64_t>(after + 1); at < next_; ++at) {
         const log_slot& slot = cell(in, kept_ - static_cast<uint32_t>(next_ - at));
@@ -8684,7 +8748,7 @@ PROJECTIONS_BODY_ status memory_log_core::read(const storage& in, position after
         event.occurred_at = slot.occurred_at;
         if (!visit(event)) break;
     }
-    reading_ = false;
+    reading_ = is_read;
     return status::ok;
 }
 

@@ -362,3 +362,20 @@ TEST_CASE("G5 a first start at the end is one with replayed_through, too") {
         CHECK(s.stored().replayed_through == through);
     }
 }
+
+TEST_CASE("G5 G15 a log that is trimmed right after bounds(): asked again, with pending_ms 0") {
+    for (const uint32_t ms : {0u, 10u}) {
+        CAPTURE(ms);
+        support::setup s;
+        s.what.first_start = pj::begin_at::oldest_kept;
+        s.what.pending_ms = ms;
+        s.log.append(6, "Beta");
+        s.log.shows.push_back(0);
+        s.log.reads.then(pj::status::trimmed);
+        REQUIRE(s.start() == pj::status::ok);
+        s.tick();
+        s.log.trim_to(3);
+        for (int i = 0; i < 10 && s.worker.scanned() < 5; ++i) s.tick_after(ms);
+        CHECK(s.w.called() == "a4 a5");
+    }
+}

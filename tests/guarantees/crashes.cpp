@@ -354,3 +354,24 @@ TEST_CASE("G32 in a volatile model an event below the one that is named is found
     REQUIRE(d.given_up.size() == 1);
     CHECK(d.given_up[0].first == 8);
 }
+
+TEST_CASE("G32 an event that was named and completed is progress, though none was named since") {
+    const pj::crash_guard guard{3};
+    support::setup s;
+    s.what.crashes = &guard;
+    s.log.append(9, "Beta");
+    pj::checkpoint record;
+    record.at = 5;
+    record.revision = 1;
+    record.suspect = 5;                 // completed and saved; then the second crash, ...
+    record.crashes = 1;
+    s.store.put("p", record);
+    REQUIRE(s.worker.start(pj::start_cause::crash) == pj::status::ok);
+    for (int i = 0; i < 10 && s.stored().suspect != 6; ++i) s.tick();
+    REQUIRE(s.stored().suspect == 6);
+    CHECK(s.stored().crashes == 1);
+    pj::worker third{s.what};           // ... and the third, in the next event
+    REQUIRE(third.start(pj::start_cause::crash) == pj::status::ok);
+    for (int i = 0; i < 50 && third.scanned() < 8; ++i) static_cast<void>(third.tick(s.now_ms));
+    CHECK(s.w.called() == "a6 a7 a8");
+}

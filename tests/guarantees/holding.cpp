@@ -315,3 +315,20 @@ TEST_CASE("G8 a hole whose time is over is told with its reason, and passed") {
         }
     }
 }
+
+TEST_CASE("G15 a pending handler that is put off because no letter can be noted is still resumed") {
+    crowd<5> s;
+    s.letters();
+    s.log.append(1, "Alpha");
+    for (size_t i = 0; i < 3; ++i) s.hands[i]->says.always(0, pj::reject(1));
+    s.hands[3]->says.at(0, pj::pending).at(0, pj::reject(1));
+    s.hands[4]->says.at(0, pj::pending);
+    s.sink.puts.then(pj::status::failed, 4);
+    REQUIRE(s.start() == pj::status::ok);
+    s.run_for(10000);
+    CHECK(s.stored().at == 0);
+    REQUIRE(s.w.calls.size() == 7);
+    CHECK(s.w.calls[5].who == "h3");
+    CHECK(s.w.calls[6].who == "h4");
+    CHECK(s.w.calls[6].resumed);
+}

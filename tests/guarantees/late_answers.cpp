@@ -340,3 +340,163 @@ TEST_CASE("G7 G11 an event that vanishes before its letter was taken keeps no se
     CHECK(s.model.handled == 1);
     CHECK(s.all.puts == puts);
 }
+
+TEST_CASE("G7 G11 an event that a store has passed over without showing keeps no sequence back") {
+    struct passing : desk {
+        status read(position after, pj::visitor& visit) {
+            if (events.size() == 1) visit.scanned_to(0);        // it looked, and showed nothing
+            return desk::read(after, visit);
+        }
+    } log;
+    sequenced s;
+    s.what.log = log;
+    s.what.dead_letters = log;
+    log.letters_say = status::failed;
+    s.what.on_error = pj::error_policy::dead_letter();
+    REQUIRE(s.worker.start() == status::ok);
+    uint32_t now_ms = 0;
+    for (int i = 0; i < 5; ++i) now_ms += s.worker.tick(now_ms).wait_ms;
+    REQUIRE(log.puts > 0);
+    log.events = {1};
+    log.letters_say = status::ok;
+    const uint32_t puts = log.puts;
+    for (int i = 0; i < 20; ++i) now_ms += pj::sooner(s.worker.tick(now_ms).wait_ms, 1000);
+    CHECK(s.worker.counts().vanished == 1);
+    CHECK(s.model.handled == 1);
+    CHECK(log.puts == puts);
+}
+
+namespace {
+/// One letter of all handlers waits for the aggregate A.
+struct waiting : desk {
+    status sequences(const pj::letter_sequence&, pj::sequence_visitor& show) {
+        return show("", "A") ? status::ok : status::failed;
+    }
+};
+} // namespace
+
+TEST_CASE("G7 no message overtakes a letter before a sink has asked what sequences wait") {
+    for (const bool is_reset : {false, true}) {
+        CAPTURE(is_reset);
+        waiting letters;
+        counting model;
+        pj::memory_checkpoint_store<1> store;
+        pj::letter_sequences<4> sequences;
+        pj::projection what{"p", {}, model, store};
+        what.dead_letters = letters;
+        what.sequences = sequences;
+        if (!is_reset) what.replayed_through = 0;       // is saved by the first tick
+        pj::event_sink sink{what};
+        REQUIRE(sink.start() == status::ok);
+        if (is_reset) {
+            static_cast<void>(sink.tick(0));
+            sequences.release(sink, "", "A");           // so that only the store knows
+            REQUIRE(sink.reset(0) == status::ok);
+        }
+        const int32_t value = 1;
+        pj::stored_event one;
+        one.at = 1;
+        one.type = "Plain";
+        one.aggregate_id = "A";
+        one.payload = {&value, sizeof value};
+        for (int i = 0; i < 5 && sink.scanned() < 1; ++i) static_cast<void>(sink.receive(one, 0));
+        CHECK(sink.scanned() == 1);
+        CHECK(model.handled == 0);
+        CHECK(letters.puts == 1);
+    }
+}
+
+namespace {
+/// One connection: a unit that is open stays so until its rollback has answered. And a record.
+struct connection {
+    bool is_open = false;
+    int begun_twice = 0, rollbacks_pending = 0, saves_fail = 0, begins_fail = 0;
+    pj::memory_checkpoint_store<1> records{};
+    status begin() {
+        if (begins_fail > 0 && begins_fail-- > 0) return status::failed;
+        if (is_open) ++begun_twice;
+        is_open = true;
+        return status::ok;
+    }
+    status commit() {
+        is_open = false;
+        return status::ok;
+    }
+    status rollback() {
+        if (rollbacks_pending > 0 && rollbacks_pending-- > 0) return status::pending;
+        is_open = false;
+        return status::ok;
+    }
+    status load(pj::text key, pj::checkpoint& out) { return records.load(key, out); }
+    status save(pj::text key, const pj::checkpoint& next) {
+        if (saves_fail > 0 && saves_fail-- > 0) return status::failed;
+        return records.save(key, next);
+    }
+};
+/// A sink with units on such a connection.
+struct connected {
+    connection db;
+    counting model;
+    pj::projection what{"p", {}, model, db};
+    pj::event_sink sink{what};
+    connected() { what.transaction = db; }
+    pj::receive_result offer(position at, int32_t value, uint32_t now_ms) {
+        pj::stored_event one;
+        one.at = at;
+        one.type = "Plain";
+        one.payload = {&value, sizeof value};
+        return sink.receive(one, now_ms);
+    }
+};
+} // namespace
+
+TEST_CASE("G17 a sink begins no unit while a rollback is pending, with pending_ms 0 neither") {
+    connected s;
+    s.what.pending_ms = 0;
+    s.db.rollbacks_pending = 3;
+    REQUIRE(s.sink.start() == status::ok);
+    static_cast<void>(s.sink.tick(0));
+    CHECK(s.offer(5, -1, 0).answer == pj::receipt::hold);       // fails: to be rolled back
+    for (int i = 0; i < 10 && s.sink.scanned() < 5; ++i) static_cast<void>(s.offer(5, -1, 0));
+    CHECK(s.db.begun_twice == 0);
+    CHECK(s.sink.counts().skipped == 1);
+}
+
+TEST_CASE("G14 a save that failed in a sink's unit is tried again, though every_ms is never") {
+    connected s;
+    s.what.save.every_ms = pj::never;
+    s.db.saves_fail = 1;
+    s.db.rollbacks_pending = 1;
+    REQUIRE(s.sink.start() == status::ok);
+    static_cast<void>(s.sink.tick(0));
+    uint32_t now_ms = 0;
+    pj::receive_result r = s.offer(5, 1, now_ms);
+    for (int i = 0; i < 10 && r.answer == pj::receipt::hold; ++i) {
+        CHECK(r.wait_ms <= 1000);
+        r = s.offer(5, 1, now_ms += pj::sooner(r.wait_ms, 1000));
+    }
+    CHECK(r.answer == pj::receipt::ack);
+}
+
+TEST_CASE("G27 redeliver() in a unit does not put off what waits for a store") {
+    connection db;
+    sequenced s;
+    s.what.checkpoints = db;
+    s.what.transaction = db;
+    s.what.save.every_ms = pj::never;
+    s.all.events = {1};
+    db.saves_fail = 1;
+    REQUIRE(s.worker.start() == status::ok);
+    uint32_t now_ms = 0;
+    while (db.saves_fail != 0 && now_ms < 10) static_cast<void>(s.worker.tick(now_ms++));
+    db.begins_fail = 1;
+    while (db.begins_fail != 0 && now_ms < 1000) static_cast<void>(s.worker.tick(now_ms++));
+    REQUIRE(db.begins_fail == 0);
+    CHECK(s.sequences.redeliver(s.worker, "counting", "A") == status::ok);
+    for (int i = 0; i < 10; ++i) {
+        const uint32_t wait_ms = s.worker.tick(now_ms).wait_ms;
+        CHECK(wait_ms <= 1000);
+        now_ms += pj::sooner(wait_ms, 1000);
+    }
+    CHECK(s.worker.checkpointed() == 1);
+}

@@ -490,3 +490,23 @@ TEST_CASE("a limit: whoever stops without a lease gives no place back, and takes
         CHECK(c.has_lease());
     }
 }
+
+TEST_CASE("G14 G21 a save in a unit that is refused, though nobody else has saved, is made again") {
+    cluster all;
+    all.append(4);
+    host h(all, 1);
+    struct {
+        status begin() { return status::ok; }
+        status commit() { return status::ok; }
+        status rollback() { return status::ok; }
+    } units;
+    h.what.transaction = units;
+    h.what.save.every_events = 1;
+    pj::worker w{h.what};
+    REQUIRE(w.start() == status::ok);
+    for (int i = 0; i < 50 && w.checkpointed() < 1; ++i) static_cast<void>(w.tick(all.clock()));
+    REQUIRE(w.checkpointed() == 1);
+    all.store.saves.then(status::conflict, false);
+    run_for(all, 20000, w);
+    CHECK(w.checkpointed() == 3);
+}

@@ -344,3 +344,111 @@ TEST_CASE("G20 a token that comes with a failure is no lease: no partition is ma
         CHECK(all.store.at("p_p1").replayed_through == 11);
     }
 }
+
+TEST_CASE("G21 G23 a rebuild that waits longer than a partition's lease does not rely on it") {
+    cluster all;
+    all.append(20);
+    put_partitions(all, 2);
+    rebuild r(all, 0);
+    all.store.records.erase("p");
+    r.what.lease = &r.lease;
+    r.options.partitions = 2;
+    r.what.delays.first_ms = 5000;      // longer than the ttl of 3000
+    struct { cluster& of; int fails; status load(pj::text key, pj::checkpoint& out) {
+        const bool is_other = kit::string_of(key) == "p_p1";
+        return is_other && fails-- > 0 ? status::failed : of.store.load(key, out);
+    } status save(pj::text key, const pj::checkpoint& next) {   // compares revisions, not tokens
+        pj::checkpoint& record = of.store.records[kit::string_of(key)];
+        if (next.revision != record.revision + 1) return status::conflict;
+        record = next;
+        return status::ok;
+    } } store{all, 1};
+    r.what.checkpoints = store;
+    pj::replay_engine engine{r.what, r.options};
+    REQUIRE(engine.start() == status::ok);
+    for (int i = 0; i < 20 && store.fails > 0; ++i) static_cast<void>(engine.tick(all.clock()));
+    REQUIRE(store.fails == 0);
+    // Its worker takes the lease when the rebuild's has ended, and works on.
+    for (int i = 0; i < 4; ++i) {
+        all.clock.advance(900);
+        static_cast<void>(engine.tick(all.clock()));
+    }
+    host live(all, 2);
+    pj::partitioned_worker worker{live.what, {1, 2}};
+    REQUIRE(worker.start() == status::ok);
+    static_cast<void>(drain(all, worker));
+    REQUIRE(worker.has_lease());
+    for (int i = 0; i < 8; ++i) {
+        all.clock.advance(900);
+        static_cast<void>(worker.tick(all.clock()));
+        static_cast<void>(engine.tick(all.clock()));
+    }
+    CHECK(worker.has_lease());
+    CHECK(r.drops == 0);
+    CHECK(engine.reason() == status::lease_held);
+    CHECK(all.store.records["p_p1"].fencing_token == worker.fencing_token());
+}
+
+TEST_CASE("G20 a rebuild marks no other record when its own lease has run out meanwhile") {
+    cluster all;
+    all.append(20);
+    put_partitions(all, 2);
+    rebuild r(all, 0);
+    all.store.records.erase("p");
+    r.what.lease = &r.lease;
+    r.options.partitions = 2;
+    struct { cluster& of; bool is_slow; status load(pj::text key, pj::checkpoint& out) {
+        if (is_slow && kit::string_of(key) == "p_p1") of.clock.advance(2900);
+        return of.store.load(key, out);
+    } status save(pj::text key, const pj::checkpoint& next) { return of.store.save(key, next); }
+    } store{all, true};
+    r.what.checkpoints = store;
+    pj::replay_engine engine{r.what, r.options};
+    REQUIRE(engine.start() == status::ok);
+    for (int i = 0; i < 20 && r.count(notice_kind::lease_lost) == 0; ++i)
+        static_cast<void>(engine.tick(all.clock()));
+    CHECK(r.count(notice_kind::lease_lost) == 1);
+    CHECK(all.store.records["p_p1"].replay_stage == 0);
+}
+
+TEST_CASE("G1 a rebuild from above where the projection had been does not pass what lies between") {
+    cluster all;
+    all.append(20);
+    rebuild r(all, 5);
+    r.options.from = 10;
+    pj::replay_engine engine{r.what, r.options};
+    REQUIRE(engine.start() == status::ok);
+    run_for(all, 10000, engine);
+    CHECK_FALSE(engine.running());
+    pj::worker worker{r.what};
+    REQUIRE(worker.start() == status::ok);
+    run_for(all, 10000, worker);
+    for (pj::position at = 6; at < 20; ++at) CHECK(all.times(at) > 0);
+}
+
+TEST_CASE("G5 a rebuild from below what the log still has is refused before anything is dropped") {
+    for (const pj::position from : {pj::before_first, pj::position{2}}) {
+        CAPTURE(from);
+        cluster all;
+        all.append(20);
+        rebuild r(all, 15);
+        struct { cluster& of; status read(pj::position after, pj::visitor& visit) {
+            return after < 4 ? status::trimmed : of.read(after, visit);
+        } status bounds(pj::position& trimmed, pj::position& newest, uint64_t&) {
+            trimmed = 4;
+            newest = of.newest();
+            return status::ok;
+        } } log{all};
+        r.what.log = log;
+        r.what.first_start = pj::begin_at::oldest_kept;
+        r.options.from = from;
+        pj::replay_engine engine{r.what, r.options};
+        REQUIRE(engine.start() == status::ok);
+        run_for(all, 10000, engine);
+        const bool begins = from == pj::before_first;       // then with the oldest that is kept
+        CHECK(r.drops == (begins ? 1 : 0));
+        CHECK(engine.finished() == begins);
+        if (!begins) CHECK(engine.reason() == status::log_trimmed);
+        CHECK(all.store.records["p"].replay_stage == 0);
+    }
+}

@@ -334,3 +334,19 @@ TEST_CASE("G14 an event given up in a volatile replay is not unsaved work") {
         CHECK(s.worker.scanned() == 4);
     }
 }
+
+TEST_CASE("G27 what was done while a save failed is flushed as soon as the log's end is reached") {
+    for (const bool is_idle : {true, false}) {
+        CAPTURE(is_idle);
+        setup s;
+        s.what.save = {2, pj::never, is_idle};
+        s.what.poll_ms = pj::never;
+        s.what.batch = 2;
+        s.log.append(4, "Beta");
+        s.store.saves.then(pj::status::failed);
+        REQUIRE(s.start() == pj::status::ok);
+        s.run_for(10000);
+        CHECK(s.worker.scanned() == 3);
+        CHECK(s.stored().at == 3);
+    }
+}

@@ -846,3 +846,97 @@ TEST_CASE("G15 a message that is opened and has no offset: while it is held no o
     CHECK(s.offer(pj::before_first, "Beta") == receipt::ack);
     CHECK(s.fed_by->counts().handled == 2);
 }
+
+TEST_CASE("G5 a message is held until the bounds were asked, though the same tick has saved") {
+    fed s(false);
+    s.what.log = s.log;
+    s.log.append(4, "Alpha").log_id = 7;
+    pj::checkpoint other;
+    other.at = 1;
+    other.revision = 1;
+    other.log_id = 8;
+    s.store.put("p", other);
+    s.what.replayed_through = 0;        // is saved by the first tick
+    s.fed_by.reset(new pj::event_sink(s.what));
+    REQUIRE(s.fed_by->start() == pj::status::ok);
+    CHECK(s.offer(2) == receipt::hold);
+    CHECK(s.offer(2) == receipt::hold);
+    CHECK(s.w.calls.empty());
+    CHECK(s.fed_by->reason() == pj::status::log_replaced);
+}
+
+TEST_CASE("G27 a sink that has saved before it could subscribe sleeps over neither") {
+    struct { int subscribed = 0;
+        pj::status subscribe(pj::text, pj::text) { ++subscribed; return pj::status::ok; }
+        pj::status unsubscribe(pj::text, pj::text) { return pj::status::ok; }
+    } client;
+    const pj::crash_guard guard{3};
+    fed s(false);
+    s.what.crashes = &guard;
+    s.options.client = client;
+    pj::event_sink sink{s.what, s.options};
+    REQUIRE(sink.start(pj::start_cause::crash) == pj::status::ok);
+    for (int i = 0; i < 10; ++i) {
+        const uint32_t wait_ms = sink.tick(s.now_ms).wait_ms;
+        if (wait_ms == pj::never) break;
+        s.now_ms += wait_ms;
+    }
+    CHECK(client.subscribed == 1);
+}
+
+TEST_CASE("G32 a sink that is idle while a message is held is not done with what may crash") {
+    const pj::crash_guard guard{2};
+    fed s(false);
+    s.what.crashes = &guard;
+    s.what.on_error = pj::error_policy::retry(3);
+    s.a.says.always(0, pj::fail(1));
+    s.fed_by.reset(new pj::event_sink(s.what));
+    REQUIRE(s.fed_by->start(pj::start_cause::crash) == pj::status::ok);
+    for (int i = 0; i < 4 && s.w.calls.empty(); ++i) CHECK(s.offer(0) == receipt::hold);
+    REQUIRE(s.stored().suspect == 0);
+    REQUIRE(s.stored().crashes == 1);
+    for (int i = 0; i < 3; ++i) static_cast<void>(s.sink_tick(150)); // its next attempt is due
+    CHECK(s.stored().suspect == 0);
+    CHECK(s.stored().crashes == 1);
+}
+
+TEST_CASE("G12 a duplicate is not rejected for the message behind it, which was reset") {
+    fed s;
+    s.what.on_error = pj::error_policy::dead_letter();  // without a sink: the broker's
+    s.a.says.always(6, pj::reject(1));
+    s.b.says.always(6, pj::pending);
+    CHECK(s.offer(5) == receipt::ack);
+    CHECK(s.offer(6) == receipt::hold);
+    REQUIRE(s.fed_by->reset(5) == pj::status::ok);
+    CHECK(s.offer(5, "Alpha", true) == receipt::ack);
+}
+
+TEST_CASE("G16 a duplicate that comes while a unit is open counts as one, whatever the unit does") {
+    for (const bool is_rolled_back : {false, true}) {
+        CAPTURE(is_rolled_back);
+        struct { pj::status begin() { return pj::status::ok; }
+            pj::status commit() { return pj::status::ok; }
+            pj::status rollback() { return pj::status::ok; }
+        } units;
+        fed s(false);
+        s.what.transaction = units;
+        s.open();
+        CHECK(s.offer(4) == receipt::ack);
+        s.a.says.at(5, pj::pending, 2);
+        CHECK(s.offer(5) == receipt::hold);
+        s.now_ms += 10;
+        CHECK(s.offer(4, "Alpha", true) == receipt::ack);
+        CHECK(s.fed_by->counts().duplicate == 1);
+        CHECK(s.fed_by->counts().handled == 1);
+        if (is_rolled_back) s.fed_by->pause();
+        static_cast<void>(s.sink_tick(10));
+        s.fed_by->resume();
+        for (int i = 0; i < 5 && s.fed_by->scanned() < 5; ++i) {
+            s.now_ms += 10;
+            static_cast<void>(s.offer(5));
+        }
+        CHECK(s.fed_by->scanned() == 5);
+        CHECK(s.fed_by->counts().duplicate == 1);
+        CHECK(s.fed_by->counts().handled == 2);
+    }
+}

@@ -251,3 +251,16 @@ TEST_CASE("G28 stop() while a save fails tries again at once") {
     CHECK(s.worker.state() == pj::run_state::stopped);
     CHECK(s.worker.reason() == pj::status::ok);
 }
+
+TEST_CASE("G28 a record that is damaged is not loaded in a loop while a run that halts would save") {
+    setup s;
+    s.what.on_error = pj::error_policy::halt();
+    s.a.says.always(1, pj::fail(1));
+    s.log.append(3, "Beta");
+    s.store.saves.then(status::conflict);
+    s.store.loads.then(status::ok).then(status::checkpoint_corrupt, 1000);
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 100 && s.worker.running(); ++i) s.tick_after(s.last.wait_ms);
+    CHECK_FALSE(s.worker.running());
+    CHECK(s.store.load_count < 20);
+}

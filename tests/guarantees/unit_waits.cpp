@@ -587,3 +587,102 @@ TEST_CASE("G28 stop() with a handler pending in a unit: rolled back, and what is
     CHECK(s.db.trace.back() == 'r');
     CHECK(s.worker.counts().scanned == static_cast<pj::event_count>(s.db.durable.at + 1));
 }
+
+TEST_CASE("G15 wake() ends the wait of a letter that was pending in a unit that a pause ended") {
+    in_units s(1);
+    s.letters();
+    s.what.pending_ms = pj::never;
+    s.a.says.always(0, pj::reject(1));
+    s.sink.puts.then(status::pending);
+    for (int i = 0; i < 10 && s.sink.put_count == 0; ++i) s.tick();
+    REQUIRE(s.sink.put_count == 1);
+    s.sink.forget_promise();            // rolled back
+    s.worker.pause();
+    s.tick_after(1);
+    CHECK_FALSE(s.db.is_open);
+    s.worker.resume();
+    for (int i = 0; i < 5; ++i) {
+        s.worker.wake();
+        s.tick_after(1);
+    }
+    CHECK(s.sink.keys() == "a@0");
+    CHECK(s.db.durable.at == 0);
+}
+
+TEST_CASE("G16 a hole behind an event that became a letter untried, and a commit that fails") {
+    struct {
+        int puts = 0;
+        status put(const pj::dead_letter&) { ++puts; return status::ok; }
+        status first(const pj::letter_sequence&, pj::letter_visitor&) { return status::ok; }
+        status evict(const pj::letter_sequence&, pj::position) { return status::ok; }
+        status sequences(const pj::letter_sequence&, pj::sequence_visitor& show) {
+            return show("a", "A") ? status::ok : status::failed;
+        }
+    } letters;
+    const pj::gap_guard guard;
+    pj::letter_sequences<2> sequences;
+    setup s;
+    unit_store db;
+    s.what.checkpoints = db;
+    s.what.transaction = db;
+    s.what.gaps = &guard;
+    s.what.dead_letters = letters;
+    s.what.sequences = sequences;
+    s.what.on_error = pj::error_policy::retry_then_skip();
+    s.log.rows = {{0, "Beta", "x", "A"}, {2, "Beta", "x", "A"}};
+    db.commits.then(status::failed);
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 20 && db.durable.at < 0; ++i) {
+        s.tick();
+        CHECK(s.worker.counts().handled == 0);
+        CHECK(s.worker.counts().lettered == s.worker.counts().scanned);
+        s.now_ms += pj::sooner(s.last.wait_ms, 1000);
+    }
+    CHECK(db.durable.at == 0);
+    CHECK(s.worker.counts().lettered == 1);
+    CHECK(letters.puts == 2);
+}
+
+TEST_CASE("G14 a save that names an event in a unit keeps its backoff when ticked often") {
+    const pj::crash_guard guard{3};
+    setup s;
+    unit_store db;
+    s.what.checkpoints = db;
+    s.what.transaction = db;
+    s.what.crashes = &guard;
+    s.what.save.every_events = 1;
+    s.log.append(4, "Beta");
+    REQUIRE(s.worker.start(pj::start_cause::crash) == status::ok);
+    for (int i = 0; i < 20 && db.durable.at < 0; ++i) s.tick();
+    REQUIRE(db.durable.suspect == 0);
+    db.saves.then(status::failed, 100);
+    db.trace.clear();
+    for (int i = 0; i < 650; ++i) s.tick_after(1);
+    uint32_t saves = 0;
+    for (const char c : db.trace) saves += c == 's' ? 1u : 0u;
+    CHECK(saves == 3);                  // after 100 and 200 ms; the next after 400
+}
+
+TEST_CASE("G11 G16 an event that is set aside, and that the store then passes over") {
+    for (const bool fails : {false, true}) {
+        CAPTURE(fails);
+        in_units s(2);
+        s.what.on_error = pj::error_policy::retry_then_skip();
+        s.a.says.always(1, pj::reject(1));
+        for (int i = 0; i < 20 && s.worker.counts().failed_calls == 0; ++i) s.tick();
+        REQUIRE(s.worker.counts().failed_calls == 1);
+        s.log.remove(1);
+        s.log.scanned_to = 1;
+        if (fails) s.db.commits.then(status::failed);
+        for (int i = 0; i < 20 && s.worker.scanned() < 1; ++i) {
+            s.tick();
+            CHECK(s.worker.counts().skipped + s.worker.counts().vanished <= 1);
+            CHECK(s.worker.counts().handled <= 1);
+            s.now_ms += pj::sooner(s.last.wait_ms, 1000);
+        }
+        CHECK(s.worker.scanned() == 1);
+        CHECK(s.worker.counts().handled == 1);
+        // Of one event that cannot be committed is more to be known than of the one behind it.
+        CHECK(s.worker.counts().vanished == (fails ? 0u : 1u));
+    }
+}

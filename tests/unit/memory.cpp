@@ -94,3 +94,41 @@ TEST_CASE("a development profile saves after every event, so that a crash repeat
     CHECK(p.save.every_events == 1);
     CHECK(p.on_unknown == pj::unknown_types::fail);
 }
+
+namespace {
+struct one_event {
+    static constexpr pj::event_type type{"One", pj::raw};
+    uint32_t value;
+};
+struct quiet {
+    using handles = pj::events<one_event>;
+    void on(const one_event&) {}
+};
+} // namespace
+
+TEST_CASE("memory_log: a handler that ticks another engine over it cannot push out what it sees") {
+    quiet inner_model;
+    using ring = pj::memory_log<2, 64>;
+    ring log;
+    pj::memory_checkpoint_store<2> store;
+    pj::projection inner{"inner", log, inner_model, store};
+    pj::worker other{inner};
+    struct nesting {
+        using handles = pj::events<one_event>;
+        ring& log;
+        pj::worker& other;
+        pj::position pushed_at = 0;
+        void on(const one_event&) {
+            static_cast<void>(other.tick(0));
+            pushed_at = log.append(one_event{3});
+        }
+    } outer_model{log, other};
+    pj::projection outer{"outer", log, outer_model, store};
+    pj::worker worker{outer};
+    REQUIRE(log.append(one_event{1}) == 0);
+    REQUIRE(log.append(one_event{2}) == 1);
+    REQUIRE(other.start() == status::ok);
+    REQUIRE(worker.start() == status::ok);
+    static_cast<void>(worker.tick(0));
+    CHECK(outer_model.pushed_at == pj::before_first);
+}
