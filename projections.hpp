@@ -2032,11 +2032,11 @@ public:
 
 protected:
     constexpr engine(const projection& what, const detail::role& as)
-        : what_(&what), role_(&as), furthest_(0), untold_(0), moved_back_(0), save_doubtful_(0),
-          yields_(0), unconfirmed_(0),
-          lease_pending_(0), follows_crash_(0), more_(0), aside_(0), paused_(0), looked_(0),
-          loaded_(0), halts_(0), narrowed_(0), uncommitted_(0), put_(0), reached_(0),
-          worst_(detail::outcome::handled), careful_(0), blames_(0) {}
+        : what_(&what), role_(&as), letter_failures_(0), looked_(0), furthest_(0), untold_(0),
+          moved_back_(0), save_doubtful_(0), yields_(0), unconfirmed_(0), lease_pending_(0),
+          follows_crash_(0), more_(0), aside_(0), paused_(0), loaded_(0), halts_(0), narrowed_(0),
+          uncommitted_(0), put_(0), reached_(0), worst_(detail::outcome::handled), careful_(0),
+          blames_(0) {}
     ~engine() = default;
 
     status set_position(position expected, position next);
@@ -2191,7 +2191,8 @@ private:
     detail::unit unit_ = detail::unit::none;
     uint8_t read_failures_ = 0;
     uint8_t save_failures_ = 0;
-    uint8_t letter_failures_ = 0;       // 0 with a letter owed: the sink answered pending
+    uint8_t letter_failures_ : 7;       // 0 with a letter owed: the sink answered pending
+    uint8_t looked_ : 1;                // in this tick nothing stands in the way of a read
     uint8_t owed_ = 0;                  // letters that the sink has not taken, or not for good
     uint8_t furthest_ : 7;              // unit of work: the last handler that the attempts are of
     uint8_t untold_ : 1;                // not to be saved: the broker does not know a letter;
@@ -2206,7 +2207,6 @@ private:
     uint8_t aside_ : 1;                 // the held event is done, not yet committed; or those
                                         // before it are to be done again: held_at_ is negated
     uint8_t paused_ : 1;
-    uint8_t looked_ : 1;                // in this tick nothing stands in the way of a read
     uint8_t loaded_ : 1;                // the checkpoint is known
     uint8_t halts_ : 1;                 // a policy wants to halt when the round ends
     uint8_t narrowed_ : 5;              // a unit of work takes a batch, halved so many times
@@ -4839,7 +4839,7 @@ inline status status_of(failure_kind kind) {
 
 /// Stays at its end: a count that came round to 0 would begin the backoff anew.
 inline uint8_t increased(uint8_t failures) {
-    return failures == 0xFF ? failures : static_cast<uint8_t>(failures + 1);
+    return failures == 0x7F ? failures : static_cast<uint8_t>(failures + 1);
 }
 
 } // namespace detail
@@ -5087,8 +5087,6 @@ PROJECTIONS_BODY_ void engine::work() {
         (unit_ != detail::unit::none || (stage_ == stage::working && save_is_due()))) {
         save();
     }
-    // What is given to a sink next is not to come before what the save has put off.
-    if (role_->is_fed && looked_ == 0 && unconfirmed_ == 0) go_further();
 }
 
 /// Whatever comes before a read, and the read.
@@ -6210,7 +6208,7 @@ PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
     if (s == status::pending) {
         letter_failures_ = 0;
     } else {
-        letter_failures_ = detail::increased(letter_failures_);
+        letter_failures_ = detail::increased(letter_failures_) & 0x7F;
         letter_in_ = delay(letter_failures_);
         notify(notice_kind::letter_failed,
                s == status::sequences_full ? s : status::dead_letter_failed, &f);
@@ -7416,8 +7414,13 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         // Before the tick, so that this one does not count as idle; and after it, since prepare()
         // takes it back, so that the next one does not, either.
         received_ = true;
-        const tick_result now = tick(now_ms);
+        tick_result now = tick(now_ms);
         received_ = true;
+        // It may have done no more than save: what comes before a message is then due at once.
+        if (looked_ == 0 && now.wait_ms == 0 && stage_ == stage::working && unconfirmed_ == 0) {
+            now = tick(now_ms);
+            received_ = true;
+        }
         // A lease that is ours, but not yet claimed and read back, does not let anything begin
         // (G21).
         const bool is_ready = what_->lease == nullptr || has_lease();

@@ -243,8 +243,7 @@ public:
     void loaded(witness& w, position at) {
         // What it has loaded may be old, if it stood still since: what is saved by now is saved.
         const position kept = world_.store[key_of(w)].record.at;
-        position from = at > w.last_load ? at : w.last_load;
-        if (kept > from) from = kept;
+        const position from = later(kept, later(at, w.last_load));
         w.forget_all();
         w.loaded_at = at < w.last_load ? at : w.last_load;      // lower after a reset
         // What this one has skipped and still has in hand, another may have thought forgotten.
@@ -259,7 +258,10 @@ public:
              i < static_cast<int32_t>(world_.rows.size()); ++i) {
             if (world_.partition_of(w.projection, world_.get(i)) != w.part) continue;
             for (uint32_t h = 0; h < handler_count; ++h) {
-                if (h == mailer && world_.get(i).at <= world_.store[key_of(w)].highest) continue;
+                // A live_only handler has had its outcome: in a partition that was merged, too.
+                const position done = later(world_.store[key_of(w)].highest,
+                                            world_.store[key_of(w)].record.replayed_through);
+                if (h == mailer && world_.get(i).at <= done) continue;
                 mark(w, h, i) &= static_cast<uint8_t>(~model::skipped);
             }
         }
@@ -283,6 +285,7 @@ public:
     }
 
 private:
+    static position later(position a, position b) { return a > b ? a : b; }
     /// G1: nothing at or below the checkpoint is without an outcome. G8: nor is anything passed
     /// that has yet to appear.
     void passed(witness* w, uint32_t projection, uint32_t part, position from,
