@@ -2074,7 +2074,6 @@ private:
     // the steps of a tick
     void advance();
     void work();
-    void go_further();
     void load();
     void adopt(checkpoint& found);
     void settle_conflict(checkpoint& found);
@@ -5081,29 +5080,26 @@ PROJECTIONS_BODY_ void engine::advance() {
 PROJECTIONS_BODY_ void engine::work() {
     // A record that somebody else may have written is looked at before anything else is done.
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
-    go_further();
+    if (stage_ == stage::working && !is_refused() && unit_ != detail::unit::over) {
+        if (paused_ == 0 && !only_saves() && read_in_ == 0 &&
+            lease_allows(&detail::lease_keeper::confirm)) {
+            if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
+                why_ = status::ok;
+                looked_ = 1;
+                // (The bounds may just have said where it begins: that is saved before an event is
+                // read. A sink reads nothing; receive() gives it what it takes.)
+                if (!save_first_ && !role_->is_fed) {
+                    if (has_units()) units().read(*this);
+                    else static_cast<void>(read(never, false));
+                }
+            }
+        }
+    }
     // (While the record is to tell what became of a unit, its rollback may be pending.)
     if (!is_refused() &&
         (unit_ != detail::unit::none || (stage_ == stage::working && save_is_due()))) {
         save();
     }
-}
-
-/// Whatever comes before a read, and the read.
-PROJECTIONS_BODY_ void engine::go_further() {
-    if (stage_ != stage::working || is_refused() || paused_ != 0 || only_saves() ||
-        unit_ == detail::unit::over || read_in_ != 0 ||
-        !lease_allows(&detail::lease_keeper::confirm)) {
-        return;
-    }
-    if ((role_->prepare != nullptr && !role_->prepare(*this)) || !look_at_bounds()) return;
-    why_ = status::ok;
-    looked_ = 1;
-    // (The bounds may just have said where it begins: that is saved before an event is read. A sink
-    // reads nothing; receive() gives it what it takes.)
-    if (save_first_ || role_->is_fed) return;
-    if (has_units()) units().read(*this);
-    else static_cast<void>(read(never, false));
 }
 
 /// The soonest of what the next tick could do, and of nothing else. What is due but could not be
@@ -5121,8 +5117,7 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
         else {
             const bool is_fed = role_->is_fed && looked_ != 0;
             if (paused_ != 0 || only_saves() || (is_fed && ms == 0)) ms = never;
-            const bool is_due = save_is_due() && !is_in_unit();
-            if (is_dirty() && untold_ == 0) ms = sooner(ms, is_due ? 0 : save_in_);
+            if (is_dirty() && untold_ == 0) ms = sooner(ms, save_in_);
         }
     }
     // When stop_ms is over the run ends, whatever has not answered.
@@ -5532,6 +5527,7 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
     }
     unsaved_ -= saving_events_;
     save_in_ = save_first_ ? 0 : what_->save.every_ms;
+    if (save_is_due()) save_in_ = 0;    // what was done while this one failed (G27)
     notify(notice_kind::checkpoint_saved);
 }
 
