@@ -2095,6 +2095,10 @@ private:
     bool read(uint32_t limit, bool closely);
     void after_read(status answer, bool is_told_to_stop, bool has_moved);
     bool save_is_due() const;
+    bool wants_save() const {
+        return paused_ != 0 || unsaved_ >= what_->save.every_events ||
+               (caught_up_ && what_->save.when_idle);
+    }
     void save();
     checkpoint next_record(position at) const;
     void saved(const checkpoint& now);
@@ -5464,8 +5468,7 @@ PROJECTIONS_BODY_ bool engine::save_is_due() const {
     if (!is_dirty() || untold_ != 0) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none || save_failures_ != 0)
         return save_in_ == 0;
-    return only_saves() || paused_ != 0 || unsaved_ >= what_->save.every_events ||
-           (caught_up_ && what_->save.when_idle);
+    return only_saves() || wants_save();
 }
 
 /// One attempt. An attempt that failed is repeated as it was, though more may be done by now: only
@@ -5526,8 +5529,8 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
         moved_back_ = 0;
     }
     unsaved_ -= saving_events_;
-    save_in_ = save_first_ ? 0 : what_->save.every_ms;
-    if (save_is_due()) save_in_ = 0;    // what was done while this one failed (G27)
+    // (What was done while this one failed may be due by now, too: G27.)
+    save_in_ = save_first_ || (unsaved_ != 0 && wants_save()) ? 0 : what_->save.every_ms;
     notify(notice_kind::checkpoint_saved);
 }
 

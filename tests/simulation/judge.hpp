@@ -112,7 +112,8 @@ public:
         if (next.at < old.at && !is_reset && !is_sent_back && world_.is_moving[projection] == 0)
             world_.fail("G2 the checkpoint of p%u moves back from %lld to %lld", projection,
                         shown(old.at), shown(next.at));
-        if (next.at < old.at) k.may_go_to = pj::before_first - 1;
+        // (Two resets, and the save of the first is done after the second.)
+        if (next.at < old.at && next.at <= k.may_go_to) k.may_go_to = pj::before_first - 1;
         if (next.at > world_.newest()) world_.fail("G2 the checkpoint is above the log");
         if (!world_.with.is_dense && next.at != old.at && next.at >= 0 &&
             world_.row_at(next.at) < 0 && next.at != world_.trimmed) {
