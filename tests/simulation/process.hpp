@@ -300,7 +300,9 @@ struct observer_port {
         case pj::notice_kind::gap_skipped: ++in.sum.gaps; break;
         case pj::notice_kind::halted: ++in.sum.halts; break;
         case pj::notice_kind::event_vanished:
-            in.fail("event %lld is said to have vanished", shown(n.at));
+            // (A model in memory begins with what the log still has, so what was trimmed may be.)
+            if (!w.is_in_memory || n.at > in.trimmed)
+                in.fail("event %lld is said to have vanished", shown(n.at));
             break;
         case pj::notice_kind::event_skipped:
             if (n.cause != nullptr) on.judging.skipped(w, *n.cause, row_of(n.cause->event));
