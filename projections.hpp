@@ -697,7 +697,7 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out);
 ///
 /// The type comes from `static constexpr event_type type` or, where `type` is one of the event's
 /// own fields, `event_name`. Further names an event was once stored under: `static constexpr
-/// event_type also[]`.
+/// event_type also[]`, here or in a specialised event_traits.
 ///
 /// decode() fills a default-constructed E and answers false if the payload is none. It is found as
 /// `static bool E::decode(const stored_event&, E&)`; else as `decode_event(const stored_event&,
@@ -1605,7 +1605,8 @@ public:
     /// does has failed: for handlers and connections that answer at once.
     /// Without a handler: the letters of events that no handler has seen (they could not be
     /// decoded, or their commit failed), for all handlers, until one fails. They are a sequence
-    /// of their own: where an aggregate has both kinds, the lower position should go first.
+    /// of their own: where an aggregate has both kinds, the lower position should go first. (One
+    /// of every_event has seen what could not be decoded, and sees it again.)
     /// Pre: `e` is of a projection that names this table.
     /// Returns: more, one is done, call again for the next; ok, none is left and the sequence is
     /// released; pending, a port or the handler is, or the engine has a unit or a save open: tick,
@@ -1615,8 +1616,9 @@ public:
         return detail::redeliver(e, handler, aggregate_id);
     }
     /// Later events of the sequence are tried again. Its letters stay where they are, and whether
-    /// they still matter is the caller's to know. An engine that waits for a place looks for one
-    /// after projection::poll_ms or wake().
+    /// they still matter is the caller's to know. An engine that waits for a place with an event in
+    /// hand looks for one after projection::delays; one that was just started after poll_ms or
+    /// wake().
     void release(const engine& e, text handler, text aggregate_id) {
         detail::release(e, handler, aggregate_id);
     }
