@@ -5086,7 +5086,7 @@ PROJECTIONS_BODY_ void engine::advance() {
 PROJECTIONS_BODY_ void engine::work() {
     // A record that somebody else may have written is looked at before anything else is done.
     if ((stage_ == stage::loading || is_refused()) && read_in_ == 0) load();
-    if (stage_ == stage::working && !is_refused() && unit_ != detail::unit::over) {
+    if (stage_ == stage::working && !is_refused()) {
         if (paused_ == 0 && !only_saves() && read_in_ == 0 &&
             lease_allows(&detail::lease_keeper::confirm)) {
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
@@ -6083,15 +6083,14 @@ PROJECTIONS_BODY_ void engine::forget_held() {
 
 /// The held event is no longer there. False: what was done of it is to be rolled back first.
 PROJECTIONS_BODY_ bool engine::has_vanished() {
-    if (is_in_unit()) unit_ = detail::unit::over;
-    else if (unit_ == detail::unit::none) {
-        give_up_held(detail::outcome::vanished);
-        if (has_sequences()) {          // perhaps a place was kept for a letter that never was put
-            asking_ = detail::asking::letters;
-            return false;
-        }
+    if (is_in_unit()) {
+        unit_ = detail::unit::over;
+        return false;
     }
-    return unit_ == detail::unit::none;
+    give_up_held(detail::outcome::vanished);
+    if (!has_sequences()) return true;
+    asking_ = detail::asking::letters;  // perhaps a place was kept for a letter that never was put
+    return false;
 }
 
 /// The held event gets its outcome without being read again. (It is counted and saved as any other,
@@ -7395,7 +7394,6 @@ PROJECTIONS_BODY_ event_sink::place event_sink::place_of(position offset,
 PROJECTIONS_BODY_ bool event_sink::needs_a_tick(uint32_t elapsed_ms) const {
     return !is_plain() || state_ != run_state::idle || woken() ||
            saving_ != detail::saving::none ||
-           (!subscribed_ && options_.client.subscribe != nullptr) ||
            (save_in_ <= elapsed_ms && is_dirty()) || unsaved_ >= what_->save.every_events;
 }
 
@@ -7428,7 +7426,7 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
         const bool only_saving = only_saves() && untold_ == 0;
         if (stage_ != stage::working || paused_ != 0 || only_saving || is_refused() ||
-            read_in_ != 0 || !is_ready || (looked_ == 0 && !(untold_ != 0 && only_saves()))) {
+            read_in_ != 0 || !is_ready || (looked_ == 0 && untold_ == 0)) {
             const status why = now.reason != status::ok ? now.reason
                              : !running()               ? status::stopped
                              : paused_ != 0             ? status::paused
@@ -7743,6 +7741,12 @@ PROJECTIONS_BODY_ bool replay_engine::go_through() {
 /// checkpoint is what it was (G24). With partitions the own record stays at `from`, like the
 /// others, and its worker goes on from there.
 PROJECTIONS_BODY_ bool replay_engine::finish() {
+    // A save that is under way says that it is not finished, and is repeated as it was: its answer
+    // would be taken for that of another.
+    if (saving_ != detail::saving::none) {
+        save_first_ = true;
+        return false;
+    }
     position& target = record_.replayed_through;
     // Without bounds() the end was where the log ended at first.
     if (target == detail::end_of_log) target = at_;
@@ -7766,10 +7770,9 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     const text key = key_of(partition_);
     status s = status::ok;
     // With a lease its worker has to be gone: it would go on in the model that is being dropped.
-    // (Not renewed: it is held for one load and one save.)
-    // That the load or the save was put off may have outlived it.
+    // (Held for one load and one save; if these were put off, they may have outlived it.)
     if (other_token_ != 0) s = keeper().renew(*what_->lease, key, other_token_);
-    if (what_->lease != nullptr && other_token_ == 0 && s == status::ok)
+    if (what_->lease != nullptr && other_token_ == 0)
         s = keeper().take(*what_->lease, key, other_token_);
     const bool is_held = s == status::conflict;
     if (s == status::ok)

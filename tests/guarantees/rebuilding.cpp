@@ -61,6 +61,35 @@ TEST_CASE("G24 one engine rebuilds twice, the second time as the first") {
     }
 }
 
+TEST_CASE("G14 G24 a save that is under way at the end of a rebuild is not the one that finishes it") {
+    // Done and its answer lost, or not done: it says how far the rebuild was, and is repeated so.
+    for (const bool is_done : {true, false}) {
+        CAPTURE(is_done);
+        rebuilt s(6);
+        s.options.batch = 2;
+        s.what.save.every_events = 2;
+        s.store.put("p", 5);
+        pj::replay_engine replay{s.what, s.options};
+        REQUIRE(replay.start() == status::ok);
+        const auto tick_until = [&](auto is_so) {
+            for (int i = 0; i < 50 && !is_so(); ++i) s.now_ms += replay.tick(s.now_ms).wait_ms;
+            REQUIRE(is_so());
+        };
+        tick_until([&] { return s.stored().replay_stage == 2 && s.stored().at == 1; });
+        s.store.saves.always(is_done ? lost_answer() : step{status::failed, false, false});
+        tick_until([&] { return replay.scanned() == 5; });
+        for (int i = 0; i < 3; ++i) static_cast<void>(replay.tick(s.now_ms));
+        REQUIRE(replay.running());
+        s.store.saves.clear();
+        s.finish(replay);
+        CHECK(replay.finished());
+        CHECK(s.stored().at == 5);
+        CHECK(s.stored().replay_stage == 0);
+        for (const pj::checkpoint& one : s.store.saved)
+            CHECK((one.replay_stage != 0 || one.at == 5));
+    }
+}
+
 TEST_CASE("on_progress is told after each tick that moved on, and after no other") {
     rebuilt s;
     s.a.says.at(2, pj::pending, 4);
