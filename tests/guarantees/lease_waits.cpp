@@ -12,6 +12,7 @@ struct lease_book {
     std::string trace;                  // a e r
     uint64_t next_token = 7;
     std::vector<uint64_t> tokens;       // that extend() and release() were given
+    std::function<void()> extending;    // while extend() is being called
     status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
         CHECK(resource == "p");
         CHECK(ttl_ms == 3000);
@@ -27,6 +28,7 @@ struct lease_book {
         CHECK(ttl_ms == 3000);
         trace += 'e';
         tokens.push_back(token);
+        if (extending) extending();
         return extends.take().answer;
     }
     status release(pj::text resource, uint64_t token) {
@@ -342,5 +344,149 @@ TEST_CASE("extend_lease() from inside a handler: its answers, and that the time 
         CHECK(said == c.said);
         if (c.answer == status::ok) CHECK(s.last.wait_ms == 1000);
         CHECK(s.worker.has_lease() == (c.answer != status::conflict));
+    }
+}
+
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G20 G27 under a clock that throws no lease is kept, nothing begins, and nobody is busy") {
+    for (const bool only_once : {false, true}) {
+        leased s;
+        uint32_t calls = 0;
+        const auto clock = [&] {
+            if (++calls == 1 || !only_once) throw 1;
+            return s.now_ms;
+        };
+        s.what.clock = clock;
+        s.begin();
+        CHECK(s.tick().wait_ms == 0);           // it is over at once, though it was granted
+        CHECK(s.book.trace == "a");
+        CHECK(s.store.tried.empty());
+        CHECK(s.tick().reason == status::lease_lost);
+        CHECK(s.last.wait_ms == 301);
+        CHECK(s.w.calls.empty());
+        CHECK(s.store.tried.empty());
+        s.run_for(1000);
+        CHECK(s.worker.has_lease() == only_once);
+        CHECK(s.w.called() == (only_once ? "a0 a1 a2" : ""));
+    }
+}
+#endif
+
+TEST_CASE("G30 how far the clock may be from what the tick was told, and keep a lease") {
+    const struct { uint32_t passed_ms; bool is_kept; } cases[] = {
+        {0, true}, {1, true}, {0x60000000, true}, {0x7FFFFFFF, true}, {0x80000000, false},
+        {0u - 1, true}, {0u - 1000, true}, {0u - 1001, false}, {0u - 5000, false},
+    };
+    for (const auto& c : cases) {
+        CAPTURE(c.passed_ms);
+        leased s;
+        s.passed_ms = c.passed_ms;
+        s.begin();
+        for (int i = 0; i < 6; ++i) s.tick();
+        CHECK(s.worker.has_lease() == c.is_kept);
+        CHECK(s.w.called() == (c.is_kept ? "a0 a1 a2" : ""));
+    }
+}
+
+TEST_CASE("G30 with a clock that is behind the tick no time has passed in it") {
+    leased s;
+    s.begin();
+    s.drain();
+    s.book.extends.always(status::failed);
+    s.passed_ms = 0u - 5;
+    s.tick_after(2699);                 // one more is left
+    CHECK(s.worker.has_lease());
+    CHECK(s.watch.count(pj::notice_kind::lease_lost) == 0);
+    s.tick_after(1);
+    CHECK_FALSE(s.worker.has_lease());
+}
+
+TEST_CASE("G27 a lease that is pending: the longest wait ends, and none that ends only by wake()") {
+    for (const uint32_t pending_ms : {pj::never - 1, pj::never}) {
+        leased s;
+        s.what.pending_ms = pending_ms;
+        s.book.acquires.then(status::pending);
+        s.passed_ms = 1;
+        s.begin();
+        CHECK(s.tick().wait_ms == (pending_ms == pj::never ? pj::never : pj::never - 2));
+        s.worker.wake();
+        s.drain();
+        CHECK(s.worker.has_lease());
+    }
+}
+
+TEST_CASE("G13 a renewal that fails late is tried again after a quarter of what is left by then") {
+    leased s;
+    s.begin();
+    s.drain();
+    s.book.extends.then(status::failed);
+    s.book.extending = [&] { s.passed_ms = 400; };
+    s.tick_after(1000);                 // 1700 were left until the margin, 1300 when it answers
+    CHECK(s.last.wait_ms == 326);
+    CHECK(s.worker.has_lease());
+}
+
+TEST_CASE("G20 nothing begins after a renewal that takes until the end of the lease and fails") {
+    leased s;
+    s.book.extends.always(status::failed);
+    s.book.extending = [&] { s.passed_ms = 2700; };
+    s.a.says.before = [&] { s.passed_ms = 1000; };      // the renewal is due before the next event
+    s.begin();
+    s.drain();
+    REQUIRE(s.book.trace == "ae");
+    CHECK(s.w.called() == "a0");
+}
+
+TEST_CASE("G27 when the lease is lost, a wake() for its renewal asks for no new one") {
+    leased s;
+    s.begin();
+    s.drain();
+    s.book.extends.then(status::pending);
+    s.tick_after(1000);
+    s.tick_after(2000);                 // asleep
+    CHECK(s.book.trace == "ae");
+    CHECK(s.last.reason == status::lease_lost);
+    CHECK(s.last.wait_ms == 301);
+    s.worker.wake();
+    CHECK(s.tick().wait_ms == 301);
+    CHECK(s.book.trace == "ae");
+}
+
+TEST_CASE("G14 G21 a new lease does not wait for what the last one could not load") {
+    leased s;
+    s.what.delays.first_ms = s.what.delays.cap_ms = 20000;
+    s.store.loads.then(status::failed);
+    s.book.extends.then(status::conflict);
+    s.begin();
+    CHECK(s.tick().reason == status::checkpoint_failed);
+    s.tick_after(1000);                 // refused
+    s.tick();
+    CHECK(s.last.reason == status::lease_lost);
+    s.tick_after(301);
+    CHECK(s.store.load_count == 2);
+    s.drain();
+    CHECK(s.w.called() == "a0 a1 a2");
+}
+
+TEST_CASE("G21 after a halt another record is gone on from, and nothing is kept in hand for it") {
+    for (const uint32_t later : {0u, 3u}) {     // 0: another one of the same revision
+        CAPTURE(later);
+        leased s;
+        s.what.on_error = pj::error_policy::halt();
+        s.a.says.at(1, pj::fail());
+        s.begin();
+        s.drain();
+        REQUIRE(s.worker.state() == run_state::halted);
+        pj::checkpoint other = s.stored();
+        REQUIRE(other.at == 0);
+        other.at = 1;
+        other.revision += later;
+        s.store.put("p", other);
+        REQUIRE(s.worker.retry_failed() == status::ok);
+        s.drain();
+        CHECK(s.w.called() == "a0 a1 a2");
+        CHECK(s.worker.counts().vanished == 0);
+        CHECK(s.worker.scanned() == 2);
+        CHECK(s.stored().at == 2);
     }
 }

@@ -444,6 +444,7 @@ TEST_CASE("G14 G21 a claim that a former owner's saves come before is repeated, 
         CHECK(r.wait_ms == ms);
         CHECK(all.effects.empty());
         all.clock.advance(ms - 1);
+        w.wake();                                       // ends no backoff
         CHECK(w.tick(all.clock()).wait_ms == 1);
         CHECK(saves == (ms == 200 ? 2 : 3));
         all.clock.advance(1);
