@@ -965,3 +965,204 @@ TEST_CASE("G22 repartition takes a token of 0 for no lease, and has none if its 
 #endif
     CHECK(pj::repartition(s.h->what, 2, 4) == pj::status::ok);
 }
+
+TEST_CASE("G20 a rebuild whose lease ends while it sets partitions back is not finished by that") {
+    rebuilt_parts s;
+    for (uint32_t i = 0; i < 2; ++i) {          // as a crash after the drop has left them
+        pj::checkpoint& r = s.all.store.records["p_p" + std::to_string(i)];
+        ++r.revision;
+        r.rebuild = 1;
+        r.replayed_through = r.at;
+        r.replay_stage = i == 0 ? 2 : 1;
+    }
+    int loads = 0;
+    s.hook = [&](const std::string& key, bool is_save) {
+        // The claim is read back very slowly.
+        if (!is_save && key == "p_p0" && ++loads == 2) s.all.clock.advance(2700);
+        return pj::status::ok;
+    };
+    pj::replay_engine replay{s.h->what, s.options};
+    REQUIRE(replay.start() == pj::status::ok);
+    for (int i = 0; i < 100 && loads < 2; ++i) static_cast<void>(replay.tick(s.all.clock()));
+    REQUIRE(loads == 2);
+    CHECK_FALSE(replay.finished());
+    CHECK(s.h->count(pj::notice_kind::rebuild_finished) == 0);
+    CHECK(s.all.store.at("p_p1").replay_stage == 1);
+    run_for(s.all, 20000, replay);
+    CHECK(replay.finished());
+    CHECK(s.all.store.at("p_p1").at == pj::before_first);
+    CHECK(s.h->count(pj::notice_kind::rebuild_finished) == 1);
+}
+
+TEST_CASE("G24 a partition whose record was saved by another is free until it is looked at again") {
+    rebuilt_parts s;
+    int refused = 0;
+    s.hook = [&](const std::string& key, bool is_save) {
+        if (!is_save || key != "p_p1" || refused++ != 0) return pj::status::ok;
+        return pj::status::conflict;
+    };
+    pj::replay_engine replay{s.h->what, s.options};
+    REQUIRE(replay.start() == pj::status::ok);
+    for (int i = 0; i < 100 && refused == 0; ++i) static_cast<void>(replay.tick(s.all.clock()));
+    REQUIRE(refused == 1);
+    uint64_t token = 0;
+    CHECK(s.all.leases.acquire("p_p1", 1, token) == pj::status::ok);
+    run_for(s.all, 20000, replay);
+    CHECK(replay.finished());
+    CHECK(s.all.store.at("p_p1").fencing_token > token);
+}
+
+TEST_CASE("G21 G24 a rebuild that is started again takes the leases of the partitions anew") {
+    rebuilt_parts s;
+    bool is_away = true;
+    s.hook = [&](const std::string& key, bool is_save) {
+        return is_away && !is_save && key == "p_p1" ? pj::status::failed : pj::status::ok;
+    };
+    pj::replay_engine replay{s.h->what, s.options};
+    REQUIRE(replay.start() == pj::status::ok);
+    run_for(s.all, 500, replay);                // it has the lease of p_p1, and not its record
+    uint64_t token = 0;
+    REQUIRE(s.all.leases.acquire("p_p1", 1, token) == pj::status::conflict);
+    replay.stop();
+    drain(s.all, replay);
+    REQUIRE_FALSE(replay.running());
+    is_away = false;
+    s.all.clock.advance(10000);                 // that lease is over
+    REQUIRE(s.all.leases.acquire("p_p1", 1, token) == pj::status::ok);
+    s.all.clock.advance(10);
+    REQUIRE(replay.start() == pj::status::ok);
+    const auto marked = [&] { return s.all.store.at("p_p1").replay_stage == 1; };
+    for (int i = 0; i < 100 && !marked(); ++i) static_cast<void>(replay.tick(s.all.clock()));
+    REQUIRE(marked());
+    CHECK(s.all.store.at("p_p1").fencing_token > token);
+    run_for(s.all, 20000, replay);
+    CHECK(replay.finished());
+}
+
+TEST_CASE("G21 a rebuild that loses its lease before its end is saved is not finished") {
+    rebuilt_parts s;
+    s.hook = [&](const std::string& key, bool is_save) {
+        const bool is_last = s.all.store.at("p_p0").replay_stage == 2 &&
+                             s.all.store.at("p_p1").replay_stage == 0;
+        return is_save && key == "p_p0" && is_last ? pj::status::failed : pj::status::ok;
+    };
+    pj::replay_engine replay{s.h->what, s.options};
+    REQUIRE(replay.start() == pj::status::ok);
+    run_for(s.all, 1000, replay);
+    REQUIRE(replay.how_far().percent == 100);
+    s.all.clock.advance(5000);
+    run_for(s.all, 400, replay);
+    REQUIRE(replay.loaded());
+    CHECK(s.h->count(pj::notice_kind::lease_lost) == 1);
+    CHECK(replay.how_far().percent == 0);
+    replay.stop();
+    run_for(s.all, 10000, replay);
+    CHECK_FALSE(replay.running());
+    CHECK_FALSE(replay.finished());
+    s.hook = nullptr;
+    REQUIRE(replay.start() == pj::status::ok);
+    run_for(s.all, 20000, replay);
+    CHECK(replay.finished());
+    CHECK(s.all.store.at("p_p0").replay_stage == 0);
+}
+
+TEST_CASE("G22 the count is recorded also by who accepts partial records, where a store keeps them") {
+    cluster all;
+    all.append(4);
+    host h(all, 1);
+    h.what.lease = nullptr;
+    h.what.accept_partial_records = true;
+    pj::partitioned_worker w{h.what, {0, 2}};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    CHECK(all.store.at("p_partitions").partition_count == 2);
+    CHECK(w.checkpointed() == 3);
+}
+
+TEST_CASE("G22 where the count is known the first tick goes on to the events") {
+    cluster all;
+    all.append(4);
+    host h(all, 1);
+    h.what.lease = nullptr;
+    pj::partitioned_worker w{h.what, {0, 1}};
+    REQUIRE(w.start() == pj::status::ok);
+    drain(all, w);
+    w.stop();
+    drain(all, w);
+    all.append(3);
+    REQUIRE(w.start() == pj::status::ok);
+    CHECK(w.tick(all.clock()).scanned == 3);
+}
+
+TEST_CASE("G20 the count is not saved, nor anything read, when its look-up outlasts the lease") {
+    cluster all;
+    all.append(4);
+    host h(all, 1);
+    struct {
+        cluster& all;
+        int count;
+        pj::status read(pj::position after, pj::visitor& visit) {
+            ++count;
+            return all.read(after, visit);
+        }
+    } reads{all, 0};
+    h.what.log = reads;
+    pj::partitioned_worker w{h.what, {0, 2}};
+    int loads = 0;
+    all.store.loads.decide = [&](bool& works) {
+        works = true;
+        if (++loads == 3) all.clock.advance(2700);      // the record, the claim, the count
+        return pj::status::ok;
+    };
+    REQUIRE(w.start() == pj::status::ok);
+    for (int i = 0; i < 20 && loads < 3; ++i) static_cast<void>(w.tick(all.clock()));
+    REQUIRE(loads == 3);
+    CHECK_FALSE(all.store.records.count("p_partitions") != 0);
+    CHECK(reads.count == 0);
+    run_for(all, 2000, w);
+    CHECK(all.store.at("p_partitions").partition_count == 2);
+    CHECK(w.checkpointed() == 3);
+}
+
+TEST_CASE("a partition that gave its place away, and has one again, halts and stops like any other") {
+    for (const bool is_halt : {false, true}) {
+        cluster all;
+        all.append(4);
+        part_host a(all, 1, 1);
+        a.what.on_error = pj::error_policy::halt();
+        a.start();
+        run_hosts(all, 100, a);
+        a.limit.set(0);
+        run_hosts(all, 1000, a);
+        CHECK(a.held() == 0);
+        a.limit.set(1);
+        run_hosts(all, 1000, a);
+        CHECK(a.held() == 1);
+        a.does = [](const pj::context&, bool) -> pj::verdict { return pj::fail(); };
+        if (is_halt) all.append(1);
+        else a.workers[0]->stop();
+        run_hosts(all, 1500, a);
+        CHECK(a.workers[0]->state() ==
+              (is_halt ? pj::run_state::halted : pj::run_state::stopped));
+    }
+}
+
+TEST_CASE("G22 repartition gives back no lease that it did not get") {
+    cluster all;
+    all.append(1);
+    part_host a(all, 1, 2);
+    a.start();
+    run_hosts(all, 100, a);
+    for (auto& w : a.workers) w->stop();
+    run_hosts(all, 100, a);
+    uint64_t token = 0;
+    REQUIRE(all.leases.acquire("p_p0", 3000, token) == pj::status::ok);
+    int asked = 0;
+    all.leases.releases.decide = [&](bool& works) {
+        works = true;
+        ++asked;
+        return pj::status::ok;
+    };
+    CHECK(pj::repartition(a.what, 2, 4) == pj::status::lease_held);
+    CHECK(asked == 0);
+}

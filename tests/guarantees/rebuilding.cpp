@@ -269,3 +269,183 @@ TEST_CASE("G23 a rebuild waits for the lease of each partition, saves under it, 
     for (const char* key : {"p_p0", "p_p1"})
         CHECK(all.leases.acquire(key, 1000, token) == status::ok);
 }
+
+TEST_CASE("G5 a rebuild that is refused reads nothing, wherever the projection stands") {
+    for (const bool is_ahead : {false, true}) {
+        rebuilt s;
+        pj::checkpoint record;
+        record.at = 3;                          // a place to read on from
+        record.revision = 1;
+        record.replayed_through = is_ahead ? 20 : pj::before_first;
+        s.store.put("p", record);
+        if (!is_ahead) s.log.trim_to(1);
+        pj::replay_engine replay{s.what, s.options};
+        REQUIRE(replay.start() == status::ok);
+        s.finish(replay);
+        CHECK(replay.reason() == (is_ahead ? status::checkpoint_ahead : status::log_trimmed));
+        CHECK(s.log.read_count == 0);
+        CHECK(s.store.tried.empty());
+    }
+}
+
+TEST_CASE("G22 a rebuild of another count of partitions is refused, and nothing is marked") {
+    for (const bool says_record : {false, true}) {      // or only the record of a partition does
+        for (const uint32_t partitions : {1u, 2u}) {
+            CAPTURE(says_record);
+            CAPTURE(partitions);
+            rebuilt s;
+            pj::checkpoint record;
+            record.revision = 1;
+            record.partition_count = 4;
+            s.store.put(says_record ? "p_partitions" : "p_p0", record);
+            s.options.partitions = partitions;
+            pj::replay_engine replay{s.what, s.options};
+            REQUIRE(replay.start() == status::ok);
+            s.finish(replay);
+            CHECK(replay.reason() == status::partition_count_changed);
+            CHECK(s.dropped == 0);
+            CHECK(s.store.tried.empty());
+        }
+    }
+}
+
+TEST_CASE("G22 without partitions no count is looked for in the own record, nor under a key too long") {
+    rebuilt s;
+    const std::string name(60, 'n');
+    s.what.name = pj::text(name);
+    pj::checkpoint record;
+    record.revision = 1;
+    record.at = 2;
+    record.partition_count = 4;
+    s.store.put(name, record);
+    s.store.put("", record);
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    s.finish(replay);
+    CHECK(replay.finished());
+    CHECK(s.w.called() == "a0 a1 a2");
+}
+
+TEST_CASE("on_progress is told where a rebuild stands that goes on after a stop, and from 0, too") {
+    rebuilt s;
+    s.options.batch = 1;
+    s.options.from = 0;
+    s.a.says.at(3, pj::pending, 3);
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    for (int i = 0; i < 50 && s.w.times("a", 3) < 2; ++i)
+        s.now_ms += replay.tick(s.now_ms).wait_ms;
+    const auto percents = [&] {
+        std::vector<int> all;
+        for (const pj::progress& p : s.told_of) all.push_back(p.percent);
+        s.told_of.clear();
+        return all;
+    };
+    CHECK(percents() == std::vector<int>{0, 25, 50});
+    replay.stop();
+    s.finish(replay);
+    REQUIRE(replay.start() == status::ok);
+    s.finish(replay);
+    CHECK(replay.finished());
+    CHECK(percents() == std::vector<int>{50, 75, 100});
+}
+
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G26 an on_progress that throws disturbs nothing, and is told of each position once") {
+    rebuilt s;
+    s.options.batch = 2;
+    uint32_t calls = 0;
+    const auto listen = [&](const pj::progress&) {
+        ++calls;
+        throw 1;
+    };
+    s.options.on_progress = listen;
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    s.finish(replay);
+    CHECK(replay.finished());
+    CHECK(calls == 4);                          // nothing yet, two, four, all
+    CHECK(s.w.called() == "a0 a1 a2 a3 a4");
+}
+#endif
+
+TEST_CASE("how far a rebuild is, wherever it goes on: never below nothing, nor above all") {
+    const struct { position from, at, target; int percent; } cases[] = {
+        {10, 3, 20, 0},                         // asked to begin above where it stands
+        {-1, 3355442, 0xFFFFFE, 20},            // exact where it can be
+        {-1, 3355441, 0xFFFFFE, 19},
+        {-1, 30, 20, 100},                      // its store has looked beyond the end
+    };
+    for (const auto& c : cases) {
+        CAPTURE(c.at);
+        rebuilt s;
+        s.log.newest = 0xFFFFFF;
+        pj::checkpoint record;
+        record.at = c.at;
+        record.revision = record.rebuild = 1;
+        record.replay_stage = 2;
+        record.replayed_through = c.target;
+        s.store.put("p", record);
+        s.options.from = c.from;
+        pj::replay_engine replay{s.what, s.options};
+        REQUIRE(replay.start() == status::ok);
+        replay.pause();
+        static_cast<void>(replay.tick(s.now_ms));
+        REQUIRE(replay.loaded());
+        CHECK(replay.how_far().percent == c.percent);
+    }
+}
+
+TEST_CASE("G24 a partition that was set back before a crash is not set back again") {
+    rebuilt s;
+    s.options.partitions = 2;
+    pj::checkpoint record;
+    record.revision = 7;
+    record.rebuild = 1;
+    record.at = 3;                              // its worker has gone on since
+    record.replayed_through = 4;
+    s.store.put("p_p1", record);
+    record.at = pj::before_first;
+    record.replay_stage = 2;
+    s.store.put("p_p0", record);
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    s.finish(replay);
+    CHECK(replay.finished());
+    CHECK(s.dropped == 0);
+    CHECK(s.store.at("p_p1").at == 3);
+    CHECK(s.store.at("p_p1").revision == 7);
+    CHECK(s.store.at("p_p0").replay_stage == 0);
+}
+
+TEST_CASE("G23 a rebuild that meets another one's marker marks all partitions for that one") {
+    rebuilt s;
+    s.options.partitions = 3;
+    pj::replay_engine replay{s.what, s.options};
+    REQUIRE(replay.start() == status::ok);
+    const auto is_set_back = [&] {
+        return s.store.at("p_p0").replay_stage == 2 && s.store.at("p_p2").replay_stage == 0;
+    };
+    for (int i = 0; i < 50 && !is_set_back(); ++i) s.now_ms += replay.tick(s.now_ms).wait_ms;
+    // Its last save is still to come. Somebody else begins, and goes no further than the marker.
+    pj::checkpoint marker = s.store.at("p_p0");
+    REQUIRE(marker.replay_stage == 2);
+    ++marker.revision;
+    ++marker.rebuild;
+    marker.replay_stage = 1;
+    s.store.put("p_p0", marker);
+    s.finish(replay);
+    REQUIRE(replay.reason() == status::checkpoint_conflict);
+    REQUIRE(replay.retry_failed() == status::ok);
+    bool was_marked = false;
+    const uint32_t before = s.dropped;
+    for (int i = 0; i < 50 && s.dropped == before && replay.running(); ++i) {
+        was_marked = s.store.at("p_p1").replay_stage == 1 && s.store.at("p_p2").replay_stage == 1;
+        s.now_ms += replay.tick(s.now_ms).wait_ms;
+    }
+    CHECK(s.dropped == before + 1);
+    CHECK(was_marked);
+    s.finish(replay);
+    CHECK(replay.finished());
+    CHECK(s.store.at("p_p2").rebuild == marker.rebuild);
+}
