@@ -1,5 +1,5 @@
-// main() of the mutated suites: the mutant that is switched on comes by the environment, and so does
-// the name of a file to write down which mutants each test case reaches.
+// main() of the mutated suites. The mutant that is switched on comes by the environment (mutants.py),
+// and so does the name of a file to write down which mutants each test case reaches.
 #include "projections.hpp"      // the mutated one, which run writes
 
 #define DOCTEST_CONFIG_IMPLEMENT
@@ -53,7 +53,5 @@ REGISTER_LISTENER("reached", 1, record);
 } // namespace
 
 int main(int argc, char** argv) {
-    const char* const mutant = std::getenv("PROJECTIONS_MUTANT");
-    if (mutant != nullptr) pm::active = static_cast<unsigned>(std::atoi(mutant));
     return doctest::Context(argc, argv).run();
 }

@@ -10,13 +10,16 @@ import json
 import re
 import subprocess
 
-# As macros, because in a constant expression only the original may be asked for.
+# As macros, because in a constant expression only the original may be asked for. Which mutant is on is known before
+# main(): the tables of the header with a mutant in them are made then, after what stands above them.
 PRELUDE = """
 #ifndef PROJECTIONS_MUTATION_
 #define PROJECTIONS_MUTATION_
+#include <stdlib.h>
 namespace projections_mutation {
 inline constexpr unsigned mutants_max = 1 << 14;
-inline unsigned active = 0;
+inline const char* const chosen = getenv("PROJECTIONS_MUTANT");
+inline const unsigned active = chosen != nullptr ? static_cast<unsigned>(atoi(chosen)) : 0;
 inline unsigned char reached[mutants_max]{};
 inline bool is_on(unsigned n) { reached[n] = 1; return n == active; }
 }
