@@ -401,7 +401,7 @@ TEST_CASE("G30 with a clock that is behind the tick no time has passed in it") {
     CHECK_FALSE(s.worker.has_lease());
 }
 
-TEST_CASE("G27 a lease that is pending: the longest wait ends, and none that ends only by wake()") {
+TEST_CASE("G27 a lease that is pending: the longest wait ends, and `never` ends by wake() alone") {
     for (const uint32_t pending_ms : {pj::never - 1, pj::never}) {
         leased s;
         s.what.pending_ms = pending_ms;
