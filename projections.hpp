@@ -7416,7 +7416,8 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         tick_result now = tick(now_ms);
         received_ = true;
         // It may have done no more than save: what comes before a message is then due at once.
-        if (looked_ == 0 && now.wait_ms == 0 && stage_ == stage::working && unconfirmed_ == 0) {
+        if (looked_ == 0 && now.wait_ms == 0 && stage_ == stage::working && unconfirmed_ == 0 &&
+            unit_ == detail::unit::none) {
             now = tick(now_ms);
             received_ = true;
         }
@@ -7504,9 +7505,9 @@ event_sink::is_same_message(const stored_event& message) const {
 }
 
 /// One message, from begin to commit. `unanswered_` is the print of a message without an offset
-/// whose commit was pending when it was answered hold: it is committed by a later tick, and when it
-/// comes again it must not be handled a second time. Another message than that one ends the memory
-/// of it.
+/// that was answered hold: perhaps it was done and its commit not answered with ok. A later tick
+/// may commit it or find that it is committed, and then it must not be handled a second time when
+/// it comes again. Another message than that one ends the memory of it.
 PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, detail::delivery& d,
                                                     bool has_offset,
                                                     const stored_event& message) {
@@ -7544,7 +7545,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
         unsaved_ = 0;
     }
     // A save is due so long after the first message that is not saved, not after the latest (G27).
-    if (!was_dirty && saving_ == detail::saving::none && !is_in_unit() && save_failures_ == 0)
+    if (!was_dirty && unit_ == detail::unit::none && save_failures_ == 0)
         save_in_ = what_->save.every_ms;
     // A letter that is the broker's is not passed by the checkpoint before the broker was told.
     if (stage_ == stage::working && unit_ == detail::unit::none && !is_refused() &&
@@ -7553,12 +7554,10 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     }
     if (stage_ == stage::ending) end();
     if (!is_done) {
-        // Done, and its commit is pending: for the broker that is hold, as for one that was not
-        // tried.
-        if (v.wanted() == 0 && is_save_pending()) {
-            unanswered_ = print;
-            committed_ = false;
-        }
+        // Perhaps done, and its commit has not said so: for the broker that is hold, as for one
+        // that was not tried.
+        unanswered_ = print;
+        committed_ = false;
         // It halted for this message, or ended in the meantime.
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};

@@ -135,3 +135,16 @@ TEST_CASE("G30 stop_ms is counted over a wrap") {
     s.tick_after(1);
     CHECK_FALSE(s.worker.running());
 }
+
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G30 a clock that throws from the beginning stands at 0: nothing is late, all is handled") {
+    setup s;
+    s.log.append(2, "Beta");
+    const auto clock = []() -> uint32_t { throw 1; };
+    s.what.clock = clock;
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 3; ++i) static_cast<void>(s.worker.tick());
+    CHECK(s.w.called() == "a0 a1");
+    for (const call& one : s.w.calls) CHECK(one.now_ms == 0);
+}
+#endif

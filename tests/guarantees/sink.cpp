@@ -940,3 +940,133 @@ TEST_CASE("G16 a duplicate that comes while a unit is open counts as one, whatev
         CHECK(s.fed_by->counts().handled == 2);
     }
 }
+
+TEST_CASE("G5 a log that is replaced while its sink is idle takes no message for one of the old log") {
+    fed s(false);
+    s.what.log = s.log;
+    s.log.log_id = 77;
+    s.log.newest = 100;
+    s.open();
+    CHECK(s.offer(50) == receipt::ack);
+    static_cast<void>(s.sink_tick());
+    static_cast<void>(s.sink_tick());
+    REQUIRE(s.fed_by->state() == pj::run_state::idle);
+    s.log.log_id = 78;
+    CHECK(s.offer(51) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::log_replaced);
+    CHECK(s.w.called() == "a50 b50 c50");
+}
+
+namespace {
+
+/// A sink with a crash guard whose run before has crashed.
+struct crashed : fed {
+    pj::crash_guard guard{2};
+    crashed() : fed(false) {
+        what.crashes = &guard;
+        what.save = {1, 5000, true};
+        fed_by.reset(new pj::event_sink(what, options));
+        REQUIRE(fed_by->start(pj::start_cause::crash) == pj::status::ok);
+        static_cast<void>(fed_by->tick(now_ms));
+        REQUIRE(stored().crashes == 1);
+    }
+};
+
+} // namespace
+
+TEST_CASE("G15 G32 a message whose name cannot be saved at once waits as long as that does") {
+    crashed s;
+    s.store.saves.then(pj::status::pending);
+    CHECK(s.offer(3) == receipt::hold);
+    CHECK(s.last_answer.wait_ms == 10);
+    CHECK(s.offer(3) == receipt::hold);
+    CHECK(s.w.calls.empty());
+    s.now_ms += 10;
+    CHECK(s.offer(3) == receipt::ack);
+    CHECK(s.w.called() == "a3 b3 c3");
+}
+
+TEST_CASE("G14 G32 a message that comes while a save fails puts that save off no further") {
+    crashed s;
+    CHECK(s.offer(3) == receipt::hold);         // named, and saved
+    CHECK(s.offer(3) == receipt::ack);
+    s.store.saves.then(pj::status::failed);
+    static_cast<void>(s.sink_tick());
+    static_cast<void>(s.sink_tick());           // idle: nothing is in work
+    REQUIRE(s.store.saves.is_empty());
+    CHECK(s.offer(4) == receipt::hold);
+    CHECK(s.last_answer.wait_ms <= 100);
+    s.now_ms += 100;
+    for (int i = 0; i < 3 && s.offer(4) == receipt::hold; ++i) s.now_ms += s.last_answer.wait_ms;
+    CHECK(s.last_answer.answer == receipt::ack);
+    CHECK(s.w.called() == "a3 b3 c3 a4 b4 c4");
+}
+
+TEST_CASE("G32 a message is held for its name, and not for what was waited for before") {
+    crashed s;
+    s.what.log = s.log;
+    s.what.save = {100, 5000, false};
+    s.log.newest = 100;
+    CHECK(s.offer(3) == receipt::hold);
+    CHECK(s.offer(3) == receipt::later);
+    s.log.bounds_asked.then(pj::status::failed);
+    s.store.saves.then(pj::status::pending);
+    CHECK(s.sink_tick(5000).reason == pj::status::store_failed);
+    REQUIRE(s.store.saves.is_empty());
+    s.now_ms += 100;
+    CHECK(s.offer(4) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::ok);
+    CHECK(s.w.called() == "a3 b3 c3");
+}
+
+TEST_CASE("G32 a sink that goes on from another's record names messages, if that one has") {
+    fed s(false);
+    const pj::crash_guard guard{2};
+    s.what.crashes = &guard;
+    s.what.replayed_through = 3;
+    s.store.put("p", 3);
+    s.open();
+    CHECK(s.offer(4) == receipt::ack);
+    static_cast<void>(s.sink_tick());
+    CHECK(s.offer(5) == receipt::ack);          // none is named
+    CHECK(s.stored().suspect == pj::before_first);
+    pj::checkpoint other;
+    other.at = 5;
+    other.revision = 9;
+    other.suspect = 6;
+    other.crashes = 1;
+    s.store.put("p", other);
+    CHECK(s.offer(6) == receipt::later);
+    CHECK(s.offer(7) == receipt::hold);
+    REQUIRE(s.fed_by->reason() == pj::status::checkpoint_conflict);
+    REQUIRE(s.fed_by->retry_failed() == pj::status::ok);
+    CHECK(s.offer(7) == receipt::hold);
+    CHECK(s.w.times("a", 7) == 0);
+    CHECK(s.stored().suspect == 7);
+    CHECK(s.offer(7) == receipt::ack);
+    CHECK(s.w.times("a", 7) == 1);
+}
+
+TEST_CASE("G5 no message is handled before the bounds are known, though the waits for them are 0") {
+    for (const pj::status answer : {pj::status::pending, pj::status::failed}) {
+        fed s(false);
+        s.what.log = s.log;
+        s.what.pending_ms = 0;
+        s.what.delays.first_ms = 0;
+        s.log.log_id = 78;
+        s.log.newest = 100;
+        pj::checkpoint record;
+        record.at = 5;
+        record.revision = 1;
+        record.log_id = 77;
+        s.store.put("p", record);
+        s.log.bounds_asked.then(answer, 5);
+        s.open();
+        for (int i = 0; i < 6; ++i) {
+            CHECK(s.offer(51) == receipt::hold);
+            ++s.now_ms;
+        }
+        CHECK(s.w.calls.empty());
+        CHECK(s.fed_by->reason() == pj::status::log_replaced);
+    }
+}

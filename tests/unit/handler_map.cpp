@@ -767,3 +767,30 @@ TEST_CASE("handler_map: an event that is added alone keeps the names it once had
         CHECK(free_sum == 7);
     }
 }
+
+TEST_CASE("handler_map: a handler without a name of its own is called as the event is called today") {
+    pj::handler_map<4> map;
+    map.add<renamed>([](const renamed& one) { free_sum += one.value; });
+    map.add("Raw", &by_hand, hand("raw"));
+    CHECK(map.find("New")[0] == "New");
+    CHECK(map.find("Old")[0] == "New");
+    CHECK(map.find("Raw")[0] == "Raw");
+}
+
+TEST_CASE("handler_map: a function is called for a replayed event under its former name, too") {
+    pj::handler_map<4> map;
+    map.add<renamed>([](const renamed& one) { free_sum += one.value; });
+    const int32_t v = 7;
+    free_sum = 0;
+    CHECK(pj::deliver(map, {0, "Old", {&v, sizeof v}}, true) == pj::handled);
+    CHECK(free_sum == 7);
+}
+
+TEST_CASE("handler_map: one that is full says so, also of a handler that it has") {
+    audit one;
+    pj::handler_map<1> map;
+    map.add(one);
+    CHECK(map.fault() == pj::status::ok);
+    map.add(one);
+    CHECK(map.fault() == pj::status::table_full);
+}

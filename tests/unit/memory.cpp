@@ -34,6 +34,25 @@ TEST_CASE("memory_checkpoint_store: each of several keys is found again") {
     CHECK(store.save("c", first) == status::failed);
 }
 
+TEST_CASE("memory_checkpoint_store: a key of any bytes is never taken for a record") {
+    // At the place behind the last one the names begin: this key looks there like one that is used,
+    // of a name without characters.
+    std::string key(sizeof(pj::checkpoint) + 16, 'x');
+    for (size_t i = 0; i < 2; ++i) key[sizeof(pj::checkpoint) + i] = '\0';
+    for (size_t i = 2; i < 16; ++i) key[sizeof(pj::checkpoint) + i] = '\1';
+    pj::memory_checkpoint_store<2, 256> store;
+    pj::checkpoint next;
+    next.revision = 1;
+    next.at = 5;
+    CHECK(store.save(pj::text(key), next) == status::ok);
+    pj::checkpoint found;
+    CHECK(store.load("", found) == status::ok);
+    CHECK(found.revision == 0);
+    CHECK(store.save("", next) == status::ok);
+    CHECK(store.load("", found) == status::ok);
+    CHECK(found.at == 5);
+}
+
 TEST_CASE("memory_log: the longest name is kept; a longer one and a huge payload are not") {
     const std::string longest(0xFFFF, 'n');
     const auto log = std::make_unique<pj::memory_log<2, 0x20010>>();

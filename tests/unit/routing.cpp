@@ -446,6 +446,51 @@ TEST_CASE("a worker's look at a name leaves out none of its characters") {
                     40, 41, 64, 65>();
 }
 
+TEST_CASE("a worker's look at a name sees nothing of what stands before it") {
+    const std::string before = "#" + std::string(sized<8>::letters.at, 8);
+    struct {
+        pj::text name;
+        pj::status read(pj::position after, pj::visitor& visit) const {
+            pj::stored_event event;
+            event.at = after + 1;
+            event.type = name;
+            if (event.at < 3) static_cast<void>(visit(event));
+            return event.at < 2 ? pj::status::more : pj::status::ok;
+        }
+    } log{pj::text(before.data() + 1, 8)};
+    lonely<8> one;
+    const pj::counters counts = work_through(log, one);
+    CHECK(one.called == 3);
+    CHECK(counts.unknown == 0);
+}
+
+namespace {
+
+/// Shows its names in one slice.
+struct sliced_log {
+    std::vector<std::string> names;
+    pj::status read(pj::position after, pj::visitor& visit) {
+        std::vector<pj::stored_event> events;
+        for (size_t i = static_cast<size_t>(after + 1); i < names.size(); ++i) {
+            events.emplace_back();
+            events.back().at = static_cast<pj::position>(i);
+            events.back().type = pj::text(names[i]);
+        }
+        static_cast<void>(visit(events.data(), events.size()));
+        return pj::status::ok;
+    }
+};
+
+} // namespace
+
+TEST_CASE("a worker finds a name of one letter in a slice, too") {
+    sliced_log log{std::vector<std::string>(10, "a")};
+    lonely<1> one;
+    const pj::counters counts = work_through(log, one);
+    CHECK(one.called == 10);
+    CHECK(counts.unknown == 0);
+}
+
 namespace {
 
 struct everything {

@@ -336,3 +336,23 @@ TEST_CASE("memory_log: an event with data() and size() is no name") {
     CHECK(p.from_printer);
     CHECK(p.readings == 1);
 }
+
+TEST_CASE("memory_log: a reader that lacks one event is told so, one that lacks none is not") {
+    using small_log = pj::memory_log<2, 64>;
+    small_log log;
+    for (int i = 0; i < 5; ++i) log.append("A", pj::bytes("x", 1));     // 3 and 4 are kept
+    for (const pj::position at : {pj::position{1}, pj::position{2}}) {
+        seen handler;
+        pj::memory_checkpoint_store<1> store;
+        pj::checkpoint record;
+        record.at = at;
+        record.revision = 1;
+        REQUIRE(store.save("p", record) == pj::status::ok);
+        pj::projection what{"p", pj::event_store::from<&small_log::read>(log), handler, store};
+        pj::worker worker{what};
+        REQUIRE(worker.start() == pj::status::ok);
+        for (int i = 0; i < 3; ++i) static_cast<void>(worker.tick(0));
+        CHECK(worker.reason() == (at == 1 ? pj::status::log_trimmed : pj::status::ok));
+        CHECK(handler.lines.size() == (at == 1 ? 0 : 2));
+    }
+}

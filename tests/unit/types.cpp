@@ -184,3 +184,10 @@ TEST_CASE("event_type: a name whose hash is 0 has the number 1: 0 means that the
     CHECK(pj::event_type(pj::text(name)).number() == 1);
     CHECK(pj::event_type().number() == 0);
 }
+
+TEST_CASE("what is null at run time only is nothing: a text, a callback, a function of a port") {
+    const char* volatile no_name = nullptr;
+    CHECK(pj::text(no_name).empty());
+    bool (*volatile no_function)() = nullptr;
+    CHECK_FALSE(pj::callback<bool()>(no_function));
+}
