@@ -2029,7 +2029,8 @@ public:
     status retry_failed();
     /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
     /// last_failure().at.
-    /// Returns: ok; not_halted, also if the engine no longer stands before that event; reentered.
+    /// Returns: ok; not_halted, also if the engine no longer stands before that event, or the record
+    /// is not ours to replace; reentered.
     status skip_failed(position at);
 
 protected:
@@ -4105,7 +4106,9 @@ uint16_t call_group(map_entry* all, uint16_t first, uint16_t until, delivery& d,
         PROJECTIONS_CATCH_ {}
         if (!is_decoded) {
             // Once for all who want it decoded, also behind `until`: their bits are taken away, so
-            // there is one failure, and nobody decodes it again.
+            // there is one failure, and nobody decodes it again. Whoever comes before has had its
+            // turn, and is not called again where no other letter can be noted (G10).
+            d.mask &= ~(bit - 1);
             d.undecodable(d.decoded);
             continue;
         }
@@ -4938,7 +4941,9 @@ PROJECTIONS_BODY_ void engine::go_on() {
     state_ = run_state::running;
     reason_ = why_ = end_reason_ = status::ok;
     read_in_ = 0;
-    if (at_ <= record_.at) untold_ = 0;     // what was rolled back at the end is done again
+    // What was rolled back at the end is done again, or given up. (Of a sink it may be a letter that
+    // the broker does not know yet.)
+    if (!role_->is_fed || at_ <= record_.at) untold_ = 0;
 }
 
 namespace detail {
@@ -5938,11 +5943,7 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
     // Asked before anybody is called; with fewer bits the event has been let in before.
     if (wanted == detail::all_bits && chooses()) {      // or threw
         const outcome left_out = choose(d);
-        if (left_out != outcome::handled) {
-            if (is_holding()) forget_held();    // and not one that waits for those before it
-            return left_out;
-        }
-        if (PROJECTIONS_EXCEPTIONS && d.trouble) return left_out;
+        if (left_out != outcome::handled || (PROJECTIONS_EXCEPTIONS && d.trouble)) return left_out;
     }
     d.mask = wanted & detail::handlers_mask(route);
     // (G25: neither called nor counted as failed; for them the event was done before.)
@@ -6251,6 +6252,7 @@ PROJECTIONS_BODY_ status engine::retry_failed() {
     if (blames_ != 0) {                 // whoever asks for it knows what he does
         record_.crashes = 0;
         blames_ = 0;
+        save_first_ = true;             // or the next crash would find the old count
     }
     // The next round makes it 1: as many attempts as at first, for those in retry_ (G9, G10).
     attempt_ = 0;
@@ -6263,7 +6265,9 @@ PROJECTIONS_BODY_ status engine::retry_failed() {
 /// The position is asked for so that nobody skips what has come into the place of what he saw.
 PROJECTIONS_BODY_ status engine::skip_failed(position at) {
     if (ticking_) return status::reentered;
-    if (stage_ != stage::halted || !is_holding() || held_at_ != at) return status::not_halted;
+    // (Nor where the record is somebody else's: what is given up could not be saved.)
+    if (stage_ != stage::halted || !is_holding() || held_at_ != at || !may_save())
+        return status::not_halted;
     // (The observer is told, and may not use the engine meanwhile.)
     ticking_ = true;
     give_up_held(detail::outcome::skipped);

@@ -297,3 +297,60 @@ TEST_CASE("G27 G31 a reset while a save is unanswered is not slept over") {
         }
     }
 }
+
+TEST_CASE("G31 set_position says first that an engine stops or has not loaded") {
+    setup s;
+    s.log.append(3, "Beta");
+    REQUIRE(s.start() == status::ok);
+    CHECK(s.worker.set_position(7, 0) == status::not_loaded);
+    s.store.saves.always(status::pending);
+    s.tick();
+    REQUIRE(s.worker.running());
+    s.worker.stop();
+    s.tick();
+    REQUIRE(s.worker.running());
+    CHECK(s.worker.set_position(7, 0) == status::stopped);
+    CHECK(s.worker.set_position(2, 0) == status::stopped);
+}
+
+TEST_CASE("G31 a record that is not ours to replace is not reset either") {
+    for (const bool is_rebuild : {true, false}) {
+        CAPTURE(is_rebuild);
+        setup s;
+        s.log.append(3, "Beta");
+        pj::checkpoint record;
+        record.at = 0;
+        record.revision = 1;
+        record.replay_stage = is_rebuild ? 1 : 0;
+        s.store.put("p", record);
+        if (!is_rebuild) s.store.saves.then(status::conflict);
+        REQUIRE(s.start() == status::ok);
+        s.run_for(3000);
+        REQUIRE(s.worker.reason() ==
+                (is_rebuild ? status::rebuild_unfinished : status::checkpoint_conflict));
+        CHECK(s.worker.reset(1) == status::conflict);
+        CHECK(s.worker.state() == run_state::halted);
+        CHECK(s.stored().at == 0);
+    }
+}
+
+TEST_CASE("G25 G31 reset to a new log: what the old one had replayed says nothing of it") {
+    setup s;
+    mailer mail(s.w);
+    s.what.handlers = mail;
+    s.log.append(4, "Alpha");
+    s.log.log_id = 2;
+    pj::checkpoint record;
+    record.at = 1;
+    record.revision = 1;
+    record.log_id = 1;
+    record.replayed_through = 2;
+    s.store.put("p", record);
+    REQUIRE(s.start() == status::ok);
+    s.run_for(100);
+    REQUIRE(s.worker.reason() == status::log_replaced);
+    REQUIRE(s.worker.reset() == status::ok);
+    s.run_for(3000);
+    CHECK(s.w.called() == "mail0 mail1 mail2 mail3");
+    CHECK(s.stored().replayed_through == pj::before_first);
+}

@@ -272,6 +272,49 @@ TEST_CASE("G32 after a crash so many events are named as may have been in work, 
     }
 }
 
+TEST_CASE("G32 what is replayed uses up names, but not in a volatile model") {
+    for (const bool is_volatile : {false, true}) {
+        CAPTURE(is_volatile);
+        support::setup s;
+        const pj::crash_guard guard{3};
+        s.log.append(20, "Beta");
+        s.what.crashes = &guard;
+        s.what.unsaved_max = 5;
+        s.what.volatile_model = is_volatile;
+        if (is_volatile) s.store.put("p", 4);
+        else s.what.replayed_through = 30;
+        REQUIRE(s.worker.start(pj::start_cause::crash) == pj::status::ok);
+        for (int i = 0; i < 100 && s.worker.scanned() < 19; ++i) s.tick();
+        std::set<pj::position> named;
+        for (const pj::checkpoint& c : s.store.saved) named.insert(c.suspect);
+        named.erase(pj::before_first);
+        CHECK(named.size() == (is_volatile ? 10 : 5));
+    }
+}
+
+TEST_CASE("G31 G32 retry_failed() of a log that was trimmed blames nobody, so crashes still count") {
+    support::setup s;
+    const pj::crash_guard guard{2};
+    s.log.append(6, "Beta").trim_to(2);
+    s.what.crashes = &guard;
+    pj::checkpoint record;
+    record.at = 0;
+    record.revision = 1;
+    record.crashes = 1;
+    s.store.put("p", record);
+    REQUIRE(s.worker.start(pj::start_cause::crash) == pj::status::ok);
+    s.run_for(100);
+    REQUIRE(s.worker.reason() == pj::status::log_trimmed);
+    s.log.trimmed = 0;
+    REQUIRE(s.worker.retry_failed() == pj::status::ok);
+    s.store.saved.clear();
+    s.run_for(100);
+    REQUIRE(s.store.saved.size() > 1);
+    CHECK(s.store.saved[0].suspect == 3);
+    CHECK(s.store.saved[0].crashes == 2);
+    CHECK(s.store.saved[1].crashes == 0);
+}
+
 TEST_CASE("G32 G31 a reset to before the event that was named forgets that it was") {
     guarded d(1);
     d.append(10);
@@ -374,4 +417,28 @@ TEST_CASE("G32 an event that was named and completed is progress, though none wa
     REQUIRE(third.start(pj::start_cause::crash) == pj::status::ok);
     for (int i = 0; i < 50 && third.scanned() < 8; ++i) static_cast<void>(third.tick(s.now_ms));
     CHECK(s.w.called() == "a6 a7 a8");
+}
+
+TEST_CASE("G32 retry_failed() of the one that is blamed begins the count again") {
+    guarded d(2);
+    d.halts = true;
+    d.append(5);
+    d.poison = 2;
+    for (pj::start_cause cause = pj::start_cause::clean; d.crashes(cause);)
+        cause = pj::start_cause::crash;
+    REQUIRE(d.given_up.size() == 1);            // halted, blamed
+    d.boot();
+    {
+        pj::worker worker{d.what};
+        REQUIRE(worker.start(pj::start_cause::crash) == pj::status::ok);
+        CHECK(d.run(worker) == pj::status::handler_failed);
+        REQUIRE(worker.retry_failed() == pj::status::ok);
+        static_cast<void>(d.run(worker));       // it is tried, and crashes once more
+        REQUIRE(d.dead);
+    }
+    d.given_up.clear();
+    CHECK(d.crashes(pj::start_cause::crash));   // tried again: one crash of two
+    CHECK(d.given_up.empty());
+    CHECK_FALSE(d.crashes(pj::start_cause::crash));
+    CHECK(d.given_up.size() == 1);
 }

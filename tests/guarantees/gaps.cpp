@@ -113,6 +113,17 @@ TEST_CASE("G8 the time runs from the first look; looking again does not begin it
     CHECK(s.h.count(pj::notice_kind::gap_found) == 1);
 }
 
+TEST_CASE("G8 the tick that gives a hole up handles what comes after it") {
+    gap_setup s(1000);
+    s.start();
+    s.rows.show({0, 2, 3});
+    run_for(s.all, 990, s.w);
+    CHECK(s.handled() == list{0});
+    s.all.clock.advance(10);
+    CHECK(s.w.tick(s.all.clock()).scanned == 2);
+    CHECK(s.handled() == list{0, 2, 3});
+}
+
 TEST_CASE("G8 wrapping of the clock does not end a wait for a hole") {
     gap_setup s(5000);
     s.all.clock.advance(0xFFFFFFFFull - 3000);
@@ -212,6 +223,27 @@ TEST_CASE("G8 with a retry of the event after the hole: its wait is its own") {
     CHECK(s.handled() == list{0, 2, 2, 2, 3});
     CHECK(s.skipped() == 1);
     CHECK(s.w.counts().handled == 3);
+}
+
+TEST_CASE("G8 a hole that is declared dead leaves no wait behind") {
+    gap_setup s(5000);
+    bool is_dead = false;
+    const auto verdict = [&](pj::position, pj::position) { return is_dead; };
+    s.guard.is_dead = verdict;
+    int failures = 1;
+    s.h.does = [&](const pj::context& c, bool second) -> pj::verdict {
+        return c.event.at == 2 && !second && failures-- > 0 ? pj::fail() : pj::handled;
+    };
+    s.h.what.on_error = pj::error_policy::retry(5);
+    s.start();
+    s.rows.show({0, 2});
+    run_for(s.all, 500, s.w);
+    is_dead = true;
+    s.w.wake();
+    CHECK(s.w.tick(s.all.clock()).wait_ms == 100);
+    CHECK(s.w.reason() == pj::status::handler_failed);
+    run_for(s.all, 200, s.w);
+    CHECK(s.handled() == list{0, 2, 2});
 }
 
 TEST_CASE("G8 a hole that was filled leaves no wait behind") {

@@ -1407,3 +1407,45 @@ TEST_CASE("G20 a sink that was idle until its lease was over begins nothing") {
     CHECK(r.reason == pj::status::lease_lost);
     CHECK(all.effects.empty());
 }
+
+TEST_CASE("G28 a log that is trimmed: the engine halts, and gives its lease back, in one tick") {
+    struct trimmed_log {
+        pj::status read(pj::position, pj::visitor&) { return pj::status::trimmed; }
+    };
+    cluster all;
+    host h(all, 1);
+    trimmed_log log;
+    h.what.log = log;
+    pj::worker w{h.what};
+    REQUIRE(w.start() == pj::status::ok);
+    for (int i = 0; i < 10 && w.running(); ++i) static_cast<void>(w.tick(all.clock()));
+    CHECK(w.state() == pj::run_state::halted);
+    CHECK(w.reason() == pj::status::log_trimmed);
+    CHECK(all.leases.released == 1);
+}
+
+TEST_CASE("G20 a lease that ends in a handler: what the store answers then is not told any more") {
+    struct failing_log {
+        cluster& all;
+        pj::status read(pj::position after, pj::visitor& visit) {
+            static_cast<void>(all.read(after, visit));
+            return pj::status::failed;
+        }
+    };
+    cluster all;
+    all.append(3);
+    host h(all, 1);
+    failing_log log{all};
+    h.what.log = log;
+    h.does = [&](const pj::context&, bool) -> pj::verdict {
+        all.clock.advance(2700);
+        return pj::handled;
+    };
+    pj::worker w{h.what};
+    REQUIRE(w.start() == pj::status::ok);
+    for (int i = 0; i < 20 && h.count(pj::notice_kind::lease_lost) == 0; ++i)
+        static_cast<void>(w.tick(all.clock()));
+    CHECK(h.count(pj::notice_kind::lease_lost) == 1);
+    CHECK(h.count(pj::notice_kind::store_failed) == 0);
+    CHECK(all.effects.size() == 1);
+}

@@ -1,7 +1,11 @@
 // G12: one letter per failing (event, handler), durable before the checkpoint passes.
+#include "kit/projections_kit.hpp"
 #include "support/setup.hpp"
 
+#include <memory>
+
 using namespace support;
+namespace kit = projections_kit;
 using pj::status;
 
 TEST_CASE("G12 one letter per failing handler, in order, with all that it needs") {
@@ -233,4 +237,173 @@ TEST_CASE("G9 G11 a policy's halt stands, though a letter of a sibling was taken
     CHECK(s.worker.state() == pj::run_state::halted);
     CHECK(s.w.times("b", 1) == 1);
     CHECK(s.sink.letters.size() == 1);
+}
+
+TEST_CASE("G9 G12 a letter tells the attempts it was written for: no round while one is owed") {
+    setup s;
+    s.log.append(1, "Alpha");
+    s.letters(pj::error_policy::retry_then_dead_letter(1));
+    s.a.says.always(0, pj::reject());
+    s.b.says.at(0, pj::fail());
+    s.sink.puts.then(status::failed, 3);
+    REQUIRE(s.start() == status::ok);
+    s.run_for(650);                     // offered at 0, 100 and 300 ms
+    CHECK(s.w.called() == "a0 b0 c0");
+    s.run_for(5000);
+    CHECK(s.w.called() == "a0 b0 c0 b0");
+    REQUIRE(s.sink.letters.size() == 1);
+    CHECK(s.sink.letters[0].attempts == 1);
+}
+
+TEST_CASE("G12 a sink that has taken one letter of an event has the first wait for the next") {
+    setup s;
+    s.log.append(1, "Alpha");
+    s.letters();
+    s.a.says.always(0, pj::reject());
+    s.b.says.always(0, pj::reject());
+    s.sink.puts.then(status::failed, 3).then(status::ok).then(status::failed);
+    REQUIRE(s.start() == status::ok);
+    for (const uint32_t ms : {100u, 200u, 400u, 100u})
+        CHECK(s.tick_after(s.last.wait_ms).wait_ms == ms);
+    s.run_for(1000);
+    CHECK(s.sink.keys() == "a@0 b@0");
+}
+
+TEST_CASE("G12 the last event that is replayed: its letter says so whenever it is offered") {
+    setup s;
+    s.log.append(2, "Alpha");
+    s.letters();
+    s.what.replayed_through = 0;
+    s.a.says.always(0, pj::reject()).always(1, pj::reject());
+    std::vector<bool> told;
+    const auto sink = [&](const pj::dead_letter& l) {
+        told.push_back(l.replaying);
+        return told.size() % 2 == 1 ? status::failed : status::ok;
+    };
+    s.what.dead_letters = sink;
+    REQUIRE(s.start() == status::ok);
+    s.run_for(5000);
+    CHECK(told == std::vector<bool>{true, true, false, false});
+}
+
+TEST_CASE("G12 G20 with a lease, too, only the handlers beyond four letters wait untried") {
+    crowd<8> s;
+    kit::manual_clock clock(1000);
+    kit::memory_leases leases(clock);
+    const pj::lease lease{leases};
+    s.what.lease = &lease;
+    s.what.clock = clock;
+    s.log.append(1, "Alpha");
+    s.letters();
+    s.sink.puts.always(status::failed);
+    for (size_t i = 0; i < 7; ++i) s.hands[i]->says.always(0, pj::reject());
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 20 && s.last.reason != status::dead_letter_failed; ++i) s.tick();
+    CHECK(s.w.called() == "h00 h10 h20 h30");
+    s.sink.puts.clear();
+    for (int i = 0; i < 50 && s.worker.scanned() != 0; ++i) {
+        clock.advance(s.last.wait_ms);
+        s.tick_after(s.last.wait_ms);
+    }
+    CHECK(s.w.called() == "h00 h10 h20 h30 h40 h50 h60 h70");
+    CHECK(s.sink.letters.size() == 7);
+    CHECK(s.sink.duplicates == 0);
+}
+
+namespace {
+
+/// Can be read at first, and later not any more.
+struct fading_alpha {
+    static constexpr pj::event_type type{"Alpha"};
+    static inline int readable = 0;
+    static bool decode(const pj::stored_event&, fading_alpha&) { return readable-- > 0; }
+};
+template<char Name> struct fading_hand : scripted {
+    using handles = pj::events<fading_alpha>;
+    static constexpr char handler_name[] = {Name, '\0'};
+    explicit fading_hand(world& in) : scripted(in, handler_name) {}
+    pj::verdict on(const fading_alpha&, const pj::context& with) { return run(with); }
+};
+struct archive : scripted {
+    using handles = pj::every_event;
+    static constexpr const char* handler_name = "all";
+    explicit archive(world& in) : scripted(in, "all") {}
+    pj::verdict on(const pj::stored_event&, const pj::context& with) { return run(with); }
+};
+
+} // namespace
+
+TEST_CASE("G12 the fourth letter is of a payload: who takes it as it is stored waits for room") {
+    setup s;
+    archive all(s.w);
+    fading_hand<'w'> w(s.w);
+    fading_hand<'x'> x(s.w);
+    fading_hand<'y'> y(s.w);
+    fading_hand<'z'> z(s.w);
+    pj::registry<archive, fading_hand<'w'>, fading_hand<'x'>, fading_hand<'y'>, fading_hand<'z'>>
+        five{all, w, x, y, z};
+    s.what.handlers = five;
+    s.letters();
+    s.sink.puts.always(status::failed);
+    all.says.at(0, pj::pending).at(0, pj::reject());
+    w.says.always(0, pj::reject());
+    x.says.always(0, pj::reject());
+    y.says.always(0, pj::reject());
+    z.says.at(0, pj::pending);
+    fading_alpha::readable = 1;
+    s.log.append(1, "Alpha");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(90);
+    CHECK(s.w.called() == "all0 w0 x0 y0 z0");
+    s.sink.puts.clear();
+    s.run_for(10000);
+    CHECK(s.w.called() == "all0 w0 x0 y0 z0 all0");
+    CHECK(s.sink.keys() == "w@0 x@0 y@0 @0 all@0");
+}
+
+namespace {
+
+struct unreadable_alpha {
+    static constexpr pj::event_type type{"Alpha"};
+    static bool decode(const pj::stored_event&, unreadable_alpha&) { return false; }
+};
+template<char Name> struct typed_hand : scripted {
+    using handles = pj::events<unreadable_alpha>;
+    static constexpr char handler_name[] = {Name, '\0'};
+    explicit typed_hand(world& in) : scripted(in, handler_name) {}
+    pj::verdict on(const unreadable_alpha&, const pj::context& with) { return run(with); }
+};
+
+} // namespace
+
+TEST_CASE("G10 G12 the fourth letter is of a payload, and handlers before it had theirs") {
+    setup s;
+    std::vector<std::unique_ptr<scripted>> hands;
+    pj::handler_map<8> map;
+    const auto add = [&](const char* name) {
+        hands.emplace_back(new scripted(s.w, name));
+        map.add(alpha::type, &scripted::call_by_hand, hands.back().get(),
+                pj::text(hands.back()->name));
+    };
+    typed_hand<'d'> d(s.w);
+    typed_hand<'e'> e(s.w);
+    hands.reserve(5);
+    for (const char* name : {"h0", "h1", "h2"}) add(name);
+    map.add(d);
+    add("h4");
+    map.add(e);
+    add("h6");
+    for (int i = 0; i < 3; ++i) hands[static_cast<size_t>(i)]->says.always(0, pj::reject());
+    s.what.handlers = map;
+    s.letters();
+    s.sink.puts.then(status::failed, 2);
+    s.log.append(1, "Alpha");
+    REQUIRE(s.start() == status::ok);
+    s.tick();
+    CHECK(s.w.called() == "h00 h10 h20");
+    s.run_for(10000);
+    CHECK(s.w.called() == "h00 h10 h20 h40 h60");
+    CHECK(s.sink.keys() == "h0@0 h1@0 h2@0 @0");
+    CHECK(s.sink.duplicates == 0);
+    CHECK(s.worker.counts().failed_calls == 4);
 }

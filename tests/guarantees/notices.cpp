@@ -167,3 +167,45 @@ TEST_CASE("a notice says why: unknown types, failing stores, payloads without a 
     CHECK(s.worker.last_failure().code == 0);
     CHECK(s.worker.last_failure().kind == pj::failure_kind::decode);
 }
+
+TEST_CASE("a notice of an event that was given up says why its handler had failed") {
+    setup s;
+    s.log.append(2, "Beta");
+    s.what.dead_letters = s.sink;
+    s.what.on_error = pj::error_policy::custom([](const pj::failure& f) {
+        return f.event.at == 0 ? pj::decision::skip() : pj::decision::dead_letter();
+    });
+    s.a.says.always(0, pj::fail()).always(1, pj::reject());
+    REQUIRE(s.start() == pj::status::ok);
+    s.run_for(100);
+    CHECK(s.watch.count(pj::notice_kind::event_skipped, pj::status::handler_failed) == 1);
+    CHECK(s.watch.count(pj::notice_kind::event_lettered, pj::status::handler_failed) == 1);
+}
+
+TEST_CASE("G25 with a filter, too, each event up to replayed_through is replayed, and no other") {
+    for (const size_t slice : {size_t{0}, size_t{6}}) {
+        setup s;
+        s.log.slice = slice;
+        s.log.append(8, "Beta");
+        s.what.replayed_through = 4;
+        s.what.filter = [](const pj::stored_event& e) { return e.at != 2; };
+        REQUIRE(s.start() == pj::status::ok);
+        s.run_for(5000);
+        CHECK(s.w.called() == "a0 a1 a3 a4 a5 a6 a7");
+        for (const call& c : s.w.calls) CHECK(c.replaying == (c.at <= 4));
+    }
+}
+
+TEST_CASE("an unknown type is told as one where events are looked at one by one, too") {
+    setup s;
+    s.log.append(1, "Nobody");
+    s.what.on_unknown = pj::unknown_types::fail;
+    s.what.on_error = pj::error_policy::retry(2);
+    s.what.observe_handled = true;
+    REQUIRE(s.start() == pj::status::ok);
+    s.run_for(5000);
+    CHECK(s.worker.reason() == pj::status::unknown_type);
+    CHECK(s.worker.last_failure().kind == pj::failure_kind::unknown_type);
+    CHECK(s.worker.last_failure().code == 0);
+    CHECK(s.worker.counts().failed_calls == 1);
+}

@@ -152,6 +152,28 @@ TEST_CASE("G11 G26 an event whose filter throws has failed, and no handler sees 
 }
 #endif
 
+#if PROJECTIONS_EXCEPTIONS
+TEST_CASE("G9 a filter that throws is asked once a read, however short the wait") {
+    setup s;
+    s.log.append(2, "Beta");
+    s.what.delays.first_ms = 0;
+    s.what.on_error = pj::error_policy::retry(3);
+    uint32_t asked = 0;
+    const auto filter = [&](const pj::stored_event&) -> bool {
+        if (++asked < 3) throw 1;
+        return true;
+    };
+    s.what.filter = filter;
+    REQUIRE(s.start() == status::ok);
+    for (uint32_t i = 1; i < 3; ++i) {
+        CHECK(s.tick().scanned == 0);
+        CHECK(asked == i);
+    }
+    s.run_for(100);
+    CHECK(s.w.called() == "a0 a1");
+}
+#endif
+
 TEST_CASE("G23 a rebuild passes nothing beyond its end, and asks no filter about it") {
     setup s;
     s.log.append(9, "Alpha");

@@ -468,6 +468,20 @@ TEST_CASE("G14 while it is not known who has saved, nothing is saved") {
     }
 }
 
+TEST_CASE("G14 while it is not known who has saved, nothing is handled, however short the wait") {
+    setup s;
+    s.log.append(4, "Beta");
+    s.what.batch = 2;
+    s.what.save.every_events = 2;
+    s.what.pending_ms = 0;
+    s.store.saves.then(status::conflict);
+    s.store.loads.then(status::ok).then(status::pending, 3);
+    REQUIRE(s.start() == status::ok);
+    for (int i = 0; i < 4; ++i) s.tick();
+    CHECK(s.store.load_count == 4);
+    CHECK(s.w.called() == "a0 a1");
+}
+
 TEST_CASE("G29 the first mistake is named, though a lease is described as it should be") {
     cluster all;
     host h(all, 1);
@@ -565,6 +579,23 @@ TEST_CASE("a clock that throws stands still") {
     for (int i = 0; i < 3; ++i) CHECK(s.worker.tick().wait_ms == 100);
     throws = false;
     CHECK(s.worker.tick().scanned == 1);
+}
+
+TEST_CASE("G26 a clock that throws when a read begins has not moved since the tick did") {
+    setup s;
+    bool throws = false;
+    auto clock = [&] {
+        const bool now = throws;
+        throws = false;
+        if (now) throw 1;
+        return s.now_ms;
+    };
+    s.what.clock = clock;
+    s.what.tick_ms_max = 30;
+    s.log.append(5, "Beta");
+    REQUIRE(s.start() == status::ok);
+    throws = true;
+    CHECK(s.tick().scanned == 5);
 }
 
 TEST_CASE("G14 a port that throws has failed") {

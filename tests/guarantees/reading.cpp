@@ -436,8 +436,9 @@ TEST_CASE("G23 a store that loses any part of a rebuild's marker is found out be
         [](pj::checkpoint& c) { c.rebuild = 0; },
         [](pj::checkpoint& c) { c.replayed_through = -1; },
         [](pj::checkpoint& c) { c.at = -1; },
+        [](pj::checkpoint& c) { c.fencing_token = 9; },     // which no owner has had
     };
-    for (size_t i = 0; i < 4; ++i) {
+    for (size_t i = 0; i < 5; ++i) {
         for (const bool accepts : {false, true}) {
             CAPTURE(i);
             CAPTURE(accepts);

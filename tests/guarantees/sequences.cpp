@@ -1049,3 +1049,220 @@ TEST_CASE("a store that shows sequences after it was told to stop: there is no r
     CHECK(s.waiting.size() == 2);
     CHECK_FALSE(s.waiting.is_blocked(s.worker, "a", "z"));
 }
+
+namespace {
+
+/// As an earlier run has left it.
+kit::memory_letters::letter earlier_letter(const char* aggregate) {
+    return {pj::failure_kind::permanent, 1, 1, "StepDone", "", aggregate, 0, 1};
+}
+
+} // namespace
+
+TEST_CASE("G27 wake() looks at once whether what waits has room by now") {
+    shop s;
+    s.letters.kept[{"p", 0, "a", 0, 0}] = earlier_letter("x");
+    s.letters.kept[{"p", 0, "a", 1, 0}] = earlier_letter("y");
+    s.letters.kept[{"p", 0, "a", 2, 0}] = earlier_letter("z");
+    s.append("---w");
+    s.store.records["p"].at = 2;
+    s.store.records["p"].revision = 1;
+    REQUIRE(s.worker.start() == status::ok);
+    const pj::tick_result full = s.worker.tick(0);
+    CHECK(full.reason == status::sequences_full);
+    CHECK(full.wait_ms == 1000);
+    s.letters.kept.erase({"p", 0, "a", 2, 0});
+    s.worker.wake();
+    static_cast<void>(s.worker.tick(0));
+    CHECK(s.a.called == std::vector<position>{3});
+}
+
+TEST_CASE("G7 a handler's name and an aggregate's id are told apart, whatever is in them") {
+    shop s;
+    const std::string handler("a\0b", 3), aggregate("b\0c", 3);
+    s.letters.kept[{"p", 0, handler, 0, 0}] = earlier_letter("c");
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    CHECK(s.waiting.is_blocked(s.worker, pj::text(handler), "c"));
+    CHECK_FALSE(s.waiting.is_blocked(s.worker, "a", pj::text(aggregate)));
+}
+
+TEST_CASE("G15 events that go behind a letter do not make it forget who was done with it") {
+    shop s;
+    const step_done e{0};
+    const std::string x = "x";
+    REQUIRE(s.letters.put({pj::failure_kind::decode, 0, 1, false, 0, 0, "p", {},
+                           pj::raw_event(0, e, x)}) == status::ok);
+    s.append("x");
+    s.store.records["p"].at = 0;
+    s.store.records["p"].revision = 1;
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    std::vector<bool> resumed;
+    s.b.says = [&](const pj::context& c) {
+        resumed.push_back(c.resumed);
+        return resumed.size() < 2 ? pj::pending : pj::handled;
+    };
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::pending);
+    s.append("x");
+    s.run_for(1100);
+    REQUIRE(s.worker.checkpointed() == 1);
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::more);
+    CHECK(s.a.called == std::vector<position>{0});
+    CHECK(resumed == std::vector<bool>{false, true});
+}
+
+TEST_CASE("G7 G17 in a unit, too, all handlers that have letters to come get the next one") {
+    unit_shop s;
+    s.append("xx");
+    s.fail_at(s.a, 0);
+    s.fail_at(s.b, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(20000);
+    CHECK(s.kept() == "a0 b0 a1 b1");
+    CHECK(s.effects.empty());
+    CHECK(s.worker.checkpointed() == 1);
+}
+
+TEST_CASE("G15 G17 a letter in place of a call: pending it keeps its unit open, else ends it") {
+    for (const status answer : {status::pending, status::failed}) {
+        unit_shop s;
+        s.letters.kept[{"p", 0, "a", 0, 0}] = earlier_letter("x");
+        s.append("xx");
+        s.store.records["p"].at = 0;
+        s.store.records["p"].revision = 1;
+        s.letters.puts.then(answer, false);
+        REQUIRE(s.worker.start() == status::ok);
+        for (int i = 0; i < 5 && s.last.wait_ms == 0; ++i) s.last = s.worker.tick(0);
+        CHECK(s.is_open == (answer == status::pending));
+        CHECK(s.last.wait_ms == (answer == status::pending ? 10 : 100));
+        s.run_for(3000);
+        CHECK(s.kept() == "a0 a1");
+        CHECK(s.committed == 1);
+    }
+}
+
+TEST_CASE("G9 a handler that has letters to come costs those before it no attempt") {
+    unit_shop s;
+    shop::named<'c'> c{s};
+    pj::registry<shop::named<'a'>, shop::named<'b'>, shop::named<'c'>> three{s.a, s.b, c};
+    s.what.handlers = three;
+    s.what.on_error = pj::error_policy::retry_then_skip(1);
+    s.letters.kept[{"p", 0, "c", 0, 0}] = earlier_letter("x");
+    s.append("-x");
+    const auto once = [](const pj::context&, int& left) {
+        return left-- > 0 ? pj::fail() : pj::handled;
+    };
+    int of_a = 1, of_b = 1;
+    s.a.says = [&](const pj::context& with) {
+        return with.event.at == 1 ? once(with, of_a) : pj::handled;
+    };
+    s.b.says = [&](const pj::context& with) {
+        return with.event.at == 1 ? once(with, of_b) : pj::handled;
+    };
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(20000);
+    CHECK(s.worker.counts().skipped == 0);
+    CHECK(s.worker.counts().lettered == 1);
+    CHECK(s.times("b", 1) == 1);
+    CHECK(s.kept() == "c0 c1");
+}
+
+TEST_CASE("a redelivery after the engine has stopped") {
+    shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(100);
+    s.worker.stop();
+    s.run_for(100);
+    REQUIRE_FALSE(s.worker.running());
+    s.a.says = nullptr;
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::more);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::ok);
+    CHECK(s.kept().empty());
+}
+
+TEST_CASE("G17 G20 after the end of the lease a redelivery begins no unit and asks for no letter") {
+    leased<unit_shop> s;
+    const int begun = s.begun;
+    int asked = 0;
+    s.letters.firsts.decide = [&](bool& works) {
+        ++asked;
+        works = true;
+        return status::ok;
+    };
+    s.clock.advance(2700);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::lease_held);
+    CHECK(s.begun == begun);
+    CHECK(asked == 0);
+}
+
+TEST_CASE("G20 a letter for all handlers: one is pending, and the lease is over before the next") {
+    leased<shop> s;
+    const step_done e{0};
+    const std::string x = "x";
+    REQUIRE(s.letters.put({pj::failure_kind::decode, 0, 1, false, 0, 0, "p", {},
+                           pj::raw_event(0, e, x)}) == status::ok);
+    s.b.called.clear();
+    s.a.says = [&](const pj::context&) {
+        s.clock.advance(2700);
+        return pj::pending;
+    };
+    CHECK(s.waiting.redeliver(s.worker, "", "x") == status::lease_held);
+    CHECK(s.b.called.empty());
+}
+
+TEST_CASE("G17 a redelivery that failed, and its rollback is pending: nothing of it is kept") {
+    unit_shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    while (s.worker.tick(0).wait_ms == 0) {}
+    const int committed = s.committed;
+    s.fail_at(s.a, 0, pj::fail(77));
+    s.rollbacks.then(status::pending, false);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::handler_failed);
+    CHECK(s.code_of("a", 0) == 5);              // not put while that unit may be open
+    static_cast<void>(s.worker.tick(0));
+    REQUIRE(s.is_open);
+    static_cast<void>(s.worker.tick(10));       // not as late as the log is looked at again
+    CHECK_FALSE(s.is_open);
+    CHECK(s.committed == committed);
+    CHECK(s.code_of("a", 0) == 5);
+
+    s.rollbacks.then(status::pending, false);
+    CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::handler_failed);
+    const int begun = s.begun;
+    s.append("y");
+    s.worker.wake();
+    for (uint32_t ms = 10; ms <= 40; ms += 10) static_cast<void>(s.worker.tick(ms));
+    CHECK(s.times("a", 1) == 1);
+    CHECK(s.begun == begun + 1);                // in a unit of its own
+}
+
+TEST_CASE("G25 a letter of a live_only handler whose event is not replayed is given to it") {
+    replayed s;
+    const pj::text mailing = s.both.find(step_done::type)[1];
+    REQUIRE(s.letters.put({pj::failure_kind::permanent, 0, 1, false, 0, 0, "p", mailing,
+                           pj::raw_event(9, s.event, "x")}) == status::ok);
+    CHECK(s.waiting.redeliver(s.one, mailing, "x") == status::more);
+    CHECK(s.live.sent == 1);
+    CHECK(s.letters.kept.empty());
+}
+
+TEST_CASE("G7 G11 an event that vanishes with its letter not taken leaves its place at once") {
+    shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    s.letters.puts.then(status::failed, false, 2);
+    REQUIRE(s.worker.start() == status::ok);
+    uint32_t now_ms = 0;
+    for (int i = 0; i < 5 && s.last.wait_ms == 0; ++i) s.last = s.worker.tick(now_ms);
+    REQUIRE(s.waiting.size() == 1);
+    s.aggregates.clear();
+    now_ms += s.last.wait_ms;
+    for (int i = 0; i < 3; ++i) static_cast<void>(s.worker.tick(now_ms));
+    CHECK(s.worker.counts().vanished == 1);
+    CHECK(s.waiting.size() == 0);
+}

@@ -264,3 +264,23 @@ TEST_CASE("G28 a record that is damaged is not loaded in a loop while a run that
     CHECK_FALSE(s.worker.running());
     CHECK(s.store.load_count < 20);
 }
+
+TEST_CASE("G28 an engine that ends is running until it has ended, whatever it waits for") {
+    for (const bool is_paused : {false, true}) {
+        CAPTURE(is_paused);
+        setup s;
+        s.log.append(3, "Beta");
+        s.store.saves.always(status::pending);
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        if (is_paused) s.worker.pause();
+        s.tick();
+        s.worker.stop();
+        s.tick();
+        CHECK(s.worker.state() == run_state::running);
+        CHECK(s.last.wait_ms > 0);
+        s.store.saves.clear();
+        CHECK(s.stop() == status::ok);
+        CHECK(s.stored().at == 2);
+    }
+}

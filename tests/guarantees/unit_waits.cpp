@@ -1,7 +1,12 @@
 // What a unit of work tells and how long it waits when any of its calls does not answer ok.
+#include "kit/projections_kit.hpp"
 #include "support/setup.hpp"
 
+#include <algorithm>
+#include <functional>
+
 using namespace support;
+namespace kit = projections_kit;
 using pj::run_state;
 using pj::status;
 
@@ -685,4 +690,566 @@ TEST_CASE("G11 G16 an event that is set aside, and that the store then passes ov
         // Of one event that cannot be committed is more to be known than of the one behind it.
         CHECK(s.worker.counts().vanished == (fails ? 0u : 1u));
     }
+}
+
+TEST_CASE("G27 an event that is given up outside of any unit may wait as long unsaved as others") {
+    in_units s(1);
+    s.what.save = {100, 1000, false};
+    s.what.on_error = pj::error_policy::halt();
+    s.a.says.at(0, pj::fail());
+    s.run_for(10);
+    REQUIRE(s.worker.state() == run_state::halted);
+    s.db.trace.clear();
+    REQUIRE(s.worker.skip_failed(0) == status::ok);
+    CHECK(s.tick().wait_ms == 1000);
+    s.tick_after(999);
+    CHECK(s.db.trace.empty());
+    s.tick_after(1);
+    CHECK(s.db.durable.at == 0);
+}
+
+TEST_CASE("G18 each handler has its attempts, whichever of the event before had failed") {
+    in_units s(0);
+    s.log.append(2, "Alpha");
+    s.what.on_error = pj::error_policy::retry_then_skip(1);
+    s.b.says.at(0, pj::fail());
+    s.a.says.at(1, pj::fail());
+    s.b.says.at(1, pj::fail());
+    s.check_end(2);
+    CHECK(s.worker.counts().failed_calls == 3);
+}
+
+TEST_CASE("G9 G31 a letter that was not taken makes no later event wait, once it is passed") {
+    in_units s(3);
+    s.letters(pj::error_policy::retry_then_dead_letter(1));
+    s.a.says.always(0, pj::reject()).at(1, pj::fail());
+    s.sink.puts.always(status::failed);
+    for (int i = 0; i < 40 && s.last.wait_ms < 3200; ++i) s.tick_after(s.last.wait_ms);
+    REQUIRE(s.last.reason == status::dead_letter_failed);
+    REQUIRE(s.worker.reset(0) == status::ok);
+    s.sink.puts.clear();
+    for (int i = 0; i < 10 && s.tick().wait_ms == 0;) ++i;
+    CHECK(s.last.reason == status::handler_failed);
+    CHECK(s.last.wait_ms == 100);
+    s.run_for(3000);
+    CHECK(s.db.durable.at == 2);
+    CHECK(s.worker.counts().handled == 2);
+}
+
+TEST_CASE("G18 a hole or a gap guard does not make the engine forget the one it has set aside") {
+    in_units s(4);
+    const pj::gap_guard guard;
+    s.what.gaps = &guard;
+    s.what.on_error = pj::error_policy::retry_then_skip(2);
+    s.a.says.always(2, pj::fail());
+    s.run_for(5000);
+    CHECK(s.w.times("a", 2) == 3);
+    CHECK(s.worker.counts().skipped == 1);
+    CHECK(s.db.durable.at == 3);
+}
+
+TEST_CASE("G17 while a hole is waited for, or at the end of the log, no unit is begun") {
+    for (const bool has_hole : {true, false}) {
+        CAPTURE(has_hole);
+        in_units s(2);
+        const pj::gap_guard guard;
+        s.what.gaps = &guard;
+        s.what.poll_ms = has_hole ? 100 : 0;
+        if (has_hole) s.log.add(5, "Beta");
+        for (int i = 0; i < 10; ++i) s.tick_after(s.last.wait_ms);
+        REQUIRE(s.db.durable.at == 1);
+        s.db.trace.clear();
+        for (int i = 0; i < 10; ++i) s.tick_after(s.last.wait_ms);
+        CHECK(s.db.trace.empty());
+    }
+}
+
+TEST_CASE("G15 G17 a look at the log that is pending begins no unit, however short the wait") {
+    in_units s(2);
+    s.what.pending_ms = 0;
+    s.log.reads.then(status::pending, 3);
+    s.log.shows.assign(3, 0);
+    for (int i = 0; i < 3; ++i) s.tick();
+    CHECK(s.log.read_count == 3);
+    CHECK(s.db.trace == "l");
+}
+
+TEST_CASE("G17 where the log is known to hold more the unit begins before the read") {
+    in_units s(4);
+    s.log.shows = {4, 2};               // a look, then two of four: it answers more
+    for (int i = 0; i < 20 && s.db.durable.at != 1; ++i) s.tick();
+    REQUIRE(s.db.durable.at == 1);
+    const uint32_t reads = s.log.read_count;
+    for (int i = 0; i < 20 && s.db.durable.at != 3; ++i) s.tick();
+    CHECK(s.log.read_count == reads + 1);
+}
+
+TEST_CASE("G17 a unit that was lost: nothing is known of the log, so none is begun for nothing") {
+    in_units s(3);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.a.says.at(2, pj::fail());
+    for (int i = 0; i < 10 && s.db.trace.find('r') == std::string::npos; ++i) s.tick();
+    REQUIRE(s.db.trace.back() == 'r');
+    s.log.newest = 2;
+    s.log.rows.clear();
+    s.db.trace.clear();
+    s.run_for(3000);
+    CHECK(s.db.trace.empty());
+}
+
+TEST_CASE("G17 a look is one event, and only begins a unit") {
+    struct asked {
+        fake_log& log;
+        std::vector<uint32_t> wanted;
+        status read(pj::position after, pj::visitor& visit) {
+            wanted.push_back(visit.wanted());
+            return log.read(after, visit);
+        }
+    };
+    in_units s(3);
+    asked log{s.log, {}};
+    s.what.log = log;
+    s.what.batch = 8;
+    s.run_for(100);
+    CHECK(log.wanted == std::vector<uint32_t>{1, 8});
+    CHECK(s.db.trace == "lbsc");
+}
+
+TEST_CASE("G7 in units, too, a store is told to stop at the event that is not for now") {
+    in_units s(3);
+    s.log.uses_limit = false;
+    s.what.on_error = pj::error_policy::retry(3);
+    s.a.says.at(0, pj::fail(), 2);
+    s.until_waiting();
+    CHECK(s.log.shown == 2);            // a look, and the event that fails
+    s.tick_after(s.last.wait_ms);
+    CHECK(s.log.shown == 4);
+    s.check_end(3);
+
+    in_units gone(3);                   // the held event is: the unit ends before the next
+    gone.log.uses_limit = false;
+    gone.a.says.always(0, pj::pending);
+    gone.until_waiting();
+    gone.log.remove(0);
+    const uint32_t shown = gone.log.shown;
+    gone.tick_after(gone.last.wait_ms);
+    CHECK(gone.log.shown == shown + 1);
+}
+
+TEST_CASE("G27 the time of a unit counts once more from the first event that is done in it") {
+    in_units s(2);
+    s.what.pending_ms = 300;
+    s.what.unit_ms_max = 1000;
+    s.log.reads.then(status::ok).then(status::pending, 3);
+    s.log.shows = {2, 0, 0, 0};
+    s.a.says.always(1, pj::pending);
+    s.run_for(900);
+    REQUIRE(s.tick().wait_ms == 300);
+    REQUIRE(s.w.called() == "a0 a1");
+    REQUIRE(s.db.is_open);
+    s.run_for(990);
+    CHECK(s.db.trace == "lb");
+    s.run_for(20);
+    CHECK(s.db.trace.substr(0, 3) == "lbr");
+}
+
+TEST_CASE("G15 a read that is pending in a unit is asked again in it, however short the wait") {
+    in_units s(2);
+    s.what.pending_ms = 1;
+    s.log.reads.then(status::ok).then(status::pending, 3);
+    s.log.shows = {2, 0, 0, 0};
+    s.check_end(2);
+    CHECK(s.db.trace == "lbsc");
+}
+
+TEST_CASE("G18 a unit that failed is halved by its own size, and is one event at least") {
+    struct asked {
+        fake_log& log;
+        std::vector<uint32_t> wanted;
+        status read(pj::position after, pj::visitor& visit) {
+            wanted.push_back(visit.wanted());
+            return log.read(after, visit);
+        }
+    };
+    using sizes = std::vector<uint32_t>;
+    in_units s(9);
+    asked log{s.log, {}};
+    s.what.log = log;
+    s.what.batch = 7;
+    s.db.commits.then(status::failed);
+    s.until_waiting();
+    s.tick_after(s.last.wait_ms);
+    CHECK(log.wanted == sizes{1, 7, 3});
+
+    in_units less(9);
+    asked smaller{less.log, {}};
+    less.what.log = smaller;
+    less.what.batch = 8;
+    less.db.commits.then(status::failed, 3);
+    for (int i = 0; i < 3; ++i) {
+        less.until_waiting();
+        less.now_ms += less.last.wait_ms;
+    }
+    less.what.batch = 4;
+    less.tick();
+    CHECK(smaller.wanted == sizes{1, 8, 4, 2, 1});
+}
+
+TEST_CASE("G16 G17 a unit holds no more events than its counters can tell apart") {
+    struct long_log {
+        status read(pj::position after, pj::visitor& visit) {
+            for (pj::position at = after + 1; at < 0x10010; ++at) {
+                pj::stored_event one;
+                one.at = at;
+                one.type = "Gamma";
+                if (!visit(one)) break;
+            }
+            return status::ok;
+        }
+    };
+    in_units s(0);
+    long_log log;
+    s.what.log = log;
+    s.what.batch = 0x11000;
+    s.what.save.every_events = 0x11000;
+    s.db.commits.then(status::pending);
+    s.until_waiting();
+    REQUIRE(s.db.is_open);
+    CHECK(s.worker.counts().unhandled == 0);
+    CHECK(s.worker.counts().handled == 0);
+    s.run_for(2000);
+    CHECK(s.worker.counts().unhandled == 0x10010);
+}
+
+TEST_CASE("G17 no rollback without a unit, and the first one in the tick that ends it") {
+    in_units s(1);
+    s.what.on_error = pj::error_policy::retry_then_skip(2);
+    s.db.commits.then(status::failed, 3);
+    for (int i = 0; i < 10 && s.db.trace.find('c') == std::string::npos; ++i) s.tick();
+    CHECK(s.db.trace == "lbscr");
+    s.run_for(3000);
+    const auto count = [&](char what) {
+        return std::count(s.db.trace.begin(), s.db.trace.end(), what);
+    };
+    CHECK(count('b') == count('r') + 1);        // the last one is committed
+    CHECK(s.worker.counts().skipped == 1);
+}
+
+TEST_CASE("G11 in units a handler that is to be skipped is, however many letters the event has") {
+    crowd<5> s;
+    unit_store db;
+    s.what.checkpoints = db;
+    s.what.transaction = db;
+    s.what.dead_letters = s.sink;
+    s.what.on_error = pj::error_policy::custom([](const pj::failure& f) {
+        return f.code == 1 ? pj::decision::dead_letter() : pj::decision::skip();
+    });
+    for (size_t i = 0; i < 5; ++i) s.hands[i]->says.always(0, pj::reject(i < 4 ? 1 : 2));
+    s.log.append(1, "Alpha");
+    REQUIRE(s.start() == status::ok);
+    s.run_for(1000);
+    CHECK(s.worker.state() == run_state::idle);
+    CHECK(s.sink.keys() == "h0@0 h1@0 h2@0 h3@0");
+    CHECK(db.durable.at == 0);
+    CHECK(s.watch.count(pj::notice_kind::event_skipped, status::handler_failed) == 1);
+}
+
+TEST_CASE("G16 an event that nobody handles stays that, though its commit had failed once") {
+    in_units s(0);
+    s.log.append(1, "Gamma");
+    s.what.on_error = pj::error_policy::retry(2);
+    s.what.pending_ms = 50;
+    s.db.commits.then(status::failed).then(status::pending);
+    for (int i = 0; i < 50 && !s.db.commits.is_empty(); ++i) s.tick_after(s.last.wait_ms);
+    REQUIRE(s.last.wait_ms == 50);
+    CHECK(s.worker.counts().unhandled == 0);
+    CHECK(s.worker.counts().handled == 0);
+    s.run_for(2000);
+    CHECK(s.worker.counts().unhandled == 1);
+    CHECK(s.worker.counts().handled == 0);
+    CHECK(s.worker.counts().scanned == 1);
+}
+
+TEST_CASE("G21 a commit() in doubt: what somebody else has saved is a conflict, nothing is held") {
+    for (const bool is_partial : {false, true}) {
+        CAPTURE(is_partial);
+        in_units s(1);
+        s.log.add(4, "Beta");
+        s.what.accept_partial_records = is_partial;
+        s.db.positions_only = is_partial;
+        s.what.save.every_events = 1;
+        s.run_for(100);
+        REQUIRE(s.db.durable.at == 4);
+        s.log.add(9, "Beta");
+        s.db.commits.then(status::failed);
+        s.watch.also = [&](const pj::notice& n) {
+            if (n.kind != pj::notice_kind::store_failed) return;
+            if (is_partial) s.db.durable.at = 2;
+            else s.db.durable.revision += 3;
+        };
+        s.run_for(2000);
+        CHECK(s.worker.state() == run_state::halted);
+        CHECK(s.worker.reason() == status::checkpoint_conflict);
+        CHECK(s.worker.skip_failed(9) == status::not_halted);
+    }
+}
+
+TEST_CASE("G14 G32 a commit of nothing but an event's name that fails is waited for") {
+    in_units s(3);
+    const pj::crash_guard guard(3);
+    REQUIRE(s.stop() == status::ok);
+    s.what.crashes = &guard;
+    REQUIRE(s.worker.start(pj::start_cause::crash) == status::ok);
+    for (int i = 0; i < 20 && s.db.durable.at != 0; ++i) s.tick();
+    REQUIRE(s.db.durable.suspect == 1);
+    s.log.remove(1);                    // so the next name is all that a unit holds
+    s.db.commits.then(status::failed);
+    s.until_waiting();
+    REQUIRE(s.db.commits.is_empty());
+    CHECK(s.last.wait_ms == 100);
+    CHECK(s.last.reason == status::unit_of_work_failed);
+    s.run_for(5000);
+    CHECK(s.db.durable.at == 2);
+    CHECK(s.w.called() == "a0 a2");
+}
+
+TEST_CASE("G9 in units a letter that is pending when the engine pauses costs nobody an attempt") {
+    in_units s(0);
+    s.log.append(1, "Alpha");
+    s.what.dead_letters = s.sink;
+    s.what.on_error = pj::error_policy::retry_then_dead_letter(2);
+    s.a.says.always(0, pj::reject());
+    s.b.says.at(0, pj::fail());
+    s.sink.puts.then(status::ok).then(status::pending);
+    for (int i = 0; i < 30 && !s.sink.puts.is_empty(); ++i) s.tick_after(s.last.wait_ms);
+    REQUIRE(s.last.reason == status::dead_letter_failed);
+    REQUIRE(s.db.is_open);
+    s.worker.pause();
+    s.tick();
+    s.sink.forget_promise();
+    s.worker.resume();
+    s.run_for(3000);
+    CHECK(s.w.calls.back().who == "c");
+    std::vector<uint32_t> attempts;
+    for (const call& one : s.w.calls)
+        if (one.who == "b") attempts.push_back(one.attempt);
+    CHECK(attempts == std::vector<uint32_t>{1, 2});
+    CHECK(s.db.durable.at == 0);
+}
+
+TEST_CASE("G18 G27 a failure after a save that had failed: the others are done again at once") {
+    in_units s(2);
+    s.what.on_error = pj::error_policy::retry(3);
+    s.a.says.at(1, pj::handled).at(1, pj::fail());
+    s.db.saves.then(status::failed);
+    s.until_waiting();
+    REQUIRE(s.last.reason == status::checkpoint_failed);
+    CHECK(s.tick_after(s.last.wait_ms).wait_ms == 0);
+    CHECK(s.w.called() == "a0 a1 a0 a1");
+    s.check_end(2);
+}
+
+TEST_CASE("G27 wake() does not end the wait after a failed save, though the rollback was pending") {
+    for (const bool is_alone : {false, true}) {
+        CAPTURE(is_alone);
+        in_units s(1);
+        s.what.on_error = pj::error_policy::retry(3);
+        if (is_alone) {                 // it had failed before, and is done now
+            s.a.says.at(0, pj::fail());
+            s.db.rollbacks.then(status::ok);
+            s.until_waiting();
+            s.now_ms += s.last.wait_ms;
+        }
+        s.db.saves.then(status::failed);
+        s.db.rollbacks.then(status::pending);
+        s.until_waiting();
+        CHECK(s.last.wait_ms == 10);
+        s.tick_after(10);
+        CHECK(s.last.wait_ms == 90);
+        if (is_alone) CHECK(s.last.reason == status::unit_of_work_failed);
+        s.worker.wake();
+        const size_t calls = s.db.trace.size();
+        s.tick();
+        CHECK(s.last.wait_ms == 90);
+        CHECK(s.db.trace.size() == calls);
+        s.check_end(1);
+    }
+}
+
+TEST_CASE("G28 stop() while a rollback is pending: asked once a wait, and no halt comes after it") {
+    in_units s(1);
+    s.what.on_error = pj::error_policy::halt();
+    s.a.says.always(0, pj::fail());
+    s.db.rollbacks.then(status::pending);
+    s.until_waiting();
+    REQUIRE(s.worker.running());
+    CHECK(s.stop() == status::ok);
+    CHECK(s.worker.state() == run_state::stopped);
+
+    in_units held(1);
+    held.a.says.always(0, pj::pending);
+    held.until_waiting();
+    held.db.rollbacks.then(status::pending, 2);
+    held.db.trace.clear();
+    held.worker.stop();
+    held.tick();
+    CHECK(held.db.trace == "r");
+    held.tick_after(held.last.wait_ms);
+    CHECK(held.db.trace == "rr");
+    CHECK(held.stop() == status::ok);
+}
+
+namespace {
+
+/// Under a lease of 3000 ms, less 300; what takes time takes all of it.
+struct leased_units : setup {
+    struct slow_store : unit_store {
+        std::function<void()> while_saving;
+        status save(pj::text key, const pj::checkpoint& next) {
+            if (while_saving) while_saving();
+            return unit_store::save(key, next);
+        }
+    };
+    slow_store db;
+    kit::manual_clock clock{1000};
+    kit::memory_leases leases{clock};
+    pj::lease lease{leases};
+    std::function<void()> while_reading;
+
+    leased_units() {
+        lease.ttl_ms = 3000;
+        lease.margin_ms = 300;
+        what.log = *this;
+        what.checkpoints = db;
+        what.transaction = db;
+        what.lease = &lease;
+        what.clock = clock;
+        REQUIRE(worker.start() == status::ok);
+        for (int i = 0; i < 20 && last.wait_ms == 0; ++i) tick_now();
+        REQUIRE(worker.has_lease());
+        log.append(3, "Beta");
+        db.trace.clear();
+    }
+    status read(pj::position after, pj::visitor& visit) {
+        const status s = log.read(after, visit);
+        if (while_reading) while_reading();
+        return s;
+    }
+    void tick_now() { last = worker.tick(clock()); }
+    void pass_lease() { clock.advance(2700); }
+};
+
+} // namespace
+
+TEST_CASE("G20 G17 when the lease is over no unit is begun, and none is saved or committed") {
+    leased_units look;
+    look.while_reading = [&] { look.pass_lease(); };
+    look.worker.wake();
+    const uint32_t reads = look.log.read_count;
+    look.tick_now();
+    CHECK(look.log.read_count == reads + 1);
+    CHECK(look.db.trace.empty());
+
+    leased_units handled;
+    handled.a.says.before = [&] {
+        if (handled.w.calls.back().at == 1) handled.pass_lease();
+    };
+    handled.worker.wake();
+    handled.tick_now();
+    CHECK(handled.w.called() == "a0 a1");
+    handled.tick_now();
+    CHECK(handled.db.trace.substr(0, 2) == "br");
+    CHECK_FALSE(handled.db.is_open);
+
+    leased_units saved;
+    saved.db.while_saving = [&] { saved.pass_lease(); };
+    saved.worker.wake();
+    saved.tick_now();
+    CHECK(saved.db.trace == "bsr");     // at once: whoever has the lease next finds none open
+}
+
+TEST_CASE("G6 G17 a look at the log that halts the engine begins no unit") {
+    in_units s(2);
+    s.run_for(100);
+    REQUIRE(s.db.durable.at == 1);
+    s.db.trace.clear();
+    s.log.ignores_after = true;
+    s.worker.wake();
+    s.run_for(100);
+    CHECK(s.worker.reason() == status::store_unordered);
+    CHECK(s.db.trace.empty());
+}
+
+TEST_CASE("G31 skip_failed() of an event that was rolled back at the end: it is saved") {
+    in_units s(1);
+    s.db.commits.then(status::failed);
+    s.log.add(0, "Beta");               // out of order, in the unit that cannot be committed
+    s.run_for(1000);
+    REQUIRE(s.worker.reason() == status::store_unordered);
+    s.log.rows.pop_back();
+    s.log.add(1, "Beta");
+    REQUIRE(s.worker.skip_failed(0) == status::ok);
+    s.run_for(3000);
+    CHECK(s.db.durable.at == 1);
+    CHECK(s.worker.counts().skipped == 1);
+    CHECK(s.worker.counts().handled == 1);
+}
+
+TEST_CASE("G9 G18 an event that is left out, and cannot be committed, has its attempts") {
+    in_units s(1);
+    s.what.filter = [](const pj::stored_event&) { return false; };
+    s.what.on_error = pj::error_policy::retry_then_skip(2);
+    s.db.commits.then(status::failed, 20);
+    s.run_for(5000);
+    CHECK(s.worker.counts().failed_calls == 3);
+    CHECK(s.worker.last_failure().attempts == 3);
+    CHECK(s.worker.last_failure().code == pj::code_uncommitted);
+}
+
+TEST_CASE("G9 G27 a sink: a retry after a save that failed waits its time after a pending rollback") {
+    setup s;
+    unit_store db;
+    s.what.checkpoints = db;
+    s.what.transaction = db;
+    s.what.on_error = pj::error_policy::retry(3);
+    s.a.says.at(0, pj::handled).at(0, pj::fail());
+    db.saves.then(status::failed);
+    db.rollbacks.then(status::ok).then(status::pending);
+    pj::event_sink sink{s.what};
+    REQUIRE(sink.start() == status::ok);
+    s.w.feeding = true;
+    uint32_t now_ms = 0;
+    static_cast<void>(sink.tick(now_ms));
+    pj::stored_event one;
+    one.at = 0;
+    one.type = "Beta";
+    pj::receive_result r = sink.receive(one, now_ms);
+    CHECK(r.reason == status::checkpoint_failed);
+    CHECK(r.wait_ms == 100);
+    r = sink.receive(one, now_ms += 100);
+    CHECK(r.wait_ms == 10);             // the rollback
+    const pj::tick_result after = sink.tick(now_ms += 10);
+    CHECK(after.wait_ms == 90);
+    CHECK(after.reason == status::handler_failed);
+    CHECK(sink.receive(one, now_ms += 90).answer == pj::receipt::ack);
+}
+
+TEST_CASE("G21 G31 skip_failed() after a conflict is refused: the record is somebody else's") {
+    in_units s(2);
+    s.what.accept_partial_records = true;
+    s.db.positions_only = true;         // so it does not compare revisions, either
+    s.what.on_error = pj::error_policy::retry(3);
+    s.what.save.every_events = 1;
+    s.a.says.at(1, pj::fail());
+    s.until_waiting();
+    REQUIRE(s.db.durable.at == 0);
+    s.db.commits.then(status::failed);
+    s.watch.also = [&](const pj::notice& n) {
+        if (n.kind == pj::notice_kind::store_failed) s.db.durable.at = 7;
+    };
+    s.run_for(2000);
+    REQUIRE(s.worker.reason() == status::checkpoint_conflict);
+    CHECK(s.worker.skip_failed(1) == status::not_halted);
+    s.run_for(2000);
+    CHECK(s.db.durable.at == 7);
 }
