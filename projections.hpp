@@ -5452,7 +5452,7 @@ PROJECTIONS_BODY_ uint32_t engine::unsaved_max() const {
 /// that was named, has to be in the record before anything builds on it; or the limit of what may
 /// be unsaved has been reached (G14).
 PROJECTIONS_BODY_ bool engine::only_saves() const {
-    return is_save_pending() || save_first_ || (unsaved_ != 0 && unsaved_ >= unsaved_max()) ||
+    return is_save_pending() || save_first_ || unsaved_ >= unsaved_max() ||
            is_cleared();
 }
 
@@ -5718,7 +5718,6 @@ PROJECTIONS_BODY_ bool engine::needs_a_closer_look() const {
 /// work, which has a look at one event before it begins.)
 PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     const projection& p = *what_;
-    if (!is_dirty()) unsaved_ = 0;      // replayed in memory only: nothing of it is to be saved
     uint32_t wanted = sooner(limit, sooner(batch(), unsaved_max() - unsaved_));
     // Nothing is saved during a read, so it ends where a save falls due.
     if (saving_ == detail::saving::none && unsaved_ < p.save.every_events)
@@ -5741,7 +5740,7 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     const uint32_t taken = wanted - v.wanted();
     v.closed_ = true;
     count(d, taken);
-    if (!is_dirty()) unsaved_ = 0;
+    if (!is_dirty()) unsaved_ = 0;      // replayed in memory only: nothing of it is to be saved
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
     // The time runs from the first event that is not saved, and is not begun anew by later ones.
     if (!was_dirty && saving_ == detail::saving::none && save_failures_ == 0)
@@ -5933,8 +5932,8 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
     const projection& p = *what_;
     const bool is_known = route.number != 0;
     uint32_t wanted = detail::all_bits;
+    d.replaying = d.event->at <= record_.replayed_through;      // letters that are owed say so
     if (is_holding()) wanted = has_units() ? units().next_pass(*this, d) : next_in_round(d);
-    d.replaying = d.event->at <= record_.replayed_through;
     // Blamed by a crash_guard, or it cannot be opened: a failure without a call.
     if (d.is_hopeless) {
         if (wanted != 0) failed(d, wanted, detail::no_handler, d.why, code_crashed);
@@ -5982,7 +5981,6 @@ PROJECTIONS_INLINE_ detail::outcome engine::choose(detail::delivery& d) {
 /// The letters first: each that is taken makes room to note another, and a round does not end while
 /// one is owed, so that they are offered with the number of attempts that they were written for.
 PROJECTIONS_BODY_ uint32_t engine::next_in_round(detail::delivery& d) {
-    d.replaying = d.event->at <= record_.replayed_through;
     if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
     // The round has ended: on to the next, unless a policy has said that there is none.
     if (todo_ == 0 && owed_ == 0 && halts_ == 0 && retry_in_ == 0) {
@@ -6409,12 +6407,9 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
     bool is_over = e.retry_in_ == 0;
     // Asked at each look: a transaction may have been rolled back since. To throw is no answer.
     PROJECTIONS_TRY_ { is_over = is_over || (g.is_dead && g.is_dead(next, at - 1)); }
-    PROJECTIONS_CATCH_ { is_over = false; }
+    PROJECTIONS_CATCH_ {}
     if (!is_over) return e.wait(sooner(e.retry_in_, e.what_->poll_ms), status::log_gap, true);
-    if (e.is_in_unit()) {                   // what it holds is committed first: no skip comes twice
-        if (!e.is_dirty()) e.unit_ = detail::unit::over;
-        return false;
-    }
+    if (e.is_in_unit()) return false;       // what it holds is committed first: no skip comes twice
     // Passed as one, however many positions it has, and told once.
     e.forget_held();
     e.at_ = at - 1;
@@ -6477,9 +6472,8 @@ struct unit_hooks {
         const bool was_dirty = e.is_dirty(), was_open = e.is_in_unit();
         if (!was_open && e.more_ == 0) read_in(1, true);
         // (A rebuild that looks beyond its end has caught up, and is told to stop.)
-        const bool may_begin = e.more_ != 0 && !e.caught_up_ && e.read_in_ == 0 &&
-                               !e.save_first_ && e.stage_ == engine::stage::working &&
-                               !e.is_fenced();
+        const bool may_begin = e.more_ != 0 && !e.caught_up_ &&
+                               e.stage_ == engine::stage::working;
         if (e.is_in_unit() || (may_begin && begin(e))) {
             // Halved so many times after commits that failed. One event at least, or a batch that
             // was made smaller in the meantime would read none, for ever.
@@ -6575,7 +6569,6 @@ struct unit_hooks {
 
     /// The handlers of the held event that are to be called now; its letters come first.
     static uint32_t next_pass(engine& e, delivery& d) {
-        d.replaying = d.event->at <= e.record_.replayed_through;
         // The last rollback has taken its letters back. They are put again in each of its units,
         // with the same keys, before a handler is called that would have to be undone if they are
         // refused (G12).
@@ -6690,8 +6683,7 @@ struct unit_hooks {
 
     /// Nothing is in it yet, because read() is pending: it is asked again, in this unit.
     static bool is_reading(const engine& e) {
-        return e.why_ == status::pending && e.read_in_ != 0 && e.save_in_ != 0 &&
-               e.paused_ == 0 && e.stage_ == engine::stage::working;
+        return e.why_ == status::pending && e.save_in_ != 0 && e.paused_ == 0;
     }
 
     /// Save and commit, over as many ticks as they are pending. A save that is in the unit is not
@@ -6797,10 +6789,9 @@ struct unit_hooks {
         const bool is_done = found.at == e.at_ && (is_ours || (is_partial && has_moved));
         const bool is_old = found.at == e.record_.at &&
                             (found.revision == e.record_.revision || is_partial);
-        if (is_done) committed(e, is_partial ? record_of(e) : found, true);
+        if (is_done) committed(e, record_of(e), true);
         else if (is_old) narrow(e);
         else forget(e);
-        e.save_doubtful_ = 0;
         return is_done || is_old;
     }
 
@@ -6833,7 +6824,6 @@ struct unit_hooks {
         e.uncommitted_ = 1;
         e.more_ = 0;
         e.save_failures_ = 0;
-        if (e.unit_ == unit::none) e.wait(0, status::ok, false);
     }
     /// Backoff without end and without a halt: a database that is away comes back. A rollback that
     /// is pending comes before, and is_gone() takes up this wait after it.
@@ -7079,9 +7069,8 @@ struct sequence_hooks {
             const text handler = to.table->handler_name(to.self, *to.table, *d.to, i);
             if (find(e, handler, aggregate_id) == nullptr) continue;
             d.mask &= ~bit;
+            // (Where it is refused and the unit is lost nobody is left in the mask.)
             put_untried(e, d, bit, static_cast<uint8_t>(i));
-            // The letter was refused, and the unit is lost: no other is put into it.
-            if (e.unit_ == unit::over) break;
         }
     }
     /// A letter in place of a call. The event is held for it like one that failed, so that it is
@@ -7094,10 +7083,9 @@ struct sequence_hooks {
             f.attempts = 0;
             if (e.put_letter(f)) return;
             if (e.is_in_unit() && e.letter_failures_ != 0) {    // not merely pending
-                if (e.attempt_ != 0) --e.attempt_;              // nor an attempt of the others
+                --e.attempt_;                                   // nor an attempt of the others
                 e.unit_ = unit::over;
                 d.mask = 0;
-                return;
             }
         }
         e.todo_ |= bits;
@@ -7226,8 +7214,7 @@ struct sequence_hooks {
             if (said.what() != verdict::kind::pending) {
                 // undecodable() has taken the bits out of the mask; a handler's own reject() leaves
                 // them in.
-                me.answer_ = said == reject() && d.mask == 0 ? status::decode_failed
-                                                             : status::handler_failed;
+                me.answer_ = d.mask == 0 ? status::decode_failed : status::handler_failed;
                 return 0;
             }
             pending |= bits & (~bits + 1);
