@@ -692,6 +692,20 @@ TEST_CASE("G11 G16 an event that is set aside, and that the store then passes ov
     }
 }
 
+TEST_CASE("G11 G16 what a store passes over before an event that is set aside does not concern it") {
+    in_units s(3);
+    s.log.remove(1);
+    s.what.on_error = pj::error_policy::retry_then_skip();
+    s.a.says.always(2, pj::reject(1));
+    for (int i = 0; i < 20 && s.worker.counts().failed_calls == 0; ++i) s.tick();
+    REQUIRE(s.worker.counts().failed_calls == 1);
+    s.log.remove(2);
+    s.log.scanned_to = 1;
+    s.run_for(10000);
+    CHECK(s.worker.scanned() == 1);     // nothing has come behind it, so it may be there again
+    CHECK(s.worker.counts().vanished == 0);
+}
+
 TEST_CASE("G27 an event that is given up outside of any unit may wait as long unsaved as others") {
     in_units s(1);
     s.what.save = {100, 1000, false};

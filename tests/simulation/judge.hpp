@@ -244,9 +244,7 @@ public:
     /// What was skipped after the checkpoint is forgotten by a crash, and tried again; but not
     /// where an engine goes on (`at`) with what it has in hand.
     void loaded(witness& w, position at) {
-        // What it has loaded may be old, if it stood still since: what is saved by now is saved.
-        const position kept = world_.store[key_of(w)].record.at;
-        const position from = later(kept, later(at, w.last_load));
+        const position from = later(at, w.last_load);
         w.forget_all();
         w.loaded_at = at < w.last_load ? at : w.last_load;      // lower after a reset
         // What this one has skipped and still has in hand, another may have thought forgotten.
@@ -255,6 +253,8 @@ public:
         }
         if (at <= w.last_load) w.skips.clear();
         if (config_of(w).kind == engine_kind::queue) return;    // each is acknowledged by itself
+        // It has stood still since, and others have saved: it will lose its lease before it works.
+        if (world_.store[key_of(w)].record.at > w.last_load) return;
         // It will not work: another one may still have in hand what it has skipped.
         if (world_.store[key_of(w)].record.replay_stage != 0 && !w.is_replay) return;
         for (int32_t i = world_.floor_of(from) + 1;
