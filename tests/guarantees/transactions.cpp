@@ -1456,6 +1456,36 @@ TEST_CASE("G21 a commit that failed is not taken for done because the next owner
     CHECK(s.db.record().at == 3);
 }
 
+TEST_CASE("G21 no lease is asked for while the rollback of what a lost one has begun is pending") {
+    owned s;
+    s.db.append(6, "Alpha");
+    struct slow {
+        owned& of;
+        bool is_slow = true;
+        status begin() { return of.db.begin(); }
+        status commit() { return of.db.commit(); }
+        status rollback() { return is_slow ? status::pending : of.db.rollback(); }
+    } units{s};
+    s.what.transaction = units;
+    s.a.says = [](const pj::context& c) { return c.event.at == 2 ? pj::pending : pj::handled; };
+    REQUIRE(s.worker.start() == status::ok);
+    for (int i = 0; i < 10 && !s.db.is_open(); ++i) s.tick();
+    REQUIRE(s.db.is_open());
+    s.now_ms += 2700;
+    s.tick();
+    REQUIRE(s.count(pj::notice_kind::lease_lost) == 1);
+    REQUIRE(s.count(pj::notice_kind::lease_gained) == 1);
+    s.db.now_ms += 100000;                      // the lease store gives it to whoever asks
+    for (int i = 0; i < 50; ++i) {
+        s.now_ms += 200;
+        s.tick();
+        CHECK(s.count(pj::notice_kind::lease_gained) == 1);
+    }
+    units.is_slow = false;
+    s.run_for(10000);
+    CHECK(s.count(pj::notice_kind::lease_gained) >= 2);
+}
+
 TEST_CASE("G15 G28 pause and stop right after a read that is pending in a unit end the unit") {
     for (const bool is_stop : {false, true}) {
         shop s;
