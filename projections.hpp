@@ -2029,8 +2029,8 @@ public:
     status retry_failed();
     /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
     /// last_failure().at.
-    /// Returns: ok; not_halted, also if the engine no longer stands before that event, or the record
-    /// is not ours to replace; reentered.
+    /// Returns: ok; not_halted, also if the engine no longer stands before that event, or the
+    /// record is not ours to replace; reentered.
     status skip_failed(position at);
 
 protected:
@@ -4941,8 +4941,8 @@ PROJECTIONS_BODY_ void engine::go_on() {
     state_ = run_state::running;
     reason_ = why_ = end_reason_ = status::ok;
     read_in_ = 0;
-    // What was rolled back at the end is done again, or given up. (Of a sink it may be a letter that
-    // the broker does not know yet.)
+    // What was rolled back at the end is done again, or given up. (Of a sink it may be a letter
+    // that the broker does not know yet.)
     if (!role_->is_fed || at_ <= record_.at) untold_ = 0;
 }
 
