@@ -772,14 +772,7 @@ TEST_CASE("G20 a rebuild that has lost its lease does not drop what the next own
         cluster all;
         all.append(6);
         host r(all, 1);
-        struct {
-            cluster& all;
-            int count;
-            pj::status read(pj::position after, pj::visitor& visit) {
-                ++count;
-                return all.read(after, visit);
-            }
-        } reads{all, 0};
+        counted_reads reads{all, 0};
         r.what.log = reads;
         int drops = 0;
         const auto drop = [&] {

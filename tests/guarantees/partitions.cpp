@@ -1098,14 +1098,7 @@ TEST_CASE("G20 the count is not saved, nor anything read, when its look-up outla
     cluster all;
     all.append(4);
     host h(all, 1);
-    struct {
-        cluster& all;
-        int count;
-        pj::status read(pj::position after, pj::visitor& visit) {
-            ++count;
-            return all.read(after, visit);
-        }
-    } reads{all, 0};
+    counted_reads reads{all, 0};
     h.what.log = reads;
     pj::partitioned_worker w{h.what, {0, 2}};
     int loads = 0;

@@ -64,6 +64,16 @@ struct unit_store {
     }
 };
 
+/// A log that notes how many events each read may show.
+struct asked {
+    fake_log& log;
+    std::vector<uint32_t> wanted;
+    status read(pj::position after, pj::visitor& visit) {
+        wanted.push_back(visit.wanted());
+        return log.read(after, visit);
+    }
+};
+
 struct in_units : setup {
     unit_store db;
     explicit in_units(uint32_t events = 3) {
@@ -812,14 +822,6 @@ TEST_CASE("G17 a unit that was lost: nothing is known of the log, so none is beg
 }
 
 TEST_CASE("G17 a look is one event, and only begins a unit") {
-    struct asked {
-        fake_log& log;
-        std::vector<uint32_t> wanted;
-        status read(pj::position after, pj::visitor& visit) {
-            wanted.push_back(visit.wanted());
-            return log.read(after, visit);
-        }
-    };
     in_units s(3);
     asked log{s.log, {}};
     s.what.log = log;
@@ -877,14 +879,6 @@ TEST_CASE("G15 a read that is pending in a unit is asked again in it, however sh
 }
 
 TEST_CASE("G18 a unit that failed is halved by its own size, and is one event at least") {
-    struct asked {
-        fake_log& log;
-        std::vector<uint32_t> wanted;
-        status read(pj::position after, pj::visitor& visit) {
-            wanted.push_back(visit.wanted());
-            return log.read(after, visit);
-        }
-    };
     using sizes = std::vector<uint32_t>;
     in_units s(9);
     asked log{s.log, {}};

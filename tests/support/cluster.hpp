@@ -63,6 +63,16 @@ struct cluster {
     }
 };
 
+/// The log, and how often it was read.
+struct counted_reads {
+    cluster& all;
+    int count;
+    pj::status read(pj::position after, pj::visitor& visit) {
+        ++count;
+        return all.read(after, visit);
+    }
+};
+
 /// One process: a description of its own, as each process has, over what is shared.
 struct host {
     template<bool Second> struct hand {
