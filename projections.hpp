@@ -2901,6 +2901,7 @@ PROJECTIONS_INLINE_ bool decode_version(const stored_event& in, E& out) {
             "projections: give the event `static bool decode(const pj::stored_event&, Event&)`, "
             "or declare its type raw: `{\"Name\", pj::raw}`");
         // Bytes of another version may have the same size: only the version tells them apart.
+        // (What follows is copy_to() written out: a function less for each type, for compilers.)
         if (in.version != Version || in.payload.size() != sizeof(E)) return false;
         static_assert(__is_trivially_copyable(E), "projections: only a trivially copyable object "
                                                   "can be filled with bytes");

@@ -60,6 +60,17 @@ void put_partitions(cluster& all, uint32_t partitions) {
     }
 }
 
+/// A rebuild of two partitions, each of them under its lease.
+struct leased_partitions : rebuild {
+    explicit leased_partitions(cluster& in) : rebuild(in, 0) {
+        in.append(20);
+        put_partitions(in, 2);
+        in.store.records.erase("p");
+        what.lease = &lease;
+        options.partitions = 2;
+    }
+};
+
 } // namespace
 
 TEST_CASE("G23 a drop that fails is told and tried with backoff; what fails later waits anew") {
@@ -347,12 +358,7 @@ TEST_CASE("G20 a token that comes with a failure is no lease: no partition is ma
 
 TEST_CASE("G21 G23 a rebuild that waits longer than a partition's lease does not rely on it") {
     cluster all;
-    all.append(20);
-    put_partitions(all, 2);
-    rebuild r(all, 0);
-    all.store.records.erase("p");
-    r.what.lease = &r.lease;
-    r.options.partitions = 2;
+    leased_partitions r(all);
     r.what.delays.first_ms = 5000;      // longer than the ttl of 3000
     struct { cluster& of; int fails; status load(pj::text key, pj::checkpoint& out) {
         const bool is_other = kit::string_of(key) == "p_p1";
@@ -391,12 +397,7 @@ TEST_CASE("G21 G23 a rebuild that waits longer than a partition's lease does not
 
 TEST_CASE("G20 a rebuild marks no other record when its own lease has run out meanwhile") {
     cluster all;
-    all.append(20);
-    put_partitions(all, 2);
-    rebuild r(all, 0);
-    all.store.records.erase("p");
-    r.what.lease = &r.lease;
-    r.options.partitions = 2;
+    leased_partitions r(all);
     struct { cluster& of; bool is_slow; status load(pj::text key, pj::checkpoint& out) {
         if (is_slow && kit::string_of(key) == "p_p1") of.clock.advance(2900);
         return of.store.load(key, out);
