@@ -295,7 +295,8 @@ def program(seed):
 
 
 def check(folder, seed, family, path):
-    source, made = pathlib.Path(folder, f"{seed}.cpp"), pathlib.Path(folder, f"{seed}-{family}")
+    made = pathlib.Path(folder, f"{seed}-{family}")     # beside the other compiler's, which runs at the same time
+    source = made.with_suffix(".cpp")
     source.write_text(program(seed), encoding="utf-8")
     flags = FLAGS[(seed + (family != "g++")) % len(FLAGS)]
     command = [path, "-std=c++17", *flags, "-I", ROOT, "-I", HYGIENE, source, "-o", made]
