@@ -2133,6 +2133,7 @@ private:
     PROJECTIONS_COLD_ bool has_vanished();
     void give_up_held(detail::outcome how);
     void forget_held();
+    void drop_held();
     detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
     uint32_t next_in_round(detail::delivery& d);
     bool settle(visitor& from, const stored_event& event, detail::outcome result);
@@ -2343,6 +2344,8 @@ public:
     /// Offers one message. `message.at` is the broker's offset, before_first if it has none.
     /// Offsets increase, redeliveries included; a source that reorders is used without them. While
     /// one message is held, any other that is not a duplicate is answered hold, pending, untried.
+    /// (If its offset is below, the source has gone back: it is taken next, and what was held is
+    /// new when it comes again.)
     /// What was answered MUST have been told to the broker before the next call.
     ///
     /// At or below the last one done it is a duplicate (ack or later) if the broker says
@@ -4917,7 +4920,7 @@ PROJECTIONS_BODY_ status engine::start(start_cause cause) {
 /// when somebody else's record was met. What is in hand is dropped, not saved: it may be done by
 /// another engine by now (G21).
 PROJECTIONS_BODY_ void engine::load_anew() {
-    if (has_units()) units().drop(*this);
+    drop_held();
     save_first_ = false;
     loaded_ = moved_back_ = save_doubtful_ = unconfirmed_ = untold_ = 0;
     // Until a save says so, the record does not know of the crash, and is to be told once more.
@@ -4928,7 +4931,6 @@ PROJECTIONS_BODY_ void engine::load_anew() {
     record_ = {};
     at_ = before_first;
     newest_ = before_first - 1;
-    forget_held();
     retry_in_ = 0;
     go_on();
 }
@@ -5537,8 +5539,8 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
         moved_back_ = 0;
     }
     unsaved_ -= saving_events_;
-    // (What was done while this one failed may be due by now, too: G27.)
-    save_in_ = save_first_ || (unsaved_ != 0 && wants_save()) ? 0 : what_->save.every_ms;
+    save_in_ = what_->save.every_ms;
+    if (save_is_due()) save_in_ = 0;    // what was passed while this one failed (G27)
     notify(notice_kind::checkpoint_saved);
 }
 
@@ -6081,6 +6083,14 @@ PROJECTIONS_BODY_ void engine::forget_held() {
     if (stage_ != stage::ending) retry_in_ = 0;     // else what is left of stop_ms
 }
 
+/// Nothing that was begun is gone on with: neither the held event nor what is not committed.
+PROJECTIONS_BODY_ void engine::drop_held() {
+    if (has_units()) units().drop(*this);
+    forget_held();
+    if (has_sequences())        // perhaps a place was kept for a letter that never was put
+        asking_ = detail::asking::letters;
+}
+
 /// The held event is no longer there. False: what was done of it is to be rolled back first.
 PROJECTIONS_BODY_ bool engine::has_vanished() {
     if (is_in_unit()) {
@@ -6089,7 +6099,7 @@ PROJECTIONS_BODY_ bool engine::has_vanished() {
     }
     give_up_held(detail::outcome::vanished);
     if (!has_sequences()) return true;
-    asking_ = detail::asking::letters;  // perhaps a place was kept for a letter that never was put
+    asking_ = detail::asking::letters;  // as drop_held() does
     return false;
 }
 
@@ -6297,7 +6307,6 @@ PROJECTIONS_BODY_ status engine::reset(position to) {
     }
     go_to(to);
     go_on();
-    if (has_sequences()) asking_ = detail::asking::letters; // perhaps one that was held has a place
     return status::ok;
 }
 
@@ -6305,8 +6314,7 @@ PROJECTIONS_BODY_ status engine::reset(position to) {
 /// under way stays so, for the position that it was begun with: its answer says whether the record
 /// is still ours. moved_back_ then makes another one for the new position.
 PROJECTIONS_BODY_ void engine::go_to(position to) {
-    if (has_units()) units().drop(*this);
-    forget_held();
+    drop_held();
     at_ = to;
     // The event in work lies ahead again, and whoever resets has a reason to have it tried.
     if (record_.suspect > to) record_.suspect = before_first;
@@ -7446,6 +7454,12 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         if (rejected_ && message.at == at_ && message.at == offered_through_) return rejected();
         return {message.at <= record_.at ? receipt::ack : receipt::later, 0, status::ok};
     }
+    // The source has gone back, as after a record that was loaded anew: what is held comes again
+    // behind this one, which would else wait for it for ever.
+    if (is_holding() && message.at < held_at_ && untold_ == 0) {
+        drop_held();
+        return {receipt::hold, 0, status::pending};
+    }
     // So is one that is done, while the broker does not know that it is to keep it.
     if (is_holding() || untold_ != 0) return {receipt::hold, what_->pending_ms, status::pending};
     // As inside a tick, so that an observer that calls back does not begin one.
@@ -7546,10 +7560,12 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     }
     if (stage_ == stage::ending) end();
     if (!is_done) {
-        // Perhaps done, and its commit has not said so: for the broker that is hold, as for one
-        // that was not tried.
-        unanswered_ = print;
-        committed_ = false;
+        // Done, and its commit has not said so: for the broker that is hold, as for one that was not
+        // tried. (What was committed without it, such as its name, says nothing of it.)
+        if (v.wanted() == 0) {
+            unanswered_ = print;
+            committed_ = false;
+        }
         // It halted for this message, or ended in the meantime.
         if (!running()) return {receipt::hold, never, reason_};
         return {receipt::hold, read_in_ == 0 && !only_saves() ? 0 : wait_ms(), why_};

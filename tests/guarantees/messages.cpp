@@ -510,6 +510,27 @@ TEST_CASE("G17 a counted message whose commit was done, its answer lost, is not 
     }
 }
 
+TEST_CASE("G1 G17 G32 a message is not done because a unit was committed that only named it") {
+    const pj::crash_guard guard{2};
+    for (const bool is_counted : {false, true}) {
+        queue s(true);
+        s.what.crashes = &guard;
+        s.options.count_messages = is_counted;
+        s.sink.reset(new pj::event_sink(s.what, s.options));
+        REQUIRE(s.sink->start(pj::start_cause::crash) == status::ok);
+        s.sink_tick();
+        s.commits.then(status::pending);
+        CHECK(s.offer("one").answer == receipt::hold);
+        pj::receive_result r = s.offer("one");
+        for (int i = 0; i < 9 && r.answer == receipt::hold; ++i) {
+            s.sink_tick(s.last.wait_ms);
+            r = s.offer("one");
+        }
+        CHECK(r.answer == receipt::ack);
+        CHECK(s.times("one") == 1);
+    }
+}
+
 TEST_CASE("G17 G18 no other is taken for a counted message whose commit has failed") {
     queue s(true);
     s.options.count_messages = true;

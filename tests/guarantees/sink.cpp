@@ -195,6 +195,32 @@ TEST_CASE("G7 G15 a duplicate is acknowledged while another message is held") {
     CHECK(s.w.called() == "a2 b2 c2 a3 b3 c3 b3 a4 b4 c4");
 }
 
+TEST_CASE("G7 G15 a source that goes back below a message that is held is followed") {
+    for (const bool has_failed : {false, true}) {
+        fed s(false);
+        s.what.save = {100, 1000, false};
+        s.what.on_error = pj::error_policy::retry(2);
+        if (has_failed) s.b.says.at(6, pj::fail(9), 1);
+        else s.b.says.at(6, pj::pending, 1);
+        s.open();
+        CHECK(s.offer(4) == receipt::later);
+        CHECK(s.offer(5) == receipt::later);
+        s.store.saves.then(pj::status::conflict);         // by mistake, as after a switch of databases
+        static_cast<void>(s.sink_tick(1000));
+        static_cast<void>(s.sink_tick());
+        REQUIRE(s.fed_by->reason() == pj::status::checkpoint_conflict);
+        REQUIRE(s.fed_by->retry_failed() == pj::status::ok);    // from the record: nothing is saved
+        CHECK(s.offer(6) == receipt::hold);         // it was in hand; those before it come again
+        s.now_ms += s.last_answer.wait_ms;
+        for (pj::position at = 4; at <= 6; ++at) {
+            for (int i = 0; i < 3 && s.offer(at, "Alpha", true) != receipt::later; ++i)
+                s.now_ms += s.last_answer.wait_ms;
+            CHECK(s.fed_by->scanned() == at);
+        }
+        CHECK(s.w.called() == "a4 b4 c4 a5 b5 c5 a6 b6 c6 a4 b4 c4 a5 b5 c5 a6 b6 c6");
+    }
+}
+
 TEST_CASE("G7 without offsets, too") {
     fed s(false);
     s.what.on_error = pj::error_policy::retry(1);
