@@ -2375,6 +2375,7 @@ private:
         return !PROJECTIONS_SMALL_ && is_simple_ && !is_holding() && !is_replaying();
     }
     bool needs_a_tick(uint32_t elapsed_ms) const;
+    receive_result get_to_work(uint32_t now_ms);
     place place_of(position offset, bool is_redelivered) const;
     receive_result offer(const stored_event& message, bool has_offset);
     bool is_same_message(const stored_event& message) const;
@@ -7399,49 +7400,56 @@ PROJECTIONS_BODY_ bool event_sink::needs_a_tick(uint32_t elapsed_ms) const {
 
 /// A tick comes first, if there is anything for it to do: it loads, keeps the lease and saves what
 /// is due, so that a host that has messages without pause need not call tick() besides. After it
-/// the sink works, or the message is held with the reason why it does not.
-PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message, uint32_t now_ms,
-                                                     bool redelivered) {
-    if (ticking_) return {receipt::hold, what_->pending_ms, status::reentered};
-    const bool has_offset = message.at >= 0;
+/// the sink works (ok), or the message is held with the reason why it does not.
+PROJECTIONS_BODY_ receive_result event_sink::get_to_work(uint32_t now_ms) {
     if (!PROJECTIONS_SMALL_ && !needs_a_tick(passed_ms(now_ms))) {
         // What a tick would change even so: the time, and that the source is not idle.
         age(now_ms);
         received_ = true;
         caught_up_ = false;
-    } else {
-        // Before the tick, so that this one does not count as idle; and after it, since prepare()
-        // takes it back, so that the next one does not, either.
-        received_ = true;
-        tick_result now = tick(now_ms);
-        received_ = true;
-        // It may have done no more than save: what comes before a message is then due at once.
-        if (looked_ == 0 && now.wait_ms == 0 && stage_ == stage::working && unconfirmed_ == 0 &&
-            unit_ == detail::unit::none) {
-            now = tick(now_ms);
-            received_ = true;
-        }
-        // A lease that is ours, but not yet claimed and read back, does not let anything begin
-        // (G21).
-        const bool is_ready = what_->lease == nullptr || has_lease();
-        // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
-        const bool only_saving = only_saves() && untold_ == 0;
-        if (stage_ != stage::working || paused_ != 0 || only_saving || is_refused() ||
-            read_in_ != 0 || !is_ready || (looked_ == 0 && untold_ == 0)) {
-            const status why = now.reason != status::ok ? now.reason
-                             : !running()               ? status::stopped
-                             : paused_ != 0             ? status::paused
-                             : !loaded_                 ? status::not_loaded
-                                                        : status::pending;
-            return {receipt::hold, now.wait_ms, why};
-        }
+        return {receipt::hold, 0, status::ok};
     }
+    // Before the tick, so that this one does not count as idle; and after it, since prepare() takes
+    // it back, so that the next one does not, either.
+    received_ = true;
+    tick_result now = tick(now_ms);
+    received_ = true;
+    // It may have done no more than save: what comes before a message is then due at once.
+    if (looked_ == 0 && now.wait_ms == 0 && stage_ == stage::working && unconfirmed_ == 0 &&
+        unit_ == detail::unit::none) {
+        now = tick(now_ms);
+        received_ = true;
+    }
+    // A lease that is ours, but not yet claimed and read back, does not let anything begin (G21).
+    const bool is_ready = what_->lease == nullptr || has_lease();
+    // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
+    const bool only_saving = only_saves() && untold_ == 0;
+    if (stage_ == stage::working && paused_ == 0 && !only_saving && !is_refused() &&
+        read_in_ == 0 && is_ready && (looked_ != 0 || untold_ != 0)) {
+        return {receipt::hold, 0, status::ok};
+    }
+    const status why = now.reason != status::ok ? now.reason
+                     : !running()               ? status::stopped
+                     : paused_ != 0             ? status::paused
+                     : !loaded_                 ? status::not_loaded
+                                                : status::pending;
+    return {receipt::hold, now.wait_ms, why};
+}
+
+/// Whether a message is the held one, a duplicate or new is asked in this order, so that none is
+/// handled that a former answer speaks of.
+PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message, uint32_t now_ms,
+                                                     bool redelivered) {
+    if (ticking_) return {receipt::hold, what_->pending_ms, status::reentered};
+    const receive_result ready = get_to_work(now_ms);
+    if (ready.reason != status::ok) return ready;
     // Without offsets nothing tells a duplicate: offer() only looks whether another one is held.
-    if (!has_offset && untold_ != 0 && is_dirty() &&
-        (detail::print_of(message) | 1u) != unanswered_) {
+    if (message.at < 0) {
+        const bool is_untold = untold_ != 0 && is_dirty() &&
+                               (detail::print_of(message) | 1u) != unanswered_;
+        if (!is_untold) return offer(message, false);
         return {receipt::hold, what_->pending_ms, status::pending};
     }
-    if (!has_offset) return offer(message, false);
     if (is_holding() && message.at == held_at_) return offer(message, true);
     const place where = place_of(message.at, redelivered);
     // Also while another is held: a broker that hands out one message at a time, and after a crash
@@ -7456,11 +7464,11 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
     }
     // The source has gone back, as after a record that was loaded anew: what is held comes again
     // behind this one, which would else wait for it for ever.
-    if (is_holding() && message.at < held_at_ && untold_ == 0) {
+    if (where == place::fresh && is_holding() && message.at < held_at_ && untold_ == 0) {
         drop_held();
         return {receipt::hold, 0, status::pending};
     }
-    // So is one that is done, while the broker does not know that it is to keep it.
+    // One waits for another that is held, or done while the broker does not yet know its letter.
     if (is_holding() || untold_ != 0) return {receipt::hold, what_->pending_ms, status::pending};
     // As inside a tick, so that an observer that calls back does not begin one.
     if (where == place::other_source) {
@@ -7560,8 +7568,8 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     }
     if (stage_ == stage::ending) end();
     if (!is_done) {
-        // Done, and its commit has not said so: for the broker that is hold, as for one that was not
-        // tried. (What was committed without it, such as its name, says nothing of it.)
+        // Done, and its commit has not said so: for the broker that is hold, as for one that was
+        // not tried. (A unit that was committed without it, to name it, says nothing of it.)
         if (v.wanted() == 0) {
             unanswered_ = print;
             committed_ = false;
