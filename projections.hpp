@@ -4178,11 +4178,13 @@ verdict call_bound(const map_entry& entry, const void* event, const context& wit
     }
 }
 
-/// The function was kept as one of another type, and is made again what it was: the language allows
-/// that. It does not promise that a pointer to an object could hold one.
+/// The function was kept in a pointer to functions of another type, and is taken out as what it
+/// was. (A pointer to an object may be too small for one; and of a cast newer compilers warn.)
 template<class F, class E>
 verdict call_free(const map_entry& entry, const void* event, const context& with) {
-    F* const function = reinterpret_cast<F*>(entry.function);
+    F* function = nullptr;
+    static_assert(sizeof function == sizeof entry.function);
+    __builtin_memcpy(&function, &entry.function, sizeof function);
     const E& e = *static_cast<const E*>(event);
     if constexpr (is_callable_as<void, F*, const E&, const context&>) {
         return verdict_of([&]() { return function(e, with); });
@@ -4275,7 +4277,7 @@ handler_map<N>& handler_map<N>::add(F function, text name) {
         detail::map_entry entry{};
         entry.group = &detail::call_group<E>;
         entry.invoke = &detail::call_free<detail::referred<decltype(*pointer)>, E>;
-        entry.function = reinterpret_cast<void (*)()>(pointer);
+        __builtin_memcpy(&entry.function, &pointer, sizeof pointer);
         put_all<E>(entry, name);
     }
     return *this;
