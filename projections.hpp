@@ -1117,7 +1117,8 @@ struct checkpoint {
     uint64_t fencing_token = 0;                 ///< of the lease under which it was saved
     position replayed_through = before_first;   ///< events up to here are replayed, not new
     uint64_t log_id = 0;                        ///< 0: not recorded
-    position suspect = before_first;            ///< crash_guard: the event in work
+    position suspect = before_first;            ///< crash_guard: the event in work, by its position
+                                                ///< or, without an offset, by 2^62 and a print
     uint32_t rebuild = 0;                       ///< how often the model was rebuilt
     uint16_t crashes = 0;                       ///< crash_guard: in a row, without progress
     uint8_t hash_scheme = 0;                    ///< see partition_options; 0: not recorded
@@ -1517,8 +1518,9 @@ struct save_rule {
 /// `crashes_max` crashes in a row, with no event completed and the log's end not reached, the event
 /// that was named at the last of them counts as failed for good (permanent, code_crashed), untried,
 /// and the error policy says what becomes of it. (The first crash names nothing, and counts only if
-/// no event is completed after it: mostly it takes one more, with 1 always two.) Name the guard in
-/// projection::crashes; one serves many engines.
+/// no event is completed after it: mostly it takes one more, with 1 always two.) A message without
+/// an offset is known by what it says. Name the guard in projection::crashes; one serves many
+/// engines.
 class crash_guard {
 public:
     /// Pre: crashes_max > 0.
@@ -1530,6 +1532,8 @@ private:
     friend class engine;
     static void loaded(engine& e);
     static bool allows(engine& e, detail::delivery& d);
+    /// With a print, the name of a message without an offset; above the position of any event.
+    static constexpr position unplaced = position{1} << 62;
     // Reached through pointers, so that the code is linked only where a guard is named.
     void (*loaded_)(engine& e);
     bool (*allows_)(engine& e, detail::delivery& d);
@@ -3116,6 +3120,7 @@ struct delivery {
     bool trouble = false;           // somebody answered anything but handled
     bool is_hopeless = false;       // no handler sees it: unreadable, or a crash_guard blames it
     bool is_letter = false;         // redelivered: what it comes to is not the engine's
+    bool is_unplaced = false;       // a message without an offset: where it stands says nothing
     failure_kind why = failure_kind::decode;
     uint32_t mask = all_bits;       // handlers to call
     uint32_t rest = 0;              // and those to be called after them, one by one
@@ -6372,8 +6377,10 @@ PROJECTIONS_BODY_ void crash_guard::loaded(engine& e) {
 /// into the record and ends the read; the save follows, and the event comes again.
 PROJECTIONS_BODY_ bool crash_guard::allows(engine& e, detail::delivery& d) {
     checkpoint& r = e.record_;
-    const position at = d.event->at;
-    if (at > r.suspect || (e.has_units() && at < r.suspect)) {     // below: done again
+    // (After a crash a number would be that of whichever message comes first.)
+    const position at = d.is_unplaced ? unplaced | detail::print_of(*d.event) : d.event->at;
+    // Below it without a unit: done again.
+    if (at > r.suspect || (at < r.suspect && (d.is_unplaced || e.has_units()))) {
         if (r.suspect != before_first) r.crashes = 0;
         // What a volatile model reads again comes before anything that may have been in work.
         if (!e.what_->volatile_model || at > r.replayed_through) --e.careful_;
@@ -7498,6 +7505,7 @@ PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, 
     }
     // After open(), which is not to say where a message stands.
     event.at = has_offset ? message.at : at_ + 1;
+    d.is_unplaced = !has_offset;
     // Without an offset, and another than the one that is held: held untried.
     receive_result result{receipt::hold, what_->pending_ms, status::pending};
     const bool is_same = is_same_message(message);

@@ -531,6 +531,40 @@ TEST_CASE("G1 G17 G32 a message is not done because a unit was committed that on
     }
 }
 
+TEST_CASE("G32 a message without an offset is blamed for its own crashes, whichever comes first") {
+    const pj::crash_guard guard{2};
+    for (int i = 0; i < 4; ++i) {
+        queue s(i % 2 != 0);
+        s.what.crashes = &guard;
+        s.options.count_messages = i >= 2;
+        // The process has died; true: the message was given up or done, false: it dies again in its
+        // handler.
+        const auto gets_through = [&](const char* payload, pj::verdict says) {
+            s.db.boot();
+            s.sink.reset(new pj::event_sink(s.what, s.options));
+            REQUIRE(s.sink->start(pj::start_cause::crash) == status::ok);
+            s.sink_tick();
+            s.does = [says](const std::string&) { return says; };
+            s.handled.clear();
+            pj::receive_result r{};
+            for (int n = 0; n < 9; ++n) {
+                r = s.offer(payload);
+                if (r.answer != receipt::hold || !s.handled.empty()) break;
+            }
+            return r.answer != receipt::hold;
+        };
+        CHECK_FALSE(gets_through("poison", pj::pending));
+        // Another consumer has it for a while; with the next crash it would be blamed.
+        CHECK(gets_through("innocent", pj::handled));
+        CHECK(s.times("innocent") == 1);
+        for (int n = 0; n < 2; ++n) CHECK_FALSE(gets_through("poison", pj::pending));
+        CHECK(gets_through("poison", pj::pending));
+        CHECK(s.handled.empty());
+        CHECK(s.sink->last_failure().code == pj::code_crashed);
+        CHECK(s.sink->counts().skipped == 1);
+    }
+}
+
 TEST_CASE("G17 G18 no other is taken for a counted message whose commit has failed") {
     queue s(true);
     s.options.count_messages = true;
