@@ -107,6 +107,8 @@ public:
         const uint32_t projection = key / keys_per_projection;
         const uint32_t slot = key % keys_per_projection;
         if (slot == key_of_count) return;
+        // What is kept for messages without offsets are numbers of their own.
+        if (world_.with.projections[projection].kind == engine_kind::queue) return;
         kept& k = world_.store[key];
         const bool is_reset = old.replay_stage == 1 && next.replay_stage != 1;
         const bool is_sent_back = next.at >= k.may_go_to && k.may_go_to >= pj::before_first;
