@@ -4,6 +4,12 @@
 
 #include <doctest/doctest.h>
 
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
 namespace pj = projections;
 namespace kit = projections_kit;
 
@@ -101,6 +107,172 @@ kit::promises check_leases(leases::flaw wrong) {
     return kit::broken_promises(store, [&](uint32_t ms) { clock.advance(ms); });
 }
 
+/// A database for units of work, with another connection that looks on, and one thing wrong.
+class units {
+public:
+    enum class flaw {
+        none, shows_uncommitted, loses_effect, loses_checkpoint, loses_letter, loses_all,
+        forgets_effect, forgets_checkpoint, forgets_letter, keeps_effect, keeps_checkpoint,
+        keeps_letter, harms_after_commit, undone_comes_next, undone_comes_with_save,
+        undone_survives, keeps_revision, save_alone_fails, put_alone_fails, save_alone_joins,
+        opens_while_pending, wants_a_save, nests, starts_anew, refusal_ends_unit,
+        ignores_revisions, refusal_sticks, refused_is_kept, failure_sticks, failure_keeps_part,
+        lost_looks_done, lost_is_forgotten, uncommitted_survives, leaks
+    };
+    enum class trouble { none, constraint, lost };
+
+    explicit units(flaw which, trouble happens = trouble::none) : wrong_(which) {
+        parts.transaction = *this;
+        parts.checkpoints = *this;
+        parts.letters = *this;
+        parts.elsewhere = other_;
+        parts.write = [this](int n) { return change([n](tables& of) { of.number = n; }); };
+        parts.read = [this] { return seen().number; };
+        parts.kept = [this] { return std::vector<kit::kept_letter>(seen().letters.size()); };
+        parts.reopen = [this] { reopen(); };
+        if (happens == trouble::constraint) parts.trouble = [this] { is_violated_ = true; };
+        if (happens == trouble::lost) parts.trouble = [this] { open_.reset(); };
+    }
+    units(const units&) = delete;
+    units& operator=(const units&) = delete;
+
+    kit::unit_parts parts;
+
+    pj::status begin() {
+        if (is_stuck_ || (is(flaw::leaks) && ++begun_ > 60)) return pj::status::failed;
+        if (is_begun_ && !is_opening_) {
+            if (is(flaw::nests)) return pj::status::ok;
+            if (is(flaw::starts_anew)) open();
+            if (is(flaw::refusal_ends_unit)) open_.reset();
+            return is(flaw::starts_anew) ? pj::status::ok : pj::status::pending;
+        }
+        if (!is_begun_) open();
+        is_opening_ = is(flaw::opens_while_pending) && !is_opening_;
+        return is_opening_ ? pj::status::pending : pj::status::ok;
+    }
+    pj::status commit() {
+        if (!open_) {
+            if (is(flaw::lost_looks_done)) close();
+            return is(flaw::lost_looks_done) ? pj::status::ok : pj::status::failed;
+        }
+        if (is_violated_ && is(flaw::failure_keeps_part)) shown_.records = open_->records;
+        if (is_violated_ || (is(flaw::wants_a_save) && !is_saved_)) return pj::status::failed;
+        tables next = *open_;
+        if (is(flaw::loses_effect) || is(flaw::loses_all)) next.number = shown_.number;
+        if (is(flaw::loses_checkpoint) || is(flaw::loses_all)) next.records = shown_.records;
+        if (is(flaw::loses_letter) || is(flaw::loses_all)) next.letters = shown_.letters;
+        before_ = shown_;
+        shown_ = next;
+        if (is(flaw::forgets_effect)) next.number = disk_.number;
+        if (is(flaw::forgets_checkpoint)) next.records = disk_.records;
+        if (is(flaw::forgets_letter)) next.letters = disk_.letters;
+        disk_ = next;
+        close();
+        return pj::status::ok;
+    }
+    pj::status rollback() {
+        if (!is_begun_ && is(flaw::harms_after_commit) && before_) shown_ = *before_;
+        if (is_violated_ && is(flaw::failure_sticks)) return pj::status::failed;
+        undone_ = open_;
+        close();
+        if (!undone_) return pj::status::ok;
+        if (is(flaw::keeps_effect) || (is(flaw::refused_is_kept) && is_refused_))
+            shown_.number = undone_->number;
+        if (is(flaw::keeps_checkpoint)) shown_.records = undone_->records;
+        if (is(flaw::keeps_letter)) shown_.letters = undone_->letters;
+        disk_ = shown_;
+        if (is(flaw::undone_survives)) disk_.number = undone_->number;
+        return pj::status::ok;
+    }
+    pj::status load(pj::text key, pj::checkpoint& out) {
+        return find(open_ ? *open_ : shown_, key, out);
+    }
+    pj::status save(pj::text key, const pj::checkpoint& next) {
+        if (!is_begun_ && is(flaw::save_alone_fails)) return pj::status::failed;
+        if (!is_begun_ && is(flaw::save_alone_joins) && !open_) open_ = shown_;
+        if (!is_begun_ && is(flaw::undone_comes_with_save) && undone_)
+            shown_.number = undone_->number;
+        pj::status answer = pj::status::ok;
+        const pj::status s = change([&](tables& of) {
+            pj::checkpoint& kept = of.records[kit::string_of(key)];
+            const uint32_t before = is(flaw::keeps_revision) ? revision_ : kept.revision;
+            is_refused_ = next.revision != before + 1;
+            if (!is_refused_) kept = next;
+            else if (!is(flaw::ignores_revisions)) answer = pj::status::conflict;
+            is_stuck_ = is_refused_ && is(flaw::refusal_sticks);
+            revision_ = next.revision;
+        });
+        is_saved_ = true;
+        return s == pj::status::ok ? answer : s;
+    }
+    pj::status put(const pj::dead_letter& l) {
+        if (!is_begun_ && is(flaw::put_alone_fails)) return pj::status::failed;
+        return change([&](tables& of) { of.letters.insert(l.event.at); });
+    }
+
+private:
+    struct tables {
+        int number = 0;
+        std::map<std::string, pj::checkpoint> records;
+        std::set<pj::position> letters;
+    };
+    struct onlooker {
+        const units& at;
+        pj::status load(pj::text key, pj::checkpoint& out) { return find(at.seen(), key, out); }
+        pj::status save(pj::text, const pj::checkpoint&) { return pj::status::failed; }
+    };
+
+    bool is(flaw which) const { return wrong_ == which; }
+    static pj::status find(const tables& in, pj::text key, pj::checkpoint& out) {
+        const auto found = in.records.find(kit::string_of(key));
+        if (found != in.records.end()) out = found->second;
+        return pj::status::ok;
+    }
+    const tables& seen() const { return open_ && is(flaw::shows_uncommitted) ? *open_ : shown_; }
+    void open() {
+        if (!open_ || !is(flaw::save_alone_joins)) open_ = shown_;
+        if (is(flaw::undone_comes_next) && undone_) open_->number = undone_->number;
+        is_begun_ = true;
+    }
+    void close() {
+        open_.reset();
+        is_begun_ = is_saved_ = is_violated_ = is_opening_ = false;
+    }
+    /// In the unit that is open, or at once; not at all in one that was lost.
+    template<class Change> pj::status change(Change&& make) {
+        const bool is_lost = is_begun_ && !open_;
+        if (is_lost && !is(flaw::lost_is_forgotten) && !is(flaw::lost_looks_done))
+            return pj::status::failed;
+        make(open_ ? *open_ : shown_);
+        if (!open_) disk_ = shown_;
+        return pj::status::ok;
+    }
+    void reopen() {
+        if (open_ && is(flaw::uncommitted_survives)) disk_ = *open_;
+        shown_ = disk_;
+        close();
+    }
+
+    flaw wrong_;
+    onlooker other_{*this};
+    tables disk_{}, shown_{};           // what is durable, and what is committed
+    std::optional<tables> open_{}, undone_{}, before_{};
+    bool is_begun_ = false, is_opening_ = false, is_saved_ = false;
+    bool is_violated_ = false, is_refused_ = false, is_stuck_ = false;
+    uint32_t revision_ = 0;
+    int begun_ = 0;
+};
+
+/// Exactly one promise is broken, and said to be so once.
+void finds(units::flaw wrong, const std::string& words,
+           units::trouble happens = units::trouble::none) {
+    const units of(wrong, happens);
+    const kit::promises broken = kit::broken_promises(of.parts);
+    CHECK(says(broken, words));
+    CAPTURE(words);
+    for (size_t i = 1; i < broken.size(); ++i) FAIL_CHECK(broken[i]);
+}
+
 } // namespace
 
 TEST_CASE("contract check of an event store") {
@@ -112,8 +284,11 @@ TEST_CASE("contract check of an event store") {
     CHECK(says(check_log(log::flaw::never_ends), "never reaches the end"));
     CHECK(says(check_log(log::flaw::changes), "shows other events than before"));
     CHECK(says(check_log(log::flaw::low_newest), "newest event is 10"));
-    CHECK_FALSE(check_log(log::flaw::forgets_last).empty());
-    CHECK_FALSE(check_log(log::flaw::drops_the_second_batch).empty());
+    for (const auto wrong : {log::flaw::includes_after, log::flaw::ignores_after,
+                             log::flaw::changes, log::flaw::forgets_last,
+                             log::flaw::drops_the_second_batch})
+        CHECK(check_log(wrong).size() == 2);        // of one batch, and of one position
+    CHECK(check_log(log::flaw::low_newest).size() == 1);
     pj::memory_log<4, 256> small;
     CHECK(says(kit::broken_promises(pj::event_store{small}), "at least three"));
 }
@@ -145,7 +320,9 @@ TEST_CASE("contract check of a checkpoint store") {
     CHECK(says(broken, "log_id"));
     kit::memory_checkpoints again;
     again.positions_only = true;
-    CHECK(says(kit::broken_promises(pj::checkpoint_store{again}), "should answer conflict"));
+    const kit::promises both = kit::broken_promises(pj::checkpoint_store{again});
+    CHECK(says(both, "should answer conflict"));
+    CHECK(both.size() == 2);            // and "not kept", for no more than one of the keys
 
     struct : kit::memory_checkpoints {
         pj::status load(pj::text key, pj::checkpoint& out) {
@@ -207,8 +384,10 @@ TEST_CASE("contract check of dead letters") {
         list.push_back({l.kind, l.code, l.attempts});
         return pj::status::ok;
     };
-    CHECK(says(kit::broken_promises(pj::dead_letter_sink{append}, [&] { return list; }),
-               "kept twice"));
+    const kit::promises twice =
+        kit::broken_promises(pj::dead_letter_sink{append}, [&] { return list; });
+    CHECK(twice.size() == 1);
+    CHECK(says(twice, "kept twice"));
     std::map<std::string, kit::kept_letter> by_key;
     const auto all_by_key = [&] {
         keeping all;
@@ -244,4 +423,112 @@ TEST_CASE("contract check of dead letters") {
     const auto nothing = [](const pj::dead_letter&) { return pj::status::ok; };
     CHECK(says(kit::broken_promises(pj::dead_letter_sink{nothing}, [] { return keeping{}; }),
                "is not kept"));
+}
+
+TEST_CASE("contract check of a unit of work") {
+    using happens = units::trouble;
+    for (const happens what : {happens::none, happens::constraint, happens::lost}) {
+        const units right(units::flaw::none, what);
+        CHECK(kit::broken_promises(right.parts).empty());
+        CHECK(kit::broken_promises(right.parts).empty());       // it may be asked again
+    }
+    units right(units::flaw::none);
+    kit::unit_parts few{right, right};
+    CHECK(says(kit::broken_promises(few), "needs"));
+    few.write = right.parts.write;
+    few.read = right.parts.read;
+    CHECK(kit::broken_promises(few).empty());
+}
+
+TEST_CASE("contract check of a unit of work: what a commit keeps, and what a rollback") {
+    using flaw = units::flaw;
+    finds(flaw::shows_uncommitted,
+          "another connection sees the effect, the checkpoint, the letter");
+    finds(flaw::loses_effect, "commit() answers ok, but loses the effect");
+    finds(flaw::loses_checkpoint, "commit() answers ok, but loses the checkpoint");
+    finds(flaw::loses_letter, "commit() answers ok, but loses the letter");
+    finds(flaw::loses_all, "loses the effect, the checkpoint, the letter");
+    finds(flaw::forgets_effect, "what does not survive a crash is the effect");
+    finds(flaw::forgets_checkpoint, "what does not survive a crash is the checkpoint");
+    finds(flaw::forgets_letter, "what does not survive a crash is the letter");
+    finds(flaw::wants_a_save, "commit() without a save() answers failed");
+    finds(flaw::harms_after_commit, "rollback() after a commit changes the effect, the checkpoint");
+    finds(flaw::keeps_effect, "rollback() does not take back the effect");
+    finds(flaw::keeps_checkpoint, "rollback() does not take back the checkpoint");
+    finds(flaw::keeps_letter, "rollback() does not take back the letter");
+    finds(flaw::undone_comes_next, "committed with the next unit: the effect");
+    finds(flaw::undone_comes_with_save, "comes with a later save(): the effect");
+    finds(flaw::undone_survives, "after a crash there is again what was rolled back: the effect");
+    finds(flaw::uncommitted_survives, "not committed survives a crash: the effect");
+    finds(flaw::keeps_revision, "save() in a unit answers conflict after a rollback");
+}
+
+TEST_CASE("contract check of a unit of work: how it begins and ends") {
+    using flaw = units::flaw;
+    using happens = units::trouble;
+    finds(flaw::save_alone_fails, "save() without a unit of work answers failed");
+    finds(flaw::put_alone_fails, "put() without a unit of work answers failed");
+    finds(flaw::save_alone_joins, "save() and put() without a unit of work are not durable");
+    finds(flaw::opens_while_pending, "after a begin() that was pending");
+    finds(flaw::nests, "begin() answers ok while another unit is open");
+    finds(flaw::starts_anew, "begin() answers ok while another unit is open");
+    finds(flaw::refusal_ends_unit, "a begin() that is not ok harms the open unit");
+    finds(flaw::ignores_revisions, "a revision that is not the next answer ok");
+    finds(flaw::refusal_sticks, "begin() answers failed after a save of a revision");
+    finds(flaw::refused_is_kept, "after a save that was refused, and a rollback, there still is");
+    finds(flaw::failure_sticks, "begin() answers pending after a unit that failed",
+          happens::constraint);
+    finds(flaw::failure_keeps_part, "a part of it, without the effect, the letter",
+          happens::constraint);
+    finds(flaw::lost_looks_done, "commit() answers ok after the trouble, but loses the effect",
+          happens::lost);
+    finds(flaw::lost_is_forgotten, "a part of it, without the effect", happens::lost);
+    finds(flaw::leaks, "others in a row");
+}
+
+TEST_CASE("contract check of a unit of work: parts that do not work at all") {
+    const auto only = [](auto&& change, const std::string& words) {
+        units of(units::flaw::none);
+        change(of.parts);
+        const kit::promises broken = kit::broken_promises(of.parts);
+        CHECK(broken.size() == 1);
+        CHECK(says(broken, words));
+    };
+    const auto waits = [](void*) { return pj::status::pending; };
+    only([](kit::unit_parts& p) { p.write = [](int) { return pj::status::failed; }; },
+         "write in a unit answers failed");
+    only([&](kit::unit_parts& p) { p.transaction.begin = waits; }, "begin() answers pending");
+    only([&](kit::unit_parts& p) { p.transaction.commit = waits; }, "commit() answers pending");
+    only([&](kit::unit_parts& p) { p.transaction.rollback = waits; }, "rollback() stays pending");
+    only([](kit::unit_parts& p) {
+        p.letters.put = [](void*, const pj::dead_letter&) { return pj::status::failed; };
+    }, "put() in a unit answers failed");
+    only([](kit::unit_parts& p) {
+        p.checkpoints.load = [](void*, pj::text, pj::checkpoint&) { return pj::status::failed; };
+    }, "load() outside of a unit answers failed");
+}
+
+TEST_CASE("contract check of a unit of work that pends") {
+    units of(units::flaw::none);
+    struct {
+        units& to;
+        bool is_ready;
+        bool waits() { return is_ready = !is_ready; }
+        pj::status begin() { return waits() ? pj::status::pending : to.begin(); }
+        pj::status commit() { return waits() ? pj::status::pending : to.commit(); }
+        pj::status rollback() { return waits() ? pj::status::pending : to.rollback(); }
+        pj::status load(pj::text key, pj::checkpoint& out) {
+            return waits() ? pj::status::pending : to.load(key, out);
+        }
+        pj::status save(pj::text key, const pj::checkpoint& next) {
+            return waits() ? pj::status::pending : to.save(key, next);
+        }
+    } slow{of, false};
+    kit::unit_parts parts = of.parts;
+    parts.transaction = slow;
+    parts.checkpoints = slow;
+    int waited = 0;
+    parts.meanwhile = [&] { ++waited; };
+    CHECK(kit::broken_promises(parts).empty());
+    CHECK(waited > 300);
 }

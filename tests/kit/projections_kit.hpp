@@ -7,8 +7,9 @@
 //   memory_leases          a lease store with expiry, by that clock
 //   memory_letters         dead letters, kept by their key, and shown in order
 //   scenario               given these events, when those arrive, then ...
-//   broken_promises(...)   runs your event store, checkpoint store, lease store or letters through
-//                          what the library relies on, and says in words what does not hold
+//   broken_promises(...)   runs your event store, checkpoint store, lease store, letters or unit of
+//                          work through what the library relies on, and says in words what does
+//                          not hold, each promise once
 #ifndef PROJECTIONS_KIT_HPP
 #define PROJECTIONS_KIT_HPP
 
@@ -477,25 +478,29 @@ inline promises broken_promises(const pj::event_store& log, const patience& mean
                          " events; this check needs a log of at least three");
         return broken;
     }
+    if (has_bounds && newest < all.back().at) {
+        broken.push_back("bounds() says that the newest event is " + std::to_string(newest) +
+                         ", but read() shows " + std::to_string(all.back().at));
+        return broken;
+    }
     std::vector<detail::copied> again;
     for (const uint32_t batch : {1u, 2u, 100u}) {
         const pj::status s = detail::read_all(log, trimmed, batch, meanwhile, again);
-        if (s != pj::status::ok || again != all)
-            broken.push_back("read() in batches of " + std::to_string(batch) + detail::why(s) +
-                             " shows other events than before: it must begin right after `after`, "
-                             "stop when the visitor says stop, and show the same events again");
+        if (s == pj::status::ok && again == all) continue;
+        broken.push_back("read() in batches of " + std::to_string(batch) + detail::why(s) +
+                         " shows other events than before: it must begin right after `after`, "
+                         "stop when the visitor says stop, and show the same events again");
+        break;
     }
     for (size_t i = 0; i < all.size(); i += all.size() / 16 + 1) {
         const std::vector<detail::copied> tail(all.begin() + static_cast<std::ptrdiff_t>(i) + 1,
                                                all.end());
         const pj::status s = detail::read_all(log, all[i].at, 100, meanwhile, again);
-        if (s != pj::status::ok || again != tail)
-            broken.push_back("read(" + std::to_string(all[i].at) + ")" + detail::why(s) +
-                             " does not show exactly the events above it");
+        if (s == pj::status::ok && again == tail) continue;
+        broken.push_back("read(" + std::to_string(all[i].at) + ")" + detail::why(s) +
+                         " does not show exactly the events above it");
+        break;
     }
-    if (has_bounds && newest < all.back().at)
-        broken.push_back("bounds() says that the newest event is " + std::to_string(newest) +
-                         ", but read() shows " + std::to_string(all.back().at));
     return broken;
 }
 
@@ -564,7 +569,8 @@ inline promises broken_promises(const pj::checkpoint_store& store, const std::st
             return broken;
         }
     }
-    for (size_t i = 0; i < 4; ++i) {
+    const size_t before = broken.size();
+    for (size_t i = 0; i < 4 && broken.size() == before; ++i) {
         const pj::checkpoint& kept = i % 2 == 0 ? full : small;
         found = {};
         s = load(keys[i], found);
@@ -590,12 +596,12 @@ inline promises broken_promises(const pj::checkpoint_store& store, const std::st
             s = save(keys[0], wrong);
             found = {};
             const pj::status loaded = load(keys[0], found);
-            if (s != pj::status::conflict || loaded != pj::status::ok || found.at == 99)
-                broken.push_back("the stored revision is 2, but a save of revision " +
-                                 std::to_string(revision) + " answers " + detail::named(s) +
-                                 (found.at == 99 ? " and is kept" : "") +
-                                 "; it should answer conflict and keep what is there");
-            if (found.at == 99) break;
+            if (s == pj::status::conflict && loaded == pj::status::ok && found.at != 99) continue;
+            broken.push_back("the stored revision is 2, but a save of revision " +
+                             std::to_string(revision) + " answers " + detail::named(s) +
+                             (found.at == 99 ? " and is kept" : "") +
+                             "; it should answer conflict and keep what is there");
+            break;
         }
     }
     return broken;
@@ -620,7 +626,7 @@ inline promises broken_promises(const pj::lease_store& store,
                               meanwhile);
     };
     const auto expect = [&](bool holds, const std::string& words) {
-        if (!holds) broken.push_back(words);
+        if (!holds && (broken.empty() || broken.back() != words)) broken.push_back(words);
         return holds;
     };
     uint64_t first = 0, other = 0, second = 0, third = 0, unused = 0;
@@ -698,12 +704,16 @@ inline promises broken_promises(const pj::dead_letter_sink& letters,
         tried{pj::failure_kind::permanent, 0xFFFFFFFDu, 3};
     if (put(0, "a", 0, 3, untried) != pj::status::ok)
         broken.push_back("put() of a letter is not ok");
-    if (kept().size() != before + 1) broken.push_back("a letter that was answered ok is not kept");
-    else if (!has(untried)) broken.push_back("a letter's kind, code or attempts are not kept");
-    if (put(0, "a", 0, 3, untried) != pj::status::ok)
+    else if (kept().size() != before + 1)
+        broken.push_back("a letter that was answered ok is not kept");
+    else if (!has(untried))
+        broken.push_back("a letter's kind, code or attempts are not kept");
+    else if (put(0, "a", 0, 3, untried) != pj::status::ok)
         broken.push_back("put() of a letter that is kept already is not ok; after a crash it comes "
                          "twice");
-    if (kept().size() != before + 1) broken.push_back("a letter given twice is kept twice");
+    else if (kept().size() != before + 1)
+        broken.push_back("a letter given twice is kept twice");
+    if (!broken.empty()) return broken;         // what follows would say it again
     if (put(0, "a", 0, 3, tried) != pj::status::ok || has(untried) || !has(tried))
         broken.push_back("a letter does not take the place of the one with the same key: after "
                          "another failure it says another kind, code and number of attempts");
@@ -717,6 +727,403 @@ inline promises broken_promises(const pj::dead_letter_sink& letters,
                          std::to_string(kept().size() - before));
     return broken;
 }
+
+/// What takes part in a unit of work, and how to look at it from outside. The first four are
+/// needed; with each of the others more can be found.
+///
+///     projections_kit::unit_parts parts{db, db};      // any unit of work, and its checkpoints
+///     parts.write = [&](int n) { return db.run("UPDATE kit SET n = ?", n); };
+///     parts.read = [&] { return other.number("SELECT n FROM kit"); };
+///     for (const std::string& words : broken_promises(parts)) puts(words.c_str());
+struct unit_parts {
+    pj::unit_of_work transaction{};
+    pj::checkpoint_store checkpoints{};
+    /// Keeps this number in place of the last one, as a handler of yours keeps its effects.
+    std::function<pj::status(int number)> write{};
+    /// The number that is kept; any, if none was written yet.
+    std::function<int()> read{};
+
+    pj::dead_letter_sink letters{};     ///< if they are in the unit
+    std::function<std::vector<kept_letter>()> kept{};           ///< and all that are kept
+    /// The checkpoints as another connection sees them. Then `read` and `kept` must look through
+    /// another one, too: what shows before the commit is found.
+    pj::checkpoint_store elsewhere{};
+    /// As if the power had failed: makes the connection and its stores anew, in the same place.
+    std::function<void()> reopen{};
+    /// Called in an open unit, to spoil it: violates a constraint that is checked at the commit,
+    /// kills the connection, or takes the transaction back as a database does by itself. Or lets
+    /// the next commit fail.
+    std::function<void()> trouble{};
+    bool compares_revisions = true;
+    std::string key = "kit_unit";       ///< of the checkpoint that is used
+    int in_a_row = 100;
+    patience meanwhile{};
+};
+
+namespace detail {
+
+/// One check of a unit of work. Each step uses it in one way and goes on from whatever is kept
+/// then, so that a promise broken in one step is not told again by those after it.
+class unit_check {
+public:
+    explicit unit_check(const unit_parts& parts) : parts_(parts) {}
+
+    promises all() {
+        using step = bool (unit_check::*)();
+        if (parts_.transaction.begin == nullptr || parts_.transaction.commit == nullptr ||
+            parts_.transaction.rollback == nullptr || parts_.checkpoints.load == nullptr ||
+            parts_.checkpoints.save == nullptr || !parts_.write || !parts_.read) {
+            tell("this check needs a unit of work, its checkpoints, write and read");
+            return broken_;
+        }
+        kept_ = look(parts_.checkpoints);
+        if (!broken_.empty()) return broken_;
+        for (const step next : {&unit_check::commits, &unit_check::rolls_back,
+                                &unit_check::saves_alone, &unit_check::takes_nothing_along,
+                                &unit_check::commits_without_a_save, &unit_check::begins_twice,
+                                &unit_check::is_refused, &unit_check::is_in_trouble,
+                                &unit_check::crashes, &unit_check::goes_on}) {
+            where_.clear();
+            if (!(this->*next)()) break;        // all that follows would fail of the same
+        }
+        return broken_;
+    }
+
+private:
+    struct state {
+        int number;
+        pj::checkpoint record;
+        size_t letters;
+    };
+    static constexpr unsigned effect = 1, checkpoint = 2, letter = 4;      // its parts
+
+    // ---- the steps. False: nothing more can be found out.
+
+    /// "Makes all of it durable and visible at once."
+    bool commits() {
+        if (!begin() || !fill()) return false;
+        if (parts_.elsewhere.load != nullptr) {
+            const unsigned seen = differences(kept_, look(parts_.elsewhere));
+            if (seen != 0) tell("before the commit another connection sees ", names(seen));
+        }
+        if (!commit(lost_)) return false;
+        if (parts_.reopen) {
+            const state before = kept_;
+            parts_.reopen();
+            lost_ |= compare(before, lost_, "commit() answers ok, but what does not survive a "
+                                            "crash is ");
+        }
+        // "without harm where nothing is open any more": so a commit whose answer was lost ends.
+        static_cast<void>(rollback());
+        compare(kept_, 0, "rollback() after a commit changes ");
+        return true;
+    }
+    /// "Takes all of it back", "MUST NOT answer ok while effects of an earlier unit could still be
+    /// committed with this one", and then the same events come again.
+    bool rolls_back() {
+        if (!begin() || !fill() || !rollback()) return false;
+        undone_ |= compare(kept_, undone_, "rollback() does not take back ");
+        where_ = " after a rollback";
+        if (!begin()) return false;
+        if (commit_nothing() && compare(kept_, undone_, "what was rolled back is committed with "
+                                                        "the next unit: ") != 0)
+            return false;
+        if (!begin() || !fill() || !commit(lost_)) return false;
+        if (!parts_.reopen) return true;
+        where_.clear();
+        if (!begin() || !fill() || !rollback()) return false;
+        const state before = kept_;
+        parts_.reopen();
+        compare(before, undone_ | lost_, "after a crash there is again what was rolled back: ");
+        return true;
+    }
+    /// "save() is also called without one, and is then durable by itself", also after a begin()
+    /// that was pending: "Until it answers ok nothing is open for a save(), and it may never be
+    /// called again". A redelivered letter's put() is outside, too.
+    bool saves_alone() {
+        const pj::status begun = parts_.transaction.begin(parts_.transaction.self);
+        if (begun == pj::status::ok && !rollback()) return false;
+        state wanted = kept_;
+        ++wanted.record.at;
+        ++wanted.record.revision;
+        const pj::status saved = save(wanted.record);
+        if (saved != pj::status::ok)
+            tell("save() without a unit of work answers ", named(saved), "; it should answer ok");
+        const pj::status taken = saved == pj::status::ok ? put(wanted) : pj::status::failed;
+        if (saved == pj::status::ok && taken != pj::status::ok)
+            tell("put() without a unit of work answers ", named(taken), "; it should answer ok");
+        if (saved != pj::status::ok || taken != pj::status::ok) {
+            kept_ = look(parts_.checkpoints);
+            return true;
+        }
+        const std::string words = begun == pj::status::pending
+            ? "after a begin() that was pending, and is not called again, save() and put() are not "
+              "durable by themselves: lost is "
+            : "save() and put() without a unit of work are not durable by themselves: lost is ";
+        compare(wanted, 0, words);
+        wanted = kept_;
+        if (!begin() || !rollback()) return false;
+        compare(wanted, undone_, words);
+        wanted = kept_;
+        if (parts_.reopen) parts_.reopen();
+        compare(wanted, lost_, words);
+        return true;
+    }
+    /// What is left of a unit after its rollback "takes no later save() along".
+    bool takes_nothing_along() {
+        if (!begin() || !fill() || !rollback()) return false;
+        state wanted = kept_ = look(parts_.checkpoints);
+        ++wanted.record.at;
+        ++wanted.record.revision;
+        if (save(wanted.record) != pj::status::ok) wanted.record = kept_.record;        // was told
+        compare(wanted, checkpoint, "what was rolled back comes with a later save(): ");
+        return true;
+    }
+    /// "commit() without a save(), for messages that have no position", and redelivered letters.
+    bool commits_without_a_save() {
+        if (!begin()) return false;
+        state wanted = kept_;
+        if (!write(wanted) || !commit_nothing()) return true;
+        compare(wanted, lost_, "commit() without a save() answers ok, but loses ");
+        return true;
+    }
+    /// begin() answers "pending, also while another is open on this connection".
+    bool begins_twice() {
+        if (!begin() || !fill()) return false;
+        pj::status s = pj::status::pending;
+        for (int i = 0; i < few && s == pj::status::pending; ++i) {
+            s = parts_.transaction.begin(parts_.transaction.self);
+            if (s == pj::status::pending && parts_.meanwhile) parts_.meanwhile();
+        }
+        if (s == pj::status::ok) {
+            tell("begin() answers ok while another unit is open; it should answer pending: what "
+                 "one engine does would be committed or rolled back by another");
+            static_cast<void>(rollback());
+            static_cast<void>(rollback());
+            kept_ = look(parts_.checkpoints);
+            return true;
+        }
+        const state wanted = wanted_;
+        if (commit() == pj::status::ok) {
+            compare(wanted, lost_, "a begin() that is not ok harms the open unit: it loses ");
+            return true;
+        }
+        tell("a begin() that is not ok harms the open unit: it cannot be committed");
+        static_cast<void>(rollback());
+        kept_ = look(parts_.checkpoints);
+        return true;
+    }
+    /// save() answers "conflict if the stored revision is not `next.revision - 1`", here or at the
+    /// commit. "Then rollback() is called": the unit is over, with all that was in it.
+    bool is_refused() {
+        if (!parts_.compares_revisions) return true;
+        where_ = " after a save of a revision that is not the next, and a rollback";
+        if (!begin()) return false;
+        state wanted = kept_;
+        if (!write(wanted)) return false;
+        wanted.record.revision += 2;
+        pj::status s = save(wanted.record);
+        if (s == pj::status::ok) s = commit();
+        if (s == pj::status::ok) {
+            tell("save() and commit() of a revision that is not the next answer ok; one of them "
+                 "should answer conflict");
+            static_cast<void>(rollback());
+        } else if (!rollback()) {
+            return false;
+        } else {
+            compare(kept_, undone_, "after a save that was refused, and a rollback, there still "
+                                    "is ");
+        }
+        kept_ = look(parts_.checkpoints);
+        return begin() && fill() && commit(lost_);
+    }
+    /// "Answers ok; (...) anything else: perhaps done. Then rollback() is called, and the
+    /// checkpoint loaded: it tells."
+    bool is_in_trouble() {
+        if (!parts_.trouble) return true;
+        where_ = " after a unit that failed, and its rollback";
+        if (!begin()) return false;
+        state wanted = kept_;
+        if (!write(wanted)) return false;
+        parts_.trouble();
+        pj::status s = put(wanted);
+        if (s == pj::status::ok) s = save(next_of(wanted));
+        if (s == pj::status::ok) s = commit();
+        if (s == pj::status::ok) {
+            compare(wanted, lost_, "commit() answers ok after the trouble, but loses ");
+            return begin() && fill() && commit(lost_);
+        }
+        if (!rollback()) return false;
+        const state found = look(parts_.checkpoints);
+        const unsigned lost = differences(wanted, found) & ~lost_;
+        const bool is_part = lost != 0 && (differences(kept_, found) & ~undone_) != 0;
+        kept_ = found;
+        if (!begin()) return false;
+        if (!is_part) return fill() && commit(lost_);
+        tell("after a unit that failed, and its rollback, there is a part of it, without ",
+             names(lost));
+        static_cast<void>(rollback());
+        kept_ = look(parts_.checkpoints);
+        return true;
+    }
+    /// G17: "take effect together or not at all, whenever the power fails".
+    bool crashes() {
+        if (!parts_.reopen) return true;
+        where_ = " after a crash in a unit";
+        if (!begin() || !fill()) return false;
+        parts_.reopen();
+        compare(kept_, lost_ | undone_, "what was not committed survives a crash: ");
+        return begin() && fill() && commit(lost_);
+    }
+    /// Nothing is used up.
+    bool goes_on() {
+        for (int i = 0; i < parts_.in_a_row; ++i) {
+            where_ = " after " + std::to_string(i) + " others in a row";
+            if (!begin() || !fill() || !(i % 2 == 0 ? commit(lost_) : rollback())) return false;
+            if (i % 2 != 0)
+                compare(kept_, undone_, "after many others rollback() does not take back ");
+        }
+        return true;
+    }
+
+    // ---- what they are made of
+
+    /// An answer of failed is tried again, as an engine does: a connection may have to be made.
+    bool begin() {
+        pj::status s = pj::status::failed;
+        for (int i = 0; i < few && s != pj::status::ok && s != pj::status::pending; ++i) {
+            if (i != 0 && parts_.meanwhile) parts_.meanwhile();
+            s = call(parts_.transaction.begin);
+        }
+        if (s != pj::status::ok) tell("begin() answers " + named(s), where_);
+        return s == pj::status::ok;
+    }
+    pj::status commit() { return call(parts_.transaction.commit); }
+    /// Whatever it answers but pending, the unit is over.
+    bool rollback() {
+        const bool is_over = call(parts_.transaction.rollback) != pj::status::pending;
+        if (!is_over) tell("rollback() stays pending");
+        return is_over;
+    }
+    bool write(state& wanted) {
+        wanted.number = ++number_;
+        const pj::status s = insist([&]() { return parts_.write(number_); }, parts_.meanwhile);
+        if (s != pj::status::ok) tell("write in a unit answers " + named(s), where_);
+        return s == pj::status::ok;
+    }
+    pj::status put(state& wanted) {
+        if (parts_.letters.put == nullptr || !parts_.kept) return pj::status::ok;
+        ++wanted.letters;
+        pj::stored_event event;
+        event.type = "Kit";             // another one after each that is kept
+        event.at = kept_.record.at + 1 + static_cast<pj::position>(kept_.letters);
+        const pj::dead_letter l{pj::failure_kind::permanent, 1, 1, false, 0, 0, "kit_unit", "kit",
+                                event};
+        return insist([&]() { return parts_.letters.put(parts_.letters.self, l); },
+                      parts_.meanwhile);
+    }
+    pj::status save(const pj::checkpoint& next) {
+        return insist([&]() {
+            return parts_.checkpoints.save(parts_.checkpoints.self, parts_.key, next);
+        }, parts_.meanwhile);
+    }
+    static const pj::checkpoint& next_of(state& wanted) {
+        ++wanted.record.at;
+        ++wanted.record.revision;
+        return wanted.record;
+    }
+    /// An effect, a letter and the checkpoint, in the order of the engine.
+    bool fill() {
+        wanted_ = kept_;
+        if (!write(wanted_)) return false;
+        const pj::status taken = put(wanted_);
+        if (taken != pj::status::ok) tell("put() in a unit answers " + named(taken), where_);
+        const pj::status saved = save(next_of(wanted_));
+        if (saved != pj::status::ok) tell("save() in a unit answers " + named(saved), where_);
+        return taken == pj::status::ok && saved == pj::status::ok;
+    }
+    /// Of what fill() has done.
+    bool commit(unsigned& lost) {
+        const pj::status s = commit();
+        if (s != pj::status::ok) tell("commit() answers " + named(s), where_);
+        else lost |= compare(wanted_, lost, "commit() answers ok, but loses ");
+        return s == pj::status::ok;
+    }
+    bool commit_nothing() {
+        const pj::status s = commit();
+        if (s == pj::status::ok) return true;
+        tell("commit() without a save() answers ", named(s), "; it should answer ok");
+        static_cast<void>(rollback());
+        kept_ = look(parts_.checkpoints);
+        return false;
+    }
+    pj::status call(pj::status (*function)(void*)) {
+        return insist([&]() { return function(parts_.transaction.self); }, parts_.meanwhile);
+    }
+
+    // ---- what is kept
+
+    state look(const pj::checkpoint_store& through) {
+        state found{};
+        pj::status s = pj::status::failed;
+        for (int i = 0; i < few && s != pj::status::ok; ++i) {
+            if (i != 0 && parts_.meanwhile) parts_.meanwhile();
+            found.record = {};
+            s = insist([&]() { return through.load(through.self, parts_.key, found.record); },
+                       parts_.meanwhile);
+        }
+        if (s != pj::status::ok) tell("load() outside of a unit answers ", named(s), where_);
+        found.number = parts_.read();
+        if (number_ < found.number) number_ = found.number;
+        found.letters = parts_.kept ? parts_.kept().size() : 0;
+        return found;
+    }
+    static unsigned differences(const state& a, const state& b) {
+        return (a.number != b.number ? effect : 0u) |
+               (a.record.at != b.record.at || a.record.revision != b.record.revision ? checkpoint
+                                                                                     : 0u) |
+               (a.letters != b.letters ? letter : 0u);
+    }
+    static std::string names(unsigned parts) {
+        std::string all;
+        const auto add = [&](unsigned one, const char* name) {
+            if ((parts & one) != 0) all += (all.empty() ? "" : ", ") + std::string(name);
+        };
+        add(effect, "the effect");
+        add(checkpoint, "the checkpoint");
+        add(letter, "the letter");
+        return all;
+    }
+    /// Tells what is not as wanted, but for what is known to be; goes on from what there is.
+    unsigned compare(const state wanted, unsigned known, const std::string& words) {
+        kept_ = look(parts_.checkpoints);
+        unsigned wrong = differences(wanted, kept_);
+        if (parts_.elsewhere.load != nullptr) wrong |= differences(wanted, look(parts_.elsewhere));
+        wrong &= ~known;
+        if (wrong != 0) tell(words, names(wrong));
+        return wrong;
+    }
+    /// Once, whatever follows these words.
+    void tell(const std::string& words, const std::string& what = {},
+              const std::string& end = {}) {
+        if (told_.insert(words).second) broken_.push_back(words + what + end);
+    }
+
+    static constexpr int few = 10;
+    const unit_parts& parts_;
+    promises broken_{};
+    std::set<std::string> told_{};
+    std::string where_{};               // in which step something is answered
+    state kept_{}, wanted_{};           // as it is; as fill() wants it to be
+    int number_ = 0;                    // the last one written
+    unsigned lost_ = 0, undone_ = 0;    // parts that no commit keeps; that no rollback takes back
+};
+
+} // namespace detail
+
+/// What is done in a unit of work is committed or rolled back as one, and each unit ends. Not to be
+/// used beside an engine with the same connection, key or number.
+inline promises broken_promises(const unit_parts& parts) { return detail::unit_check(parts).all(); }
 
 } // namespace projections_kit
 
