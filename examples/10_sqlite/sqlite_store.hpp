@@ -176,6 +176,7 @@ public:
     pj::status save(pj::text key, const pj::checkpoint& next) {
         unsigned char record[pj::checkpoint_bytes];
         pj::encode(next, record);
+        if (is_lost()) return pj::status::failed;
         return changed(save_.run(key, next.at, next.revision, next.fencing_token,
                                  pj::bytes{record, sizeof record}));
     }
@@ -202,6 +203,7 @@ public:
     // ---- dead letters; the last three are for letter_sequences
 
     pj::status put(const pj::dead_letter& l) {
+        if (is_lost()) return pj::status::failed;
         return answer(put_.run(l.projection, l.partition, l.handler, l.event.at, l.rebuild, l.kind,
                                l.code, l.attempts));
     }
@@ -226,13 +228,19 @@ public:
     /// connection has written (SQLITE_BUSY_SNAPSHOT), however long it waits.
     pj::status begin() {
         if (db_.is_in_transaction()) return pj::status::pending;
-        return answer(db_.run("BEGIN IMMEDIATE"));
+        const pj::status s = answer(db_.run("BEGIN IMMEDIATE"));
+        is_open_ = s == pj::status::ok;
+        return s;
     }
     pj::status commit() {
-        // Some errors (a full disk) have rolled back already: that COMMIT must not look done.
-        return db_.is_in_transaction() ? answer(db_.run("COMMIT")) : pj::status::failed;
+        // Nothing is open where an error has rolled back already: that must not look done.
+        if (!db_.is_in_transaction()) return pj::status::failed;
+        const pj::status s = answer(db_.run("COMMIT"));
+        if (s == pj::status::ok) is_open_ = false;
+        return s;
     }
     pj::status rollback() {
+        is_open_ = false;
         return db_.is_in_transaction() ? answer(db_.run("ROLLBACK")) : pj::status::ok;
     }
 
@@ -272,7 +280,12 @@ private:
         return code == SQLITE_OK && sqlite3_changes(db_) == 0 ? pj::status::conflict : answer(code);
     }
 
+    /// SQLite has ended the unit by itself, as it does when the disk is full. What still belongs to
+    /// it would now be durable alone: a checkpoint without its effects.
+    bool is_lost() const { return is_open_ && !db_.is_in_transaction(); }
+
     connection& db_;
+    bool is_open_ = false;
     int64_t data_version_ = 0;
     statement read_{db_, "SELECT position, type, version, payload, aggregate, occurred_at FROM "
                          "events WHERE position > ? ORDER BY position LIMIT ?"};

@@ -6,6 +6,7 @@
 #include "engines/contract.hpp"
 
 #include <chrono>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -75,6 +76,16 @@ std::vector<pj::position> all_of(postgres::connection& server, int ms = 500) {
     return hand.seen;
 }
 
+std::vector<kit::kept_letter> letters(session& one) {
+    std::istringstream all{one.run("SELECT string_agg(kind || ' ' || code || ' ' || attempts, "
+                                   "' ') FROM letters")};
+    std::vector<kit::kept_letter> found;
+    int kind;
+    for (kit::kept_letter l{}; all >> kind >> l.code >> l.attempts; found.push_back(l))
+        l.kind = static_cast<pj::failure_kind>(kind);
+    return found;
+}
+
 void promises(postgres::connection& server, session& one) {
     for (int i = 0; i < 250; ++i) one.append("a", i);
     postgres::store db{server};
@@ -86,19 +97,11 @@ void promises(postgres::connection& server, session& one) {
     const auto sleep = [](uint32_t ms) {
         std::this_thread::sleep_for(std::chrono::milliseconds(ms));
     };
-    const auto letters = [&] {
-        std::istringstream all{one.run("SELECT string_agg(kind || ' ' || code || ' ' || attempts, "
-                                       "' ') FROM letters")};
-        std::vector<kit::kept_letter> found;
-        int kind;
-        for (kit::kept_letter l{}; all >> kind >> l.code >> l.attempts; found.push_back(l))
-            l.kind = static_cast<pj::failure_kind>(kind);
-        return found;
-    };
     tell("log", kit::broken_promises(pj::event_store{db}, meanwhile));
     tell("checkpoints", kit::broken_promises(pj::checkpoint_store{db}, "kit", meanwhile));
     tell("leases", kit::broken_promises(pj::lease_store{db}, sleep, "lease", 300, meanwhile));
-    tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, letters, meanwhile));
+    tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, [&] { return letters(one); },
+                                       meanwhile));
 }
 
 /// Transactions take their positions in one order and commit in another.
@@ -155,6 +158,46 @@ void fencing(postgres::connection& server, session& one) {
     one.run("TRUNCATE aggregates");
 }
 
+/// Everything that one unit of work covers. What spoils one is a statement that the server refuses,
+/// or that the connection is lost with the unit open.
+void units(const char* where, session& one, bool is_killed) {
+    std::optional<postgres::connection> server;
+    std::optional<postgres::store> db;
+    const auto reopen = [&] {
+        db.reset();
+        server.emplace(where);
+        db.emplace(*server);
+    };
+    reopen();
+    postgres::connection theirs{where};
+    postgres::store other{theirs};
+    one.run("CREATE TABLE kit AS SELECT 0 AS n");
+    kit::unit_parts parts{*db, *db};
+    parts.write = [&](int n) {
+        db->queue("UPDATE kit SET n = $1", n);
+        return pj::status::ok;
+    };
+    parts.read = [&] { return std::stoi(one.run("SELECT n FROM kit")); };
+    parts.letters = *db;
+    parts.kept = [&] { return letters(one); };
+    parts.elsewhere = other;
+    parts.reopen = reopen;
+    parts.trouble = [&] {
+        if (!is_killed) return db->queue("SELECT 1 / 0");
+        one.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    };
+    parts.meanwhile = [&] {
+        pollfd waiting[] = {{server->socket(), server->poll_events(), 0},
+                            {theirs.socket(), theirs.poll_events(), 0}};
+        poll(waiting, 2, 5);
+        static_cast<void>(server->pump());
+        static_cast<void>(theirs.pump());
+    };
+    tell(is_killed ? "units of a connection that is lost" : "units", kit::broken_promises(parts));
+    one.run("DROP TABLE kit");
+}
+
 } // namespace
 
 int main(int count, char** arguments) {
@@ -165,5 +208,7 @@ int main(int count, char** arguments) {
     promises(server, one);
     order(arguments[1], server);
     fencing(server, one);
+    units(arguments[1], one, false);
+    units(arguments[1], one, true);
     return verdict();
 }

@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -42,6 +43,44 @@ void promises(const std::string& path) {
     tell("checkpoints", kit::broken_promises(pj::checkpoint_store{db}));
     tell("leases", kit::broken_promises(pj::lease_store{db}, sleep_ms));
     tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, [&] { return letters(file); }));
+}
+
+/// Everything that one unit of work covers. The connection is made anew where the power fails; what
+/// spoils a unit is a constraint that is checked at the commit, or SQLite itself, which ends a
+/// transaction when the disk is full.
+void units_by_the_kit(const std::string& path, const char* trouble) {
+    std::optional<sqlite::connection> file;
+    std::optional<sqlite::store> db;
+    const auto reopen = [&] {
+        db.reset();
+        file.emplace(path.c_str());
+        file->run("PRAGMA foreign_keys = ON");
+        db.emplace(*file);
+    };
+    reopen();
+    check(file->run("CREATE TABLE IF NOT EXISTS kit(n INTEGER PRIMARY KEY,"
+                    " parent INTEGER REFERENCES kit(n) DEFERRABLE INITIALLY DEFERRED);"
+                    "INSERT INTO kit SELECT 0, 0 WHERE NOT EXISTS(SELECT 1 FROM kit)") == SQLITE_OK,
+          "a table for effects");
+    sqlite::connection theirs{path.c_str()};
+    sqlite::store other{theirs};
+    kit::unit_parts parts{*db, *db};
+    parts.write = [&](int n) {
+        sqlite::statement set{*file, "UPDATE kit SET n = ?1, parent = ?1"};
+        return sqlite::answer(set.run(n));
+    };
+    parts.read = [&] {
+        sqlite::statement number{theirs, "SELECT n FROM kit"};
+        int found = -1;
+        number.each([&] { found = static_cast<int>(number.number(0)); return true; });
+        return found;
+    };
+    parts.letters = *db;
+    parts.kept = [&] { return letters(theirs); };
+    parts.elsewhere = other;
+    parts.reopen = reopen;
+    parts.trouble = [&] { check(file->run(trouble) == SQLITE_OK, "no trouble"); };
+    tell("units", kit::broken_promises(parts));
 }
 
 /// One connection in a unit of work, another beside it.
@@ -162,6 +201,8 @@ int main() {
     if (mkdtemp(folder.data()) == nullptr) return 2;
     const std::string path = folder + "/kit.db";
     promises(path);
+    units_by_the_kit(path, "UPDATE kit SET parent = -1");
+    units_by_the_kit(path, "ROLLBACK");
     units(path);
     trimming(path);
     sequences(folder + "/sequences.db");
