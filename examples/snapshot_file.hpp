@@ -75,6 +75,7 @@ public:
         if (!model_.read(all.substr(record))) return pj::status::checkpoint_corrupt;
         record_ = all.substr(0, record);
         attempt_.clear();
+        is_open_ = false;               // nothing of a unit is left in the model
         return pj::status::ok;
     }
     pj::status save(pj::text, const pj::checkpoint& next) {
@@ -85,7 +86,9 @@ public:
         return is_open_ ? pj::status::ok : write();
     }
 
+    /// One at a time: the effects of two could only be taken back together.
     pj::status begin() {
+        if (is_open_) return pj::status::pending;
         before_ = model_.write();
         attempt_.clear();
         is_open_ = true;
@@ -99,7 +102,7 @@ public:
         return s;
     }
     pj::status rollback() {
-        if (is_open_ && !model_.read(before_)) return pj::status::failed;
+        if (is_open_ && !model_.read(before_)) return pj::status::pending;
         attempt_.clear();
         is_open_ = false;
         return pj::status::ok;

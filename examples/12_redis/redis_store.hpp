@@ -161,7 +161,8 @@ public:
         collected_.insert(collected_.end(), words.begin(), words.end());
     }
     pj::status commit() {
-        command all = saving_;
+        if (!is_open_) return pj::status::failed;
+        command all = saving_.empty() ? saves_nothing() : saving_;
         all.insert(all.end(), collected_.begin(), collected_.end());
         return run(std::move(all));
     }
@@ -272,19 +273,21 @@ private:
         return {key("checkpoint:", name), std::to_string(next.at), std::to_string(next.revision),
                 std::to_string(next.fencing_token), std::string(record, record + sizeof record)};
     }
+    /// A message without a position leaves none behind, and a letter that is given again.
+    command saves_nothing() const { return {key("checkpoint:"), "", "", "", ""}; }
     /// Checkpoint and effects, or neither: refused if another owner's token was seen or the record
     /// is not the one that was loaded. A script is not undone when one of its commands fails, so
     /// keys must hold what the commands expect.
     pj::status run(command arguments) {
         static const char script[] =
+            "if ARGV[2] ~= '' then "
             "local old = redis.call('HMGET', KEYS[1], 'token', 'revision') "
             "if tonumber(old[1] or 0) > tonumber(ARGV[3]) or "
             "tonumber(old[2] or 0) ~= ARGV[2] - 1 then return 0 end "
             "redis.call('HSET', KEYS[1], 'at', ARGV[1], 'revision', ARGV[2], 'token', ARGV[3], "
-            "'record', ARGV[4]) "
+            "'record', ARGV[4]) end "
             "local i = 5 while i <= #ARGV do local n = tonumber(ARGV[i]) "
             "redis.call(unpack(ARGV, i + 1, i + n)) i = i + n + 1 end return 1";
-        if (arguments.empty()) return pj::status::failed;
         arguments.insert(arguments.begin(), {"EVAL", script, "1"});
         const reply r = ask(arguments);
         if (!r || r->type != REDIS_REPLY_INTEGER) return pj::status::failed;

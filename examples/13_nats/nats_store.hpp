@@ -107,13 +107,16 @@ public:
         if (!model_.read(model)) return pj::status::checkpoint_corrupt;
         revision_ = entry ? kvEntry_Revision(found) : 0;
         remember(key, out);
+        is_open_ = false;               // nothing of a unit is left in the model
         return pj::status::ok;
     }
     pj::status save(pj::text key, const pj::checkpoint& next) {
         remember(key, next);
         return is_open_ ? pj::status::ok : write();
     }
+    /// One at a time: the effects of two could only be taken back together.
     pj::status begin() {
+        if (is_open_) return pj::status::pending;
         before_ = model_.write();
         record_before_ = record_;
         is_open_ = true;
@@ -127,7 +130,7 @@ public:
         return s;
     }
     pj::status rollback() {
-        if (is_open_ && !model_.read(before_)) return pj::status::failed;
+        if (is_open_ && !model_.read(before_)) return pj::status::pending;
         if (is_open_) record_ = record_before_;
         is_open_ = false;
         return pj::status::ok;

@@ -5,6 +5,8 @@
 #include "engines/contract.hpp"
 
 #include <chrono>
+#include <csignal>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -50,10 +52,34 @@ void units(const std::string& socket) {
               one.ask({"EXISTS", one.key("effect")})->integer == 1, "what is committed is lost");
 }
 
+/// Everything that one unit of work covers. What may spoil one is that the connection is lost.
+void units_by_the_kit(const std::string& socket) {
+    std::optional<redis_store> db;
+    const auto reopen = [&] { db.emplace(socket, "kit"); };
+    reopen();
+    redis_store other{socket, "kit"};
+    kit::unit_parts parts{*db, *db};
+    parts.write = [&](int n) {
+        db->write({"SET", db->key("number"), std::to_string(n)});
+        return pj::status::ok;
+    };
+    parts.read = [&] {
+        const redis_store::reply number = other.ask({"GET", other.key("number")});
+        return number && number->type == REDIS_REPLY_STRING ? std::stoi(number->str) : 0;
+    };
+    parts.letters = *db;
+    parts.kept = [&] { return letters(other); };
+    parts.elsewhere = other;
+    parts.reopen = reopen;
+    parts.trouble = [&] { other.ask({"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"}); };
+    tell("units", kit::broken_promises(parts));
+}
+
 } // namespace
 
 int main(int count, char** arguments) {
     if (count != 2) return 2;
+    std::signal(SIGPIPE, SIG_IGN);
     redis_store db{arguments[1], "kit"};
     for (int i = 0; i < 5; ++i)
         check(!db.append("Kit", "aggregate", std::to_string(i)).empty(), "nothing is appended");
@@ -65,5 +91,6 @@ int main(int count, char** arguments) {
     tell("leases", kit::broken_promises(pj::lease_store{db}, sleep));
     tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, [&] { return letters(db); }));
     units(arguments[1]);
+    units_by_the_kit(arguments[1]);
     return verdict();
 }

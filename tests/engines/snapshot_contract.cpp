@@ -1,0 +1,66 @@
+// What the library relies on, asked of examples/snapshot_file.hpp by the kit's own check: model and
+// checkpoint are one file, and a unit of work is a model in memory that can be taken back.
+#include "../../examples/snapshot_file.hpp"
+#include "engines/contract.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace {
+
+snapshot_file::model_text spelled(int& number) {
+    return {[&] { return std::to_string(number); },
+            [&](const std::string& text) {
+                number = text.empty() ? 0 : std::atoi(text.c_str());
+                return true;
+            }};
+}
+
+void units(const std::string& folder) {
+    int number = 0, as_kept = 0;
+    std::optional<snapshot_file> file;
+    const auto reopen = [&] { file.emplace(folder, "model", spelled(number)); };
+    reopen();
+    snapshot_file other{folder, "model", spelled(as_kept)};
+    kit::unit_parts parts{*file, *file};
+    parts.write = [&](int n) {
+        number = n;
+        return pj::status::ok;
+    };
+    parts.read = [&] {
+        pj::checkpoint unused;
+        return other.load("kit_unit", unused) == pj::status::ok ? as_kept : -1;
+    };
+    parts.elsewhere = other;
+    parts.reopen = reopen;
+    parts.compares_revisions = false;
+    // The next commit cannot make its file, for as long as a folder of that name is in the way.
+    const std::string in_the_way = folder + "/model.new";
+    parts.trouble = [&] { check(std::filesystem::create_directory(in_the_way), "no trouble"); };
+    const auto again = [&] { return std::filesystem::remove(in_the_way); };
+    struct {
+        snapshot_file& to;
+        const decltype(again)& clear;
+        pj::status begin() { return to.begin(); }
+        pj::status commit() {
+            const pj::status s = to.commit();
+            clear();
+            return s;
+        }
+        pj::status rollback() { return to.rollback(); }
+    } transaction{*file, again};
+    parts.transaction = transaction;
+    tell("units", kit::broken_promises(parts));
+}
+
+} // namespace
+
+int main() {
+    std::string folder = (std::filesystem::temp_directory_path() / "projections-XXXXXX").string();
+    if (mkdtemp(folder.data()) == nullptr) return 2;
+    units(folder);
+    std::filesystem::remove_all(folder);
+    return verdict();
+}
