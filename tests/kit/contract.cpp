@@ -117,9 +117,11 @@ public:
         undone_survives, keeps_revision, save_alone_fails, put_alone_fails, save_alone_joins,
         opens_while_pending, wants_a_save, nests, starts_anew, refusal_ends_unit,
         ignores_revisions, refusal_sticks, refused_is_kept, failure_sticks, failure_keeps_part,
-        lost_looks_done, lost_is_forgotten, uncommitted_survives, leaks
+        lost_looks_done, lost_is_forgotten, uncommitted_survives, leaks, leaks_soon,
+        rollback_leaks, hides_checkpoint, bare_commit_loses, save_alone_is_forgotten, nests_deeply,
+        begin_commits, refusal_commits, refused_looks_done, crash_sticks
     };
-    enum class trouble { none, constraint, lost };
+    enum class trouble { none, harmless, constraint, lost, unanswered };
 
     explicit units(flaw which, trouble happens = trouble::none) : wrong_(which) {
         parts.transaction = *this;
@@ -132,6 +134,8 @@ public:
         parts.reopen = [this] { reopen(); };
         if (happens == trouble::constraint) parts.trouble = [this] { is_violated_ = true; };
         if (happens == trouble::lost) parts.trouble = [this] { open_.reset(); };
+        if (happens == trouble::unanswered) parts.trouble = [this] { is_unanswered_ = true; };
+        if (happens == trouble::harmless) parts.trouble = [] {};
     }
     units(const units&) = delete;
     units& operator=(const units&) = delete;
@@ -139,12 +143,19 @@ public:
     kit::unit_parts parts;
 
     pj::status begin() {
-        if (is_stuck_ || (is(flaw::leaks) && ++begun_ > 60)) return pj::status::failed;
+        ++begun_;
+        if (is_stuck_ || (is(flaw::leaks) && begun_ > 60) || (is(flaw::leaks_soon) && begun_ > 6))
+            return pj::status::failed;
         if (is_begun_ && !is_opening_) {
-            if (is(flaw::nests)) return pj::status::ok;
-            if (is(flaw::starts_anew)) open();
+            const bool is_new = is(flaw::begin_commits) || is(flaw::starts_anew);
             if (is(flaw::refusal_ends_unit)) open_.reset();
-            return is(flaw::starts_anew) ? pj::status::ok : pj::status::pending;
+            if (is(flaw::begin_commits) || is(flaw::refusal_commits))
+                static_cast<void>(commit());
+            if (is(flaw::refusal_commits)) is_begun_ = true;
+            if (is(flaw::nests_deeply)) ++depth_;
+            if (is_new) open();
+            return is_new || is(flaw::nests) || is(flaw::nests_deeply) ? pj::status::ok
+                                                                       : pj::status::pending;
         }
         if (!is_begun_) open();
         is_opening_ = is(flaw::opens_while_pending) && !is_opening_;
@@ -157,8 +168,11 @@ public:
         }
         if (is_violated_ && is(flaw::failure_keeps_part)) shown_.records = open_->records;
         if (is_violated_ || (is(flaw::wants_a_save) && !is_saved_)) return pj::status::failed;
+        if (is(flaw::refused_looks_done) && is_refused_) return pj::status::ok;
+        const bool is_answered = !is_unanswered_;
         tables next = *open_;
-        if (is(flaw::loses_effect) || is(flaw::loses_all)) next.number = shown_.number;
+        if (is(flaw::loses_effect) || is(flaw::loses_all) ||
+            (is(flaw::bare_commit_loses) && !is_saved_)) next.number = shown_.number;
         if (is(flaw::loses_checkpoint) || is(flaw::loses_all)) next.records = shown_.records;
         if (is(flaw::loses_letter) || is(flaw::loses_all)) next.letters = shown_.letters;
         before_ = shown_;
@@ -168,9 +182,14 @@ public:
         if (is(flaw::forgets_letter)) next.letters = disk_.letters;
         disk_ = next;
         close();
-        return pj::status::ok;
+        return is_answered ? pj::status::ok : pj::status::failed;
     }
     pj::status rollback() {
+        if (is(flaw::rollback_leaks) && ++rolled_back_ > 20) is_stuck_ = true;
+        if (depth_ != 0) {
+            --depth_;
+            return pj::status::ok;
+        }
         if (!is_begun_ && is(flaw::harms_after_commit) && before_) shown_ = *before_;
         if (is_violated_ && is(flaw::failure_sticks)) return pj::status::failed;
         undone_ = open_;
@@ -180,7 +199,7 @@ public:
             shown_.number = undone_->number;
         if (is(flaw::keeps_checkpoint)) shown_.records = undone_->records;
         if (is(flaw::keeps_letter)) shown_.letters = undone_->letters;
-        disk_ = shown_;
+        if (!is(flaw::save_alone_is_forgotten)) disk_ = shown_;
         if (is(flaw::undone_survives)) disk_.number = undone_->number;
         return pj::status::ok;
     }
@@ -198,11 +217,12 @@ public:
             const uint32_t before = is(flaw::keeps_revision) ? revision_ : kept.revision;
             is_refused_ = next.revision != before + 1;
             if (!is_refused_) kept = next;
-            else if (!is(flaw::ignores_revisions)) answer = pj::status::conflict;
+            else if (!is(flaw::ignores_revisions) && !is(flaw::refused_looks_done))
+                answer = pj::status::conflict;
             is_stuck_ = is_refused_ && is(flaw::refusal_sticks);
             revision_ = next.revision;
         });
-        is_saved_ = true;
+        is_saved_ = is_begun_;
         return s == pj::status::ok ? answer : s;
     }
     pj::status put(const pj::dead_letter& l) {
@@ -218,7 +238,9 @@ private:
     };
     struct onlooker {
         const units& at;
-        pj::status load(pj::text key, pj::checkpoint& out) { return find(at.seen(), key, out); }
+        pj::status load(pj::text key, pj::checkpoint& out) {
+            return at.is(flaw::hides_checkpoint) ? pj::status::ok : find(at.seen(), key, out);
+        }
         pj::status save(pj::text, const pj::checkpoint&) { return pj::status::failed; }
     };
 
@@ -231,12 +253,12 @@ private:
     const tables& seen() const { return open_ && is(flaw::shows_uncommitted) ? *open_ : shown_; }
     void open() {
         if (!open_ || !is(flaw::save_alone_joins)) open_ = shown_;
-        if (is(flaw::undone_comes_next) && undone_) open_->number = undone_->number;
+        if (is(flaw::undone_comes_next) && undone_) open_ = undone_;
         is_begun_ = true;
     }
     void close() {
         open_.reset();
-        is_begun_ = is_saved_ = is_violated_ = is_opening_ = false;
+        is_begun_ = is_saved_ = is_violated_ = is_unanswered_ = is_opening_ = false;
     }
     /// In the unit that is open, or at once; not at all in one that was lost.
     template<class Change> pj::status change(Change&& make) {
@@ -244,11 +266,12 @@ private:
         if (is_lost && !is(flaw::lost_is_forgotten) && !is(flaw::lost_looks_done))
             return pj::status::failed;
         make(open_ ? *open_ : shown_);
-        if (!open_) disk_ = shown_;
+        if (!open_ && !is(flaw::save_alone_is_forgotten)) disk_ = shown_;
         return pj::status::ok;
     }
     void reopen() {
         if (open_ && is(flaw::uncommitted_survives)) disk_ = *open_;
+        if (open_ && is(flaw::crash_sticks)) is_stuck_ = true;
         shown_ = disk_;
         close();
     }
@@ -258,9 +281,9 @@ private:
     tables disk_{}, shown_{};           // what is durable, and what is committed
     std::optional<tables> open_{}, undone_{}, before_{};
     bool is_begun_ = false, is_opening_ = false, is_saved_ = false;
-    bool is_violated_ = false, is_refused_ = false, is_stuck_ = false;
+    bool is_violated_ = false, is_unanswered_ = false, is_refused_ = false, is_stuck_ = false;
     uint32_t revision_ = 0;
-    int begun_ = 0;
+    int begun_ = 0, rolled_back_ = 0, depth_ = 0;
 };
 
 /// Exactly one promise is broken, and said to be so once.
@@ -268,8 +291,8 @@ void finds(units::flaw wrong, const std::string& words,
            units::trouble happens = units::trouble::none) {
     const units of(wrong, happens);
     const kit::promises broken = kit::broken_promises(of.parts);
-    CHECK(says(broken, words));
     CAPTURE(words);
+    CHECK(says(broken, words));
     for (size_t i = 1; i < broken.size(); ++i) FAIL_CHECK(broken[i]);
 }
 
@@ -427,7 +450,8 @@ TEST_CASE("contract check of dead letters") {
 
 TEST_CASE("contract check of a unit of work") {
     using happens = units::trouble;
-    for (const happens what : {happens::none, happens::constraint, happens::lost}) {
+    for (const happens what : {happens::none, happens::harmless, happens::constraint,
+                               happens::lost, happens::unanswered}) {
         const units right(units::flaw::none, what);
         CHECK(kit::broken_promises(right.parts).empty());
         CHECK(kit::broken_promises(right.parts).empty());       // it may be asked again
@@ -438,12 +462,19 @@ TEST_CASE("contract check of a unit of work") {
     few.write = right.parts.write;
     few.read = right.parts.read;
     CHECK(kit::broken_promises(few).empty());
+    int waited = 0;
+    few.meanwhile = [&] { ++waited; };
+    CHECK(kit::broken_promises(few).empty());
+    CHECK(waited != 0);                 // for a begin() in an open unit, which stays pending
 }
 
 TEST_CASE("contract check of a unit of work: what a commit keeps, and what a rollback") {
     using flaw = units::flaw;
     finds(flaw::shows_uncommitted,
           "another connection sees the effect, the checkpoint, the letter");
+    units shows(flaw::shows_uncommitted);       // also where the first number is there already
+    CHECK(shows.parts.write(1) == pj::status::ok);
+    CHECK(says(kit::broken_promises(shows.parts), "sees the effect, the checkpoint"));
     finds(flaw::loses_effect, "commit() answers ok, but loses the effect");
     finds(flaw::loses_checkpoint, "commit() answers ok, but loses the checkpoint");
     finds(flaw::loses_letter, "commit() answers ok, but loses the letter");
@@ -451,12 +482,20 @@ TEST_CASE("contract check of a unit of work: what a commit keeps, and what a rol
     finds(flaw::forgets_effect, "what does not survive a crash is the effect");
     finds(flaw::forgets_checkpoint, "what does not survive a crash is the checkpoint");
     finds(flaw::forgets_letter, "what does not survive a crash is the letter");
+    finds(flaw::hides_checkpoint, "commit() answers ok, but loses the checkpoint");
+    finds(flaw::loses_effect, "commit() answers ok, but loses the effect",
+          units::trouble::harmless);
+    finds(flaw::loses_effect, "commit() answers ok, but loses the effect",
+          units::trouble::unanswered);
+    finds(flaw::keeps_effect, "rollback() does not take back the effect",
+          units::trouble::constraint);
+    finds(flaw::bare_commit_loses, "commit() without a save() answers ok, but loses the effect");
     finds(flaw::wants_a_save, "commit() without a save() answers failed");
     finds(flaw::harms_after_commit, "rollback() after a commit changes the effect, the checkpoint");
     finds(flaw::keeps_effect, "rollback() does not take back the effect");
     finds(flaw::keeps_checkpoint, "rollback() does not take back the checkpoint");
     finds(flaw::keeps_letter, "rollback() does not take back the letter");
-    finds(flaw::undone_comes_next, "committed with the next unit: the effect");
+    finds(flaw::undone_comes_next, "next unit: the effect, the checkpoint, the letter");
     finds(flaw::undone_comes_with_save, "comes with a later save(): the effect");
     finds(flaw::undone_survives, "after a crash there is again what was rolled back: the effect");
     finds(flaw::uncommitted_survives, "not committed survives a crash: the effect");
@@ -469,11 +508,20 @@ TEST_CASE("contract check of a unit of work: how it begins and ends") {
     finds(flaw::save_alone_fails, "save() without a unit of work answers failed");
     finds(flaw::put_alone_fails, "put() without a unit of work answers failed");
     finds(flaw::save_alone_joins, "save() and put() without a unit of work are not durable");
+    finds(flaw::save_alone_is_forgotten, "lost is the checkpoint, the letter");
+    units joins(flaw::save_alone_joins);        // its own connection sees it all the same
+    joins.parts.elsewhere = {};
+    joins.parts.reopen = {};
+    CHECK(says(kit::broken_promises(joins.parts), "not durable by themselves"));
     finds(flaw::opens_while_pending, "after a begin() that was pending");
     finds(flaw::nests, "begin() answers ok while another unit is open");
     finds(flaw::starts_anew, "begin() answers ok while another unit is open");
+    finds(flaw::nests_deeply, "begin() answers ok while another unit is open");
+    finds(flaw::begin_commits, "begin() answers ok while another unit is open");
+    finds(flaw::refusal_commits, "a begin() that is not ok harms the open unit");
     finds(flaw::refusal_ends_unit, "a begin() that is not ok harms the open unit");
     finds(flaw::ignores_revisions, "a revision that is not the next answer ok");
+    finds(flaw::refused_looks_done, "a revision that is not the next answer ok");
     finds(flaw::refusal_sticks, "begin() answers failed after a save of a revision");
     finds(flaw::refused_is_kept, "after a save that was refused, and a rollback, there still is");
     finds(flaw::failure_sticks, "begin() answers pending after a unit that failed",
@@ -483,7 +531,11 @@ TEST_CASE("contract check of a unit of work: how it begins and ends") {
     finds(flaw::lost_looks_done, "commit() answers ok after the trouble, but loses the effect",
           happens::lost);
     finds(flaw::lost_is_forgotten, "a part of it, without the effect", happens::lost);
+    finds(flaw::crash_sticks, "begin() answers failed after a crash in a unit");
     finds(flaw::leaks, "others in a row");
+    finds(flaw::rollback_leaks, "others in a row");
+    const units soon(flaw::leaks_soon);
+    CHECK(kit::broken_promises(soon.parts) == kit::promises{"begin() answers failed"});
 }
 
 TEST_CASE("contract check of a unit of work: parts that do not work at all") {
@@ -493,13 +545,16 @@ TEST_CASE("contract check of a unit of work: parts that do not work at all") {
         const kit::promises broken = kit::broken_promises(of.parts);
         CHECK(broken.size() == 1);
         CHECK(says(broken, words));
+        CHECK(of.begin() == pj::status::ok);        // it was left as it was found
     };
     const auto waits = [](void*) { return pj::status::pending; };
     only([](kit::unit_parts& p) { p.write = [](int) { return pj::status::failed; }; },
          "write in a unit answers failed");
     only([&](kit::unit_parts& p) { p.transaction.begin = waits; }, "begin() answers pending");
     only([&](kit::unit_parts& p) { p.transaction.commit = waits; }, "commit() answers pending");
-    only([&](kit::unit_parts& p) { p.transaction.rollback = waits; }, "rollback() stays pending");
+    units stays(units::flaw::none);
+    stays.parts.transaction.rollback = waits;
+    CHECK(says(kit::broken_promises(stays.parts), "rollback() stays pending"));
     only([](kit::unit_parts& p) {
         p.letters.put = [](void*, const pj::dead_letter&) { return pj::status::failed; };
     }, "put() in a unit answers failed");
@@ -531,4 +586,37 @@ TEST_CASE("contract check of a unit of work that pends") {
     parts.meanwhile = [&] { ++waited; };
     CHECK(kit::broken_promises(parts).empty());
     CHECK(waited > 300);
+}
+
+TEST_CASE("contract check of a unit of work whose connection has to be made first") {
+    struct {
+        units to{units::flaw::none};
+        int refused = 0;
+        int units_up = 5, loads_up = 5;         // five attempts each
+        pj::status begin() { return units_up >= 5 ? to.begin() : refuse(units_up); }
+        pj::status commit() { return to.commit(); }
+        pj::status rollback() { return to.rollback(); }
+        pj::status load(pj::text key, pj::checkpoint& out) {
+            return loads_up >= 5 ? to.load(key, out) : refuse(loads_up);
+        }
+        pj::status save(pj::text key, const pj::checkpoint& next) { return to.save(key, next); }
+        pj::status refuse(int& attempts) {
+            ++attempts;
+            ++refused;
+            return pj::status::failed;
+        }
+    } far;
+    kit::unit_parts parts = far.to.parts;
+    parts.transaction = far;
+    parts.checkpoints = far;
+    parts.reopen = [&] {
+        far.to.parts.reopen();
+        far.units_up = far.loads_up = 0;
+    };
+    int waited = 0;
+    parts.meanwhile = [&] { ++waited; };
+    CHECK(kit::broken_promises(parts).empty());
+    CHECK(far.refused == 40);           // ten times at each of four crashes
+    // Once less where a begin() is not asked again; ten more for one that stays pending.
+    CHECK(waited == far.refused - 1 + 10);
 }

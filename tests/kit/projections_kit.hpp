@@ -777,6 +777,7 @@ public:
             return broken_;
         }
         kept_ = look(parts_.checkpoints);
+        number_ = kept_.number;
         if (!broken_.empty()) return broken_;
         for (const step next : {&unit_check::commits, &unit_check::rolls_back,
                                 &unit_check::saves_alone, &unit_check::takes_nothing_along,
@@ -784,7 +785,9 @@ public:
                                 &unit_check::is_refused, &unit_check::is_in_trouble,
                                 &unit_check::crashes, &unit_check::goes_on}) {
             where_.clear();
-            if (!(this->*next)()) break;        // all that follows would fail of the same
+            if ((this->*next)()) continue;
+            static_cast<void>(rollback());      // all that follows would fail of the same
+            break;
         }
         return broken_;
     }
@@ -810,8 +813,8 @@ private:
         if (parts_.reopen) {
             const state before = kept_;
             parts_.reopen();
-            lost_ |= compare(before, lost_, "commit() answers ok, but what does not survive a "
-                                            "crash is ");
+            lost_ |= compare(before, 0, "commit() answers ok, but what does not survive a "
+                                        "crash is ");
         }
         // "without harm where nothing is open any more": so a commit whose answer was lost ends.
         static_cast<void>(rollback());
@@ -822,15 +825,14 @@ private:
     /// committed with this one", and then the same events come again.
     bool rolls_back() {
         if (!begin() || !fill() || !rollback()) return false;
-        undone_ |= compare(kept_, undone_, "rollback() does not take back ");
+        undone_ = compare(kept_, 0, "rollback() does not take back ");
         where_ = " after a rollback";
         if (!begin()) return false;
-        if (commit_nothing() && compare(kept_, undone_, "what was rolled back is committed with "
-                                                        "the next unit: ") != 0)
+        if (commit_nothing() && compare(kept_, 0, "what was rolled back is committed with the "
+                                                  "next unit: ") != 0)
             return false;
         if (!begin() || !fill() || !commit(lost_)) return false;
         if (!parts_.reopen) return true;
-        where_.clear();
         if (!begin() || !fill() || !rollback()) return false;
         const state before = kept_;
         parts_.reopen();
@@ -863,10 +865,10 @@ private:
         compare(wanted, 0, words);
         wanted = kept_;
         if (!begin() || !rollback()) return false;
-        compare(wanted, undone_, words);
+        compare(wanted, 0, words);
         wanted = kept_;
         if (parts_.reopen) parts_.reopen();
-        compare(wanted, lost_, words);
+        compare(wanted, 0, words);
         return true;
     }
     /// What is left of a unit after its rollback "takes no later save() along".
@@ -934,7 +936,6 @@ private:
             compare(kept_, undone_, "after a save that was refused, and a rollback, there still "
                                     "is ");
         }
-        kept_ = look(parts_.checkpoints);
         return begin() && fill() && commit(lost_);
     }
     /// "Answers ok; (...) anything else: perhaps done. Then rollback() is called, and the
@@ -951,7 +952,7 @@ private:
         if (s == pj::status::ok) s = commit();
         if (s == pj::status::ok) {
             compare(wanted, lost_, "commit() answers ok after the trouble, but loses ");
-            return begin() && fill() && commit(lost_);
+            return true;
         }
         if (!rollback()) return false;
         const state found = look(parts_.checkpoints);
@@ -962,9 +963,7 @@ private:
         if (!is_part) return fill() && commit(lost_);
         tell("after a unit that failed, and its rollback, there is a part of it, without ",
              names(lost));
-        static_cast<void>(rollback());
-        kept_ = look(parts_.checkpoints);
-        return true;
+        return false;
     }
     /// G17: "take effect together or not at all, whenever the power fails".
     bool crashes() {
@@ -1054,7 +1053,6 @@ private:
         if (s == pj::status::ok) return true;
         tell("commit() without a save() answers ", named(s), "; it should answer ok");
         static_cast<void>(rollback());
-        kept_ = look(parts_.checkpoints);
         return false;
     }
     pj::status call(pj::status (*function)(void*)) {
@@ -1074,7 +1072,6 @@ private:
         }
         if (s != pj::status::ok) tell("load() outside of a unit answers ", named(s), where_);
         found.number = parts_.read();
-        if (number_ < found.number) number_ = found.number;
         found.letters = parts_.kept ? parts_.kept().size() : 0;
         return found;
     }
@@ -1098,7 +1095,8 @@ private:
     unsigned compare(const state wanted, unsigned known, const std::string& words) {
         kept_ = look(parts_.checkpoints);
         unsigned wrong = differences(wanted, kept_);
-        if (parts_.elsewhere.load != nullptr) wrong |= differences(wanted, look(parts_.elsewhere));
+        if (parts_.elsewhere.load != nullptr)
+            wrong |= differences(wanted, look(parts_.elsewhere)) & ~lost_;
         wrong &= ~known;
         if (wrong != 0) tell(words, names(wrong));
         return wrong;
