@@ -38,6 +38,13 @@ struct my_checkpoints {
     pj::status load(pj::text, pj::checkpoint&) { return pj::status::ok; }
     pj::status save(pj::text, const pj::checkpoint&) { return pj::status::ok; }
 };
+struct my_database : my_checkpoints {
+    pj::status begin() { return pj::status::ok; }
+    pj::status commit() { return pj::status::ok; }
+    pj::status rollback() { return pj::status::ok; }
+    pj::status set_number(int) { return pj::status::ok; }
+    int number() { return 0; }
+};
 
 } // namespace given
 
