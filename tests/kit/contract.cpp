@@ -511,6 +511,7 @@ TEST_CASE("contract check of a unit of work: how it begins and ends") {
     finds(flaw::save_alone_is_forgotten, "lost is the checkpoint, the letter");
     units joins(flaw::save_alone_joins);        // its own connection sees it all the same
     joins.parts.elsewhere = {};
+    joins.parts.kept = {};
     joins.parts.reopen = {};
     CHECK(says(kit::broken_promises(joins.parts), "not durable by themselves"));
     finds(flaw::opens_while_pending, "after a begin() that was pending");

@@ -865,8 +865,6 @@ private:
         compare(wanted, 0, words);
         wanted = kept_;
         if (!begin() || !rollback()) return false;
-        compare(wanted, 0, words);
-        wanted = kept_;
         if (parts_.reopen) parts_.reopen();
         compare(wanted, 0, words);
         return true;
