@@ -1281,9 +1281,10 @@ struct dead_letter_sink {
 /// pending handler keeps one open over ticks; pause(), stop(), a reset and a lost lease roll it
 /// back. Engines that are not to wait for each other need transactions of their own (mostly a
 /// connection), and so a description, each. save() is also called without one, and is then durable
-/// by itself; commit() without a save(), for messages that have no position. What handlers do
-/// outside of it is done again after a rollback. An engine that is destroyed while it runs leaves
-/// it open.
+/// by itself; commit() without a save(), for messages that have no position. In a unit that the
+/// database has ended by itself save() and put() MUST fail until rollback(), or they would be
+/// durable without the effects. What handlers do outside of it is done again after a rollback. An
+/// engine that is destroyed while it runs leaves it open.
 struct unit_of_work {
     /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
     /// Until it answers ok nothing is open for a save(), and it may never be called again (after
