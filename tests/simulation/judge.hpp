@@ -34,6 +34,13 @@ public:
 
     // ---- leases
 
+    /// True, too, where there are none.
+    bool has_lease(const witness& w) const {
+        const lease_state& l = world_.leases[key_of(w)];
+        const auto own = l.granted.find(w.life);
+        return !config_of(w).has_lease || (own != l.granted.end() && own->second == l.token);
+    }
+
     /// G20: by true time, whatever the process believes.
     void begins(const witness& w, const char* what, uint64_t token) {
         const projection_config& p = config_of(w);
@@ -255,8 +262,9 @@ public:
         }
         if (at <= w.last_load) w.skips.clear();
         if (config_of(w).kind == engine_kind::queue) return;    // each is acknowledged by itself
-        // It has stood still since, and others have saved: it will lose its lease before it works.
-        if (world_.store[key_of(w)].record.at > w.last_load) return;
+        // It has stood still since, and others have saved or have the lease: it will lose its own
+        // before it works.
+        if (world_.store[key_of(w)].record.at > w.last_load || !has_lease(w)) return;
         // It will not work: another one may still have in hand what it has skipped.
         if (world_.store[key_of(w)].record.replay_stage != 0 && !w.is_replay) return;
         for (int32_t i = world_.floor_of(from) + 1;
