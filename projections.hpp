@@ -2138,6 +2138,7 @@ private:
     PROJECTIONS_COLD_ bool has_vanished();
     void give_up_held(detail::outcome how);
     void forget_held();
+    void forget_unsettled();
     void drop_held();
     detail::outcome call_handlers(detail::delivery& d, const detail::route& route);
     uint32_t next_in_round(detail::delivery& d);
@@ -6092,12 +6093,17 @@ PROJECTIONS_BODY_ void engine::forget_held() {
     if (stage_ != stage::ending) retry_in_ = 0;     // else what is left of stop_ms
 }
 
+/// The same without an outcome: a place may have been kept for a letter that was never put, and the
+/// letters tell.
+PROJECTIONS_BODY_ void engine::forget_unsettled() {
+    forget_held();
+    if (has_sequences()) asking_ = detail::asking::letters;
+}
+
 /// Nothing that was begun is gone on with: neither the held event nor what is not committed.
 PROJECTIONS_BODY_ void engine::drop_held() {
     if (has_units()) units().drop(*this);
-    forget_held();
-    if (has_sequences())        // perhaps a place was kept for a letter that never was put
-        asking_ = detail::asking::letters;
+    forget_unsettled();
 }
 
 /// The held event is no longer there. False: what was done of it is to be rolled back first.
@@ -6108,7 +6114,7 @@ PROJECTIONS_BODY_ bool engine::has_vanished() {
     }
     give_up_held(detail::outcome::vanished);
     if (!has_sequences()) return true;
-    asking_ = detail::asking::letters;  // as drop_held() does
+    asking_ = detail::asking::letters;  // perhaps a place was kept for a letter never put
     return false;
 }
 
@@ -6266,7 +6272,7 @@ PROJECTIONS_BODY_ status engine::retry_failed() {
     }
     // The log is not what it was: what was done for the held event says nothing of what stands
     // there now, which all handlers get.
-    if (group_of(end_reason_) == status_group::store) forget_held();
+    if (group_of(end_reason_) == status_group::store) forget_unsettled();
     if (blames_ != 0) {                 // whoever asks for it knows what he does
         record_.crashes = 0;
         blames_ = 0;

@@ -1266,3 +1266,23 @@ TEST_CASE("G7 G11 an event that vanishes with its letter not taken leaves its pl
     CHECK(s.worker.counts().vanished == 1);
     CHECK(s.waiting.size() == 0);
 }
+
+TEST_CASE("G7 G31 what is no longer in the log leaves no place behind when it is tried again") {
+    shop s;
+    s.append("x");
+    s.fail_at(s.a, 0);
+    s.letters.puts.then(status::failed);
+    REQUIRE(s.worker.start() == status::ok);
+    for (int i = 0; i < 5 && s.last.wait_ms == 0; ++i) s.last = s.worker.tick(s.now_ms);
+    REQUIRE(s.waiting.size() == 1);
+    s.aggregates[0] = "y";                      // another event under this position
+    s.run_for(s.last.wait_ms);
+    REQUIRE(s.worker.reason() == status::event_changed);
+    s.a.says = nullptr;
+    REQUIRE(s.worker.retry_failed() == status::ok);
+    s.append("x");
+    s.run_for(2000);
+    CHECK(s.letters.kept.empty());
+    CHECK(s.a.called == std::vector<position>{0, 0, 1});
+    CHECK(s.waiting.size() == 0);
+}
