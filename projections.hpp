@@ -2132,6 +2132,7 @@ private:
     const detail::route_table& table() const { return *what_->handlers.table; }
     bool is_replaying() const { return record_.replayed_through > at_; }
     const stored_event* end_of_replayed(const stored_event* event, const stored_event* end) const;
+    void passed_first(bool was_dirty);
     void count(const detail::delivery& of, uint32_t taken);
     void count_as(detail::outcome what);
     event_count counted() const;
@@ -5755,10 +5756,17 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
     count(d, taken);
     if (!is_dirty()) unsaved_ = 0;      // replayed in memory only: nothing of it is to be saved
     after_read(s, is_told_to_stop, v.moved_ || taken != 0);
-    // The time runs from the first event that is not saved, and is not begun anew by later ones.
-    if (!was_dirty && saving_ == detail::saving::none && save_failures_ == 0)
-        save_in_ = p.save.every_ms;
+    passed_first(was_dirty);
     return is_told_to_stop || s == status::more;
+}
+
+/// A save is due so long after the first event that is not saved; later ones do not begin that time
+/// anew (G27). A save that has failed has its own, and so has a unit.
+PROJECTIONS_BODY_ void engine::passed_first(bool was_dirty) {
+    if (!was_dirty && saving_ == detail::saving::none && save_failures_ == 0 &&
+        unit_ == detail::unit::none) {
+        save_in_ = what_->save.every_ms;
+    }
 }
 
 /// On the fast way nothing is counted for each event: what was not counted apart was handled.
@@ -6121,7 +6129,7 @@ PROJECTIONS_BODY_ bool engine::has_vanished() {
 /// The held event gets its outcome without being read again. (It is counted and saved as any other,
 /// though no read has taken it.)
 PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
-    if (!is_dirty() && save_failures_ == 0) save_in_ = what_->save.every_ms;
+    passed_first(is_dirty());
     at_ = held_at_;
     forget_held();
     count_as(how);
@@ -7575,9 +7583,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
         record_.at = at_;
         unsaved_ = 0;
     }
-    // A save is due so long after the first message that is not saved, not after the latest (G27).
-    if (!was_dirty && unit_ == detail::unit::none && save_failures_ == 0)
-        save_in_ = what_->save.every_ms;
+    passed_first(was_dirty);
     // A letter that is the broker's is not passed by the checkpoint before the broker was told.
     if (stage_ == stage::working && unit_ == detail::unit::none && !is_refused() &&
         save_is_due() && !(is_done && rejected_)) {
