@@ -275,8 +275,18 @@ public:
                 const position done = later(world_.store[key_of(w)].highest,
                                             world_.store[key_of(w)].record.replayed_through);
                 if (h == mailer && world_.get(i).at <= done) continue;
-                mark(w, h, i) &= static_cast<uint8_t>(~model::skipped);
+                uint8_t& m = mark(w, h, i);
+                if ((m & model::skipped) == 0) continue;
+                m &= static_cast<uint8_t>(~model::skipped);
+                world_.store[key_of(w)].forgotten.emplace_back(h, i);
             }
+        }
+    }
+    /// A save of a life that has ended arrives: what that one has skipped has its outcome after all.
+    void remember(uint32_t key, position through) {
+        model& all = world_.models[key / keys_per_projection];
+        for (const auto& [h, i] : world_.store[key].forgotten) {
+            if (world_.get(i).at <= through) all.of[h][static_cast<size_t>(i)] |= model::skipped;
         }
     }
     void dropped(witness& w) {

@@ -195,6 +195,7 @@ struct store_port {
                  found.replay_stage);
         if (m.current != nullptr && number == m.judging.key_of(*m.current)) {
             m.current->last_load = found.at;
+            k.reader = m.current->life;
             if (m.current->was_conflicted) {
                 m.current->was_conflicted = false;
                 ++m.current->epoch;
@@ -241,6 +242,7 @@ struct store_port {
         const pj::checkpoint old = k.record;
         k.record = next;
         k.writer = life;
+        if (life != k.reader) m.judging.remember(number, next.at);      // it was under way
         m.judging.saved(w, number, old, next);
         return status::ok;
     }

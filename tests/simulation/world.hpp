@@ -122,6 +122,8 @@ struct kept {
     pj::checkpoint record{};
     uint8_t slots[2][pj::checkpoint_bytes] = {};
     uint32_t writer = 0;                // the life of the engine
+    uint32_t reader = 0;                // of that which has loaded it last
+    std::vector<std::pair<uint32_t, int32_t>> forgotten;    // handler, row: skipped, never saved
     position highest = pj::before_first;        // that was ever durable
     position may_go_to = pj::before_first - 1;  // after a reset
     uint64_t model_token = 0;           // the newest with which a handler wrote
