@@ -2950,14 +2950,18 @@ template<class P, class R, class... A, R (P::*On)(A...)>
 struct usual_form<R (P::*)(A...), On> {
     using result = R;
     static constexpr bool takes_context = sizeof...(A) == 2;
+    static constexpr bool is_plainest = !takes_context && is_same<R, void>;
     static constexpr auto on = On;
 };
-struct no_form {};
+struct no_form {
+    static constexpr bool is_plainest = false;
+};
 template<class Form> inline constexpr bool is_found = !is_same<Form, no_form>;
 /// A template makes an on() of that form. Another on() may come before it (one that answers
 /// something else, is static or takes a copy), so the choice is left to a call.
 template<bool TakesContext> struct form_of_template {
     static constexpr bool takes_context = TakesContext;
+    static constexpr bool is_plainest = false;
 };
 template<class Form> inline constexpr bool is_template = false;
 template<bool TakesContext> inline constexpr bool is_template<form_of_template<TakesContext>> =
@@ -3464,8 +3468,8 @@ PROJECTIONS_INLINE_ bool has_name(const route& r, const char* name, size_t size,
 // on the way and told by static_asserts once the table stands: an error in the middle of a constant
 // evaluation would point at lines of the library.
 //
-// Lists are walked by expanding them into an array. A fold stops at 256 members with clang, and a
-// recursion is as deep as the list is long.
+// Lists of events are walked by expanding them into an array: a fold stops at 256 members with
+// clang, and a recursion is as deep as the list is long. Handlers are 255 at most, and folded.
 
 /// A list as one type with a base per member: asking whether it holds E is then one look-up,
 /// however long it is. Numbered, so that a member listed twice is no error here (there is a better
@@ -3819,7 +3823,7 @@ template<bool Alone, class... P> struct compiled_routes {
     /// One handler's part of a type's function; empty where Q has none. A handler that is the only
     /// one is called without a look at its bit.
     template<class Q, class E>
-    PROJECTIONS_INLINE_ static char step([[maybe_unused]] void* self, [[maybe_unused]] delivery& d,
+    PROJECTIONS_INLINE_ static void step([[maybe_unused]] void* self, [[maybe_unused]] delivery& d,
                                          [[maybe_unused]] const E& event) {
         if constexpr (calls<Q, E>()) {
             if constexpr (!is_found<usual_on<Q, E>>) demand_on<Q, E>();
@@ -3828,14 +3832,20 @@ template<bool Alone, class... P> struct compiled_routes {
             if (is_alone || PROJECTIONS_LIKELY_((d.mask & bit) != 0)) {
                 void* const handler = Alone ? self : static_cast<void* const*>(self)[place_of<Q>()];
                 Q& to = *static_cast<Q*>(handler);
-                verdict v = handled;
-                const context_of with{d, bit};
-                if constexpr (handled_by<Q>::every) v = detail::call_on(to, *d.event, with);
-                else v = detail::call_on(to, event, with);
-                if (v != handled) d.answered(bit, v);
+                constexpr bool every = handled_by<Q>::every;
+                // (call_on() written out: a function less for each type, for compilers.)
+                if constexpr (!every && usual_on<Q, E>::is_plainest) {
+                    PROJECTIONS_TRY_ { (to.*usual_on<Q, E>::on)(event); }
+                    PROJECTIONS_CATCH_ { d.answered(bit, fail(code_thrown)); }
+                } else {
+                    verdict v = handled;
+                    const context_of with{d, bit};
+                    if constexpr (every) v = detail::call_on(to, *d.event, with);
+                    else v = detail::call_on(to, event, with);
+                    if (v != handled) d.answered(bit, v);
+                }
             }
         }
-        return '\0';
     }
 
     /// All handlers of one event type in one function: decode once, then each whose bit is set.
@@ -3857,12 +3867,9 @@ template<bool Alone, class... P> struct compiled_routes {
                     d.undecodable(crew_for<E>.typed);
                 }
             }
-            // Braces keep the order of the registry; arguments of a call might come in any.
-            const char in_order[] = {step<P, E>(self, d, event)...};
-            static_cast<void>(in_order);
+            (step<P, E>(self, d, event), ...);
         } else {
-            const char in_order[] = {step<P, every_event>(self, d, every_event{})...};
-            static_cast<void>(in_order);
+            (step<P, every_event>(self, d, every_event{}), ...);
         }
     }
 
@@ -3954,7 +3961,7 @@ template<bool Alone, class... P> struct compiled_routes {
         }
     };
     /// `lister` is the class whose list is being walked: it adds what none before it has listed.
-    /// (Like step() and add_list() it answers a character only to stand in an array.)
+    /// (It answers a character only to stand in an array.)
     template<class E> static constexpr char add_type(row_list& out, size_t lister) {
         static_assert(crew_for<E>.count <= 32,
                       "projections: at most 32 handlers for one event type");
@@ -3981,14 +3988,13 @@ template<bool Alone, class... P> struct compiled_routes {
     }
     /// What a list as a whole must have is asked here; add_type() sees one type of it.
     template<class Q, class... E>
-    static constexpr char add_list(row_list& out, size_t& lister, events<E...>) {
+    static constexpr void add_list(row_list& out, size_t& lister, events<E...>) {
         static_assert(
             handled_by<Q>::own || sizeof...(E) == 0 || any_on<Q, E...>(),
             "projections: no on() of this handler takes any event of its pj::matching<> catalogue");
         const char each[] = {'\0', add_type<E>(out, lister)...};
         static_cast<void>(each);
         ++lister;
-        return '\0';
     }
     /// A catalogue of which nothing is taken is a slip: on() is misspelled, or it is another's.
     template<class Q, class... E> static constexpr bool any_on() {
@@ -4005,8 +4011,7 @@ template<bool Alone, class... P> struct compiled_routes {
     static constexpr row_list all_rows() {
         row_list result{};
         size_t lister = 0;
-        const char each[] = {add_list<P>(result, lister, typename handled_by<P>::types{})...};
-        static_cast<void>(each);
+        (add_list<P>(result, lister, typename handled_by<P>::types{}), ...);
         return result;
     }
 
