@@ -3285,15 +3285,16 @@ template<class T> constexpr text spelled() {
 // `... spelled<struct shop::total>(void)`.
 #if defined(__GNUC__) || defined(__clang__)
     constexpr text all{__PRETTY_FUNCTION__};
-    constexpr text mark{"T = "};
+    constexpr char before = '=';
+    constexpr size_t gap = 2;
 #else
     constexpr text all{__FUNCSIG__};
-    constexpr text mark{"spelled<"};
+    constexpr char before = '<';
+    constexpr size_t gap = 1;
 #endif
     size_t begin = 0;
-    while (begin + mark.size() < all.size() && text(all.data() + begin, mark.size()) != mark)
-        ++begin;
-    begin += mark.size();
+    while (all.data()[begin] != before) ++begin;
+    begin += gap;
     size_t end = begin;
     // The name may have brackets of its own. The first that closes what it has not opened ends it.
     for (size_t depth = 0; end < all.size(); ++end) {
@@ -3648,9 +3649,9 @@ private:
         bool taken[slot_count]{};
         size_t count = 0;
         for (size_t i = 0; count < most && i < N; ++i) {
-            bool& cell = taken[all.at[i] * multiplier >> shift];
-            if (cell) ++count;
-            cell = true;
+            const uint32_t slot = all.at[i] * multiplier >> shift;
+            if (taken[slot]) ++count;
+            else taken[slot] = true;
         }
         return count;
     }
