@@ -4356,67 +4356,51 @@ verdict deliver([[maybe_unused]] P& handler, [[maybe_unused]] const E& event, te
 
 namespace detail {
 
+/// Whether a call of an object of T compiles, and whether it answers a status, too.
+template<template<class> class Call, class T, class = void> inline constexpr bool compiles = false;
+template<template<class> class Call, class T>
+inline constexpr bool compiles<Call, T, void_t<Call<T>>> = true;
+template<template<class> class Call, class T, class = void> inline constexpr bool answers = false;
+template<template<class> class Call, class T>
+inline constexpr bool answers<Call, T, when<is_same<Call<T>, status>>> = true;
+
 // (Braces, where a number must not be cut: before_first is the end of every log to a store that
 // takes `uint64_t after`.)
-template<class T, class = void> inline constexpr bool can_read = false;
-template<class T> inline constexpr bool can_read<T, when<is_same<
-    decltype(declval<T&>().read({declval<position>()}, declval<visitor&>())), status>>> = true;
+template<class T> using read_call =
+    decltype(declval<T&>().read({declval<position>()}, declval<visitor&>()));
 template<class T, auto Read, class = void> inline constexpr bool can_fetch = false;
 template<class T, auto Read> inline constexpr bool can_fetch<T, Read, when<is_same<
     decltype((declval<T&>().*Read)({declval<position>()}, declval<visitor&>())), status>>> = true;
-template<class T, class = void> inline constexpr bool can_bound = false;
-template<class T> inline constexpr bool can_bound<T, when<is_same<
-    decltype(declval<T&>().bounds(declval<position&>(),
-                                  declval<position&>(),
-                                  declval<uint64_t&>())), status>>> = true;
-template<class T, class = void> inline constexpr bool can_bound_without_id = false;
-template<class T> inline constexpr bool can_bound_without_id<T, when<is_same<
-    decltype(declval<T&>().bounds(declval<position&>(),
-                                  declval<position&>())), status>>> = true;
+template<class T> using bounds_call =
+    decltype(declval<T&>().bounds(declval<position&>(), declval<position&>(),
+                                  declval<uint64_t&>()));
+template<class T> using bounds_call_without_id =
+    decltype(declval<T&>().bounds(declval<position&>(), declval<position&>()));
 // Out parameters by value or const would never be filled in.
-template<class T, class = void> inline constexpr bool bounds_values = false;
-template<class T> inline constexpr bool bounds_values<
-    T, void_t<decltype(declval<T&>().bounds(position{}, position{}))>> = true;
-template<class T, class = void> inline constexpr bool bounds_values_and_id = false;
-template<class T> inline constexpr bool bounds_values_and_id<
-    T, void_t<decltype(declval<T&>().bounds(position{}, position{}, uint64_t{}))>> = true;
-template<class T, class = void> inline constexpr bool loads_value = false;
-template<class T> inline constexpr bool loads_value<
-    T, void_t<decltype(declval<T&>().load(text(), checkpoint{}))>> = true;
-template<class T, class = void> inline constexpr bool names_bounds = false;
-template<class T> inline constexpr bool names_bounds<T, void_t<decltype(&T::bounds)>> = true;
-template<class T, class = void> inline constexpr bool can_load = false;
-template<class T> inline constexpr bool can_load<T, when<is_same<
-    decltype(declval<T&>().load(text(), declval<checkpoint&>())), status>>> = true;
-template<class T, class = void> inline constexpr bool can_save = false;
-template<class T> inline constexpr bool can_save<T, when<is_same<
-    decltype(declval<T&>().save(text(), declval<const checkpoint&>())), status>>> = true;
-template<class T, class = void> inline constexpr bool can_acquire = false;
-template<class T> inline constexpr bool can_acquire<T, when<is_same<
-    decltype(declval<T&>().acquire(text(), uint32_t(), declval<uint64_t&>())), status>>> = true;
-template<class T, class = void> inline constexpr bool acquires_value = false;
-template<class T> inline constexpr bool acquires_value<
-    T, void_t<decltype(declval<T&>().acquire(text(), uint32_t(), uint64_t()))>> = true;
-template<class T, class = void> inline constexpr bool can_extend = false;
-template<class T> inline constexpr bool can_extend<T, when<is_same<
-    decltype(declval<T&>().extend(text(), uint32_t(), {declval<uint64_t>()})), status>>> = true;
-template<class T, class = void> inline constexpr bool can_release = false;
-template<class T> inline constexpr bool can_release<T, when<is_same<
-    decltype(declval<T&>().release(text(), {declval<uint64_t>()})), status>>> = true;
+template<class T> using bounds_by_value = decltype(declval<T&>().bounds(position{}, position{}));
+template<class T> using bounds_by_value_with_id =
+    decltype(declval<T&>().bounds(position{}, position{}, uint64_t{}));
+template<class T> using load_by_value = decltype(declval<T&>().load(text(), checkpoint{}));
+template<class T> using bounds_member = decltype(&T::bounds);
+template<class T> using load_call = decltype(declval<T&>().load(text(), declval<checkpoint&>()));
+template<class T> using save_call =
+    decltype(declval<T&>().save(text(), declval<const checkpoint&>()));
+template<class T> using acquire_call =
+    decltype(declval<T&>().acquire(text(), uint32_t(), declval<uint64_t&>()));
+template<class T> using acquire_by_value =
+    decltype(declval<T&>().acquire(text(), uint32_t(), uint64_t()));
+template<class T> using extend_call =
+    decltype(declval<T&>().extend(text(), uint32_t(), {declval<uint64_t>()}));
+template<class T> using release_call =
+    decltype(declval<T&>().release(text(), {declval<uint64_t>()}));
 template<class T, class = void> inline constexpr bool has_transactions = false;
 template<class T> inline constexpr bool has_transactions<T, when<
     is_same<decltype(declval<T&>().begin()), status> &&
     is_same<decltype(declval<T&>().commit()), status> &&
     is_same<decltype(declval<T&>().rollback()), status>>> = true;
-template<class T, class = void> inline constexpr bool can_subscribe = false;
-template<class T> inline constexpr bool can_subscribe<T, when<is_same<
-    decltype(declval<T&>().subscribe(text(), text())), status>>> = true;
-template<class T, class = void> inline constexpr bool can_unsubscribe = false;
-template<class T> inline constexpr bool can_unsubscribe<T, when<is_same<
-    decltype(declval<T&>().unsubscribe(text(), text())), status>>> = true;
-template<class T, class = void> inline constexpr bool can_put = false;
-template<class T> inline constexpr bool can_put<T, when<is_same<
-    decltype(declval<T&>().put(declval<const dead_letter&>())), status>>> = true;
+template<class T> using subscribe_call = decltype(declval<T&>().subscribe(text(), text()));
+template<class T> using unsubscribe_call = decltype(declval<T&>().unsubscribe(text(), text()));
+template<class T> using put_call = decltype(declval<T&>().put(declval<const dead_letter&>()));
 template<class T, class = void> inline constexpr bool keeps_sequences = false;
 template<class T> inline constexpr bool keeps_sequences<T, when<
     is_same<decltype(declval<T&>().first(declval<const letter_sequence&>(),
@@ -4425,11 +4409,8 @@ template<class T> inline constexpr bool keeps_sequences<T, when<
                                          {declval<position>()})), status> &&
     is_same<decltype(declval<T&>().sequences(declval<const letter_sequence&>(),
                                              declval<sequence_visitor&>())), status>>> = true;
-template<class T, class = void> inline constexpr bool names_evict = false;
-template<class T> inline constexpr bool names_evict<T, void_t<decltype(&T::evict)>> = true;
-template<class T, class = void> inline constexpr bool can_take_letter = false;
-template<class T> inline constexpr bool can_take_letter<T, when<is_same<
-    decltype(declval<T&>()(declval<const dead_letter&>())), status>>> = true;
+template<class T> using evict_member = decltype(&T::evict);
+template<class T> using letter_call = decltype(declval<T&>()(declval<const dead_letter&>()));
 
 } // namespace detail
 
@@ -4439,30 +4420,31 @@ constexpr event_store::event_store(T&& log) : self(detail::address_of_named(log)
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a log is kept: name it first, and "
                   "let it outlive the engine");
-    static_assert(detail::can_read<log_type>, "projections: an event store needs "
+    static_assert(detail::answers<detail::read_call, log_type>, "projections: an event store needs "
                   "`pj::status read(pj::position after, pj::visitor& visit)`");
-    if constexpr (detail::can_read<log_type>) {
+    if constexpr (detail::answers<detail::read_call, log_type>) {
         read = [](void* object, position after, visitor& visit) -> status {
             return static_cast<log_type*>(object)->read(after, visit);
         };
     }
     // It compiles when it is called, and a log that is full would be taken for an empty one.
-    static_assert(!detail::bounds_values<log_type> && !detail::bounds_values_and_id<log_type>,
+    static_assert(!detail::compiles<detail::bounds_by_value, log_type> &&
+                      !detail::compiles<detail::bounds_by_value_with_id, log_type>,
                   "projections: bounds() of this store fills nothing in; it must be "
                   "`pj::status bounds(pj::position& trimmed, pj::position& newest[, "
                   "uint64_t& log_id])`");
-    if constexpr (detail::can_bound<log_type>) {
+    if constexpr (detail::answers<detail::bounds_call, log_type>) {
         bounds = [](void* object, position& trimmed, position& newest, uint64_t& log_id) -> status {
             return static_cast<log_type*>(object)->bounds(trimmed, newest, log_id);
         };
-    } else if constexpr (detail::can_bound_without_id<log_type>) {
+    } else if constexpr (detail::answers<detail::bounds_call_without_id, log_type>) {
         bounds = [](void* object, position& trimmed, position& newest, uint64_t&) -> status {
             return static_cast<log_type*>(object)->bounds(trimmed, newest);
         };
     } else {
         // Or one with a slip in it would be taken for none, and G5 would be lost silently.
         static_assert(
-            !detail::names_bounds<log_type>,
+            !detail::compiles<detail::bounds_member, log_type>,
             "projections: this store has a `bounds` that is not "
             "`pj::status bounds(pj::position& trimmed, pj::position& newest[, uint64_t& log_id])`");
     }
@@ -4494,13 +4476,15 @@ constexpr checkpoint_store::checkpoint_store(T&& store) : self(detail::address_o
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a checkpoint store is kept: name "
                   "it first, and let it outlive the engine");
+    constexpr bool can_load = detail::answers<detail::load_call, store_type>;
+    constexpr bool can_save = detail::answers<detail::save_call, store_type>;
     // (A record that is filled in by value is lost: every start would be the first one.)
-    static_assert(detail::can_load<store_type> && !detail::loads_value<store_type>,
+    static_assert(can_load && !detail::compiles<detail::load_by_value, store_type>,
                   "projections: a checkpoint store needs "
                   "`pj::status load(pj::text key, pj::checkpoint& out)`");
-    static_assert(detail::can_save<store_type>, "projections: a checkpoint store needs "
+    static_assert(can_save, "projections: a checkpoint store needs "
                   "`pj::status save(pj::text key, const pj::checkpoint& next)`");
-    if constexpr (detail::can_load<store_type> && detail::can_save<store_type>) {
+    if constexpr (can_load && can_save) {
         load = [](void* object, text key, checkpoint& out) -> status {
             return static_cast<store_type*>(object)->load(key, out);
         };
@@ -4518,9 +4502,10 @@ constexpr lease_store::lease_store(T&& store) : self(detail::address_of_named(st
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a lease store is kept: name it first, and let "
                   "it outlive the engine");
-    constexpr bool is_whole = detail::can_acquire<store_type> &&
-                              !detail::acquires_value<store_type> &&
-                              detail::can_extend<store_type> && detail::can_release<store_type>;
+    constexpr bool is_whole = detail::answers<detail::acquire_call, store_type> &&
+                              !detail::compiles<detail::acquire_by_value, store_type> &&
+                              detail::answers<detail::extend_call, store_type> &&
+                              detail::answers<detail::release_call, store_type>;
     static_assert(is_whole, "projections: a lease store needs `pj::status acquire(pj::text "
                             "resource, uint32_t ttl_ms, uint64_t& token)`, `pj::status "
                             "extend(pj::text resource, uint32_t ttl_ms, uint64_t token)` and "
@@ -4566,16 +4551,19 @@ constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a dead-letter sink is kept: name "
                   "it first, and let it outlive the engine");
+    constexpr bool can_put = detail::answers<detail::put_call, sink_type>;
+    constexpr bool can_be_called = detail::answers<detail::letter_call, sink_type>;
     static_assert(
-        detail::can_put<sink_type> || detail::can_take_letter<sink_type>,
+        can_put || can_be_called,
         "projections: a dead-letter sink needs `pj::status put(const pj::dead_letter& letter)`");
-    if constexpr (detail::can_put<sink_type>) {
+    if constexpr (can_put) {
         put = [](void* object, const dead_letter& letter) -> status {
             return static_cast<sink_type*>(object)->put(letter);
         };
         // One that has evict() means to keep sequences. Taken for a plain sink it would be refused
         // by start(), which cannot say what is wrong with it.
-        static_assert(detail::keeps_sequences<sink_type> || !detail::names_evict<sink_type>,
+        static_assert(detail::keeps_sequences<sink_type> ||
+                          !detail::compiles<detail::evict_member, sink_type>,
                       "projections: a store of letters that can be asked for again needs "
                       "`pj::status first(const pj::letter_sequence&, pj::letter_visitor&)`, "
                       "`pj::status evict(const pj::letter_sequence&, pj::position)` and "
@@ -4592,7 +4580,7 @@ constexpr dead_letter_sink::dead_letter_sink(T&& sink) : self(detail::address_of
                 return static_cast<sink_type*>(object)->sequences(of, show);
             };
         }
-    } else if constexpr (detail::can_take_letter<sink_type>) {
+    } else if constexpr (can_be_called) {
         put = [](void* object, const dead_letter& letter) -> status {
             return (*static_cast<sink_type*>(object))(letter);
         };
@@ -4605,10 +4593,12 @@ constexpr consumer::consumer(T&& client) : self(detail::address_of_named(client)
     static_assert(detail::is_lvalue<T>,
                   "projections: only the address of a consumer is kept: name it first, and let it "
                   "outlive the engine");
-    static_assert(detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>,
+    constexpr bool is_whole = detail::answers<detail::subscribe_call, client_type> &&
+                              detail::answers<detail::unsubscribe_call, client_type>;
+    static_assert(is_whole,
                   "projections: a consumer needs `pj::status subscribe(pj::text topic, pj::text "
                   "queue)` and `pj::status unsubscribe(pj::text topic, pj::text queue)`");
-    if constexpr (detail::can_subscribe<client_type> && detail::can_unsubscribe<client_type>) {
+    if constexpr (is_whole) {
         subscribe = [](void* object, text topic, text queue) -> status {
             return static_cast<client_type*>(object)->subscribe(topic, queue);
         };
