@@ -787,6 +787,8 @@ struct route {
     uint8_t handlers;           // how many
 };
 
+/// Of an empty handler_map; and of an event that has not been looked up yet. With `trouble`, that
+/// asks the closer look to do it.
 inline constexpr route no_route{};
 
 /// An open-addressed table: slot = key * multiplier >> shift; a slot holds the route's index, or 0.
