@@ -1073,7 +1073,7 @@ public:
     void scanned_to(position at);
     /// How many more events are wanted, exactly; good for a LIMIT. It says stop while taking the
     /// last of them, so that fewer rows than this mean the end of the log.
-    uint32_t wanted() const { return fast_ + left_; }
+    uint32_t wanted() const { return plainly_ + closely_; }
     /// For a store that selects the partition's events by itself, by the same hash; {0, 1} if there
     /// are no partitions.
     partition of() const;
@@ -1090,8 +1090,8 @@ private:
     const stored_event* take_all_but_last(const stored_event* event, const stored_event* end);
     bool goes_on(const stored_event* after);
     bool close() {
-        left_ = wanted();
-        fast_ = 0;
+        closely_ = wanted();
+        plainly_ = 0;
         closed_ = true;
         return false;
     }
@@ -1100,10 +1100,10 @@ private:
     engine* engine_;
 #if !PROJECTIONS_SMALL_
     detail::event_call deliver_;
-    const stored_event* first_ = nullptr;       // of this slice, that fast_ still counts as wanted
+    const stored_event* uncounted_ = nullptr;   // of the slice: plainly_ still counts from here on
 #endif
-    uint32_t fast_;             // wanted, while nothing but routing is to be done
-    uint32_t left_;             // wanted, when each event needs a closer look
+    uint32_t plainly_;          // so many are wanted while nothing but routing is to be done
+    uint32_t closely_;          // and so many when each event needs a closer look
     detail::delivery* delivery_;
     uint32_t started_ms_ = 0;
     bool closed_ = false;       // no more events in this read, whatever the store does
@@ -3256,16 +3256,16 @@ PROJECTIONS_INLINE_ bool visitor::has_trouble(const stored_event& event) {
     return delivery_->trouble;
 }
 
-/// The fast path. `fast_` is not 0 as long as nothing but routing is to be done and more events are
-/// wanted; close() makes it 0, and take_closely() then shows nothing to anybody. One comparison of
-/// positions keeps the order (G6); at_ moves only after all handlers are done (G1). False is said
-/// with the last event that is wanted, so that wanted() is exact as a LIMIT.
+/// The fast path. `plainly_` is not 0 as long as nothing but routing is to be done and more events
+/// are wanted; close() makes it 0, and take_closely() then shows nothing to anybody. One comparison
+/// of positions keeps the order (G6); at_ moves only after all handlers are done (G1). False is
+/// said with the last event that is wanted, so that wanted() is exact as a LIMIT.
 PROJECTIONS_INLINE_ bool visitor::operator()(const stored_event& event) {
     engine& e = *engine_;
-    if (fast_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
+    if (plainly_ == 0 || event.at <= e.at_) return e.take_closely(*this, event);
     if (has_trouble(event)) return e.had_trouble(*this, event);
     e.at_ = event.at;
-    return --fast_ != 0;
+    return --plainly_ != 0;
 }
 
 namespace detail {
@@ -5556,10 +5556,10 @@ PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
 // ---- the engine: reading
 //
 // An event takes one of two ways. On the fast one, nothing is looked at but its position, whether
-// it is for this engine, its route and whether anybody objects; `fast_` of the visitor counts what
-// is still wanted, and at_ is all that is written. On the other every event goes through
-// take_closely(), and `left_` counts. Which it is, needs_a_closer_look() decides once for a read:
-// only features that have to see each event cost anything, and only where they are named.
+// it is for this engine, its route and whether anybody objects; the visitor's `plainly_` counts
+// what is still wanted, and at_ is all that is written. On the other every event goes through
+// take_closely(), and `closely_` counts. Which it is, needs_a_closer_look() decides once for a
+// read: only features that have to see each event cost anything, and only where they are named.
 //
 // The fast way is left for an event and entered again after it, by had_trouble(). If its handlers
 // were called and somebody objects, their answers are in the engine already, and it is only
@@ -5614,8 +5614,8 @@ PROJECTIONS_BODY_ visitor::visitor(engine& reader, detail::delivery& d, uint32_t
                : reader.is_replaying() ? &detail::deliver_replayed
                                        : detail::deliver_of(reader.table())),
 #endif
-      fast_(plainly ? wanted : 0),
-      left_(plainly ? 0 : wanted),
+      plainly_(plainly ? wanted : 0),
+      closely_(plainly ? 0 : wanted),
       delivery_(&d) {}
 
 /// A slice. As many as are wanted go through take_plainly(); where that stops, the event either was
@@ -5625,9 +5625,9 @@ PROJECTIONS_BODY_ size_t visitor::operator()(const stored_event* events, size_t 
     const uint32_t before = wanted();
     const stored_event* const end = events + (count < before ? count : before);
     for (const stored_event* event = events;; ++event) {
-        if (fast_ != 0) event = take_plainly(event, end);
+        if (plainly_ != 0) event = take_plainly(event, end);
         if (event == end) break;
-        const bool was_tried = fast_ != 0 && delivery_->trouble;
+        const bool was_tried = plainly_ != 0 && delivery_->trouble;
         if (!(was_tried ? e.had_trouble(*this, *event) : e.take_closely(*this, *event))) break;
     }
     return static_cast<size_t>(before - wanted());
@@ -5640,14 +5640,14 @@ PROJECTIONS_BODY_ const stored_event* visitor::take_plainly(const stored_event* 
     engine& e = *engine_;
 #if !PROJECTIONS_SMALL_
     event = take_all_but_last(event, end);
-    if (fast_ == 0) return end;
+    if (plainly_ == 0) return end;
 #endif
     const stored_event* const first = event;
     for (; event != end && event->at > e.at_; ++event) {
         if (has_trouble(*event)) break;
         e.at_ = event->at;
     }
-    fast_ -= static_cast<uint32_t>(event - first);
+    plainly_ -= static_cast<uint32_t>(event - first);
     return event;
 }
 
@@ -5664,16 +5664,16 @@ PROJECTIONS_BODY_ const stored_event* visitor::take_all_but_last(const stored_ev
     else if (e.role_->is_rebuilding) return event;      // beyond its end, which ends the read
     if (end - event < 4) return event;                  // the first look-up is a slow one
     delivery_->replaying = is_replaying;
-    first_ = event;
+    uncounted_ = event;
     event = own->slice(event, end - 1, *this, *delivery_, e.at_);
-    fast_ -= static_cast<uint32_t>(event - first_);
+    plainly_ -= static_cast<uint32_t>(event - uncounted_);
     return event;
 }
 
-/// After trouble with an event that was taken so. False: the read is over, and fast_ is 0.
+/// After trouble with an event that was taken so. False: the read is over, and plainly_ is 0.
 PROJECTIONS_BODY_ bool visitor::goes_on(const stored_event* after) {
-    fast_ -= static_cast<uint32_t>(after - first_);
-    first_ = after + 1;
+    plainly_ -= static_cast<uint32_t>(after - uncounted_);
+    uncounted_ = after + 1;
     if (!engine_->had_trouble(*this, *after)) return false;
     delivery_->replaying = engine_->is_replaying();
     return true;
@@ -6041,8 +6041,8 @@ PROJECTIONS_BODY_ bool engine::settle(visitor& from, const stored_event& event,
         notify(notice_kind::event_handled);
     }
     from.delivery_->reset();
-    if (from.fast_ != 0) --from.fast_;
-    else --from.left_;
+    if (from.plainly_ != 0) --from.plainly_;
+    else --from.closely_;
     // After an event, so that each tick gets at least one done. A clock that throws ends the read:
     // without it nobody could tell when to.
     if (what_->tick_ms_max != 0) {
