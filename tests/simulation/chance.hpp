@@ -4,6 +4,7 @@
 #define PROJECTIONS_TESTS_SIMULATION_CHANCE_HPP
 
 #include <cstdint>
+#include <cstdlib>
 
 namespace simulation {
 
@@ -37,6 +38,21 @@ public:
 private:
     uint64_t state_;
 };
+
+// ---- and where their seeds come from
+
+inline bool read_number(const char* text, uint64_t& out) {
+    char* end = nullptr;
+    out = std::strtoull(text, &end, 10);
+    return *text != '\0' && *end == '\0';
+}
+/// A number for any text.
+inline uint64_t number_of(const char* text) {
+    uint64_t hash = 1469598103934665603u;       // FNV-1a, 64 bits
+    for (; *text != '\0'; ++text)
+        hash = (hash ^ static_cast<unsigned char>(*text)) * 1099511628211u;
+    return hash >> 24;
+}
 
 } // namespace simulation
 

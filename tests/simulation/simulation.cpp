@@ -31,12 +31,6 @@ struct request {
 constexpr uint64_t fixed_events = 3000000;
 constexpr uint64_t chosen_events = 300000;
 
-bool read_number(const char* text, uint64_t& out) {
-    char* end = nullptr;
-    out = std::strtoull(text, &end, 10);
-    return *text != '\0' && *end == '\0';
-}
-
 bool read_arguments(int count, char** arguments, request& out) {
     bool has_seed = false;
     for (int i = 1; i < count; ++i) {
@@ -103,14 +97,6 @@ void print(const statistics& s) {
                 n(s.gaps));
     std::printf("rebuilds %llu, repartitions %llu, resets %llu, trims %llu\n", n(s.rebuilds),
                 n(s.repartitions), n(s.resets), n(s.trims));
-}
-
-/// A number for any text.
-uint64_t number_of(const char* text) {
-    uint64_t hash = 1469598103934665603u;       // FNV-1a, 64 bits
-    for (; *text != '\0'; ++text)
-        hash = (hash ^ static_cast<unsigned char>(*text)) * 1099511628211u;
-    return hash >> 24;
 }
 
 } // namespace
