@@ -165,6 +165,7 @@ struct letter_port {
         if (l.code == pj::code_sequenced) put_untried(k);
         const fate f = of.meet("put");
         if (!f.is_done) return station::leave(f);
+        if (f.says == status::ok) taken(handler_of(l.handler), at);
         ++of.in.sum.letters;
         const auto found = of.in.log.find(l.event.at);
         set(k, letter{found != of.in.log.end() ? found->second : entry{}, l.attempts});
@@ -219,6 +220,13 @@ private:
         if (of.unit.is_open && of.with.letters_inside) of.unit.letters[k] = l;
         else if (l) of.in.letters[k] = *l;
         else of.in.letters.erase(k);
+    }
+    /// G12: one letter of each failure, unless what came before is rolled back or lost.
+    void taken(uint32_t handler, position at) {
+        if (of.is_redelivering || of.is_queue()) return;
+        auto& all = of.with.has_units ? of.unit.lettered : of.seen.lettered;
+        of.in.demand(all.insert({handler, at}).second, "G12 two letters of %s for %lld",
+                     handler_names[handler], shown(at));
     }
     /// Only behind another one of its sequence.
     void put_untried(const letter_key& k) {

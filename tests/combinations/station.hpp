@@ -17,6 +17,7 @@ enum class role : uint8_t { worker, sink, replay, partition };
 /// What an engine may not forget while it lives and keeps its lease.
 struct life {
     marks handled, given_up;
+    std::set<std::pair<uint32_t, position>> lettered;   // the sink has it, and said so
     marks pending;                      // the handler has not been called since
     std::map<std::pair<uint32_t, position>, uint32_t> failures;
     std::set<position> odd;             // failed in the filter, too: attempts are not compared
@@ -27,7 +28,10 @@ struct life {
         given_up.remove(at);
         pending.remove(at);
         odd.erase(at);
-        for (uint32_t h = 0; h < handler_count; ++h) failures.erase({h, at});
+        for (uint32_t h = 0; h <= everybody; ++h) {
+            failures.erase({h, at});
+            lettered.erase({h, at});
+        }
     }
 };
 
@@ -37,6 +41,7 @@ struct open_unit {
     std::set<std::pair<uint32_t, position>> outcomes;
     std::optional<pj::checkpoint> record;
     std::map<letter_key, std::optional<letter>> letters;
+    std::set<std::pair<uint32_t, position>> lettered;   // as in a life
     void clear() { *this = {}; }
 };
 
