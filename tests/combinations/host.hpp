@@ -197,7 +197,7 @@ private:
     }
     void forget_all() {
         unit.clear();
-        begin_pends = commit_pends = rollback_pends = false;
+        commit_pends = rollback_pends = false;
         seen.forget();
         pending_save.reset();
         source.later.clear();

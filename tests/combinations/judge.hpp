@@ -97,6 +97,9 @@ public:
                    "G26 a tick of %u events", last.scanned);
         in_.demand(*pj::to_string(last.reason) != '?', "G29 a reason without a name");
         in_.demand(of_.engine->lag() >= -1, "a lag of %lld", shown(of_.engine->lag()));
+        if (of_.engine->state() == pj::run_state::halted)
+            in_.demand(may_halt(of_.engine->reason()), "an engine halts: %s",
+                       pj::to_string(of_.engine->reason()));
         if (of_.engine->running()) runs_on(last);
         else if (of_.wants_stop) has_stopped();
     }
@@ -117,7 +120,7 @@ private:
         in_.demand(in_.wants(handler, of_.key, found->second),
                    "G19 %s is called for %lld, which is another's", name, shown(at));
         const pj::checkpoint& record = in_.records[of_.key];
-        const position through = std::max(record.replayed_through, with_replayed_through());
+        const position through = std::max(record.replayed_through, described_through());
         for (const auto& [p, e] : in_.log) {
             if (p >= at) break;
             if ((p <= record.at && !with_.is_volatile) || p <= of_.engine->scanned()) continue;
@@ -130,7 +133,7 @@ private:
         if (with_.has_sequences && !with_.letters_inside)
             waits_for_letters(handler, at, found->second);
     }
-    position with_replayed_through() const { return of_.engine->described_by().replayed_through; }
+    position described_through() const { return of_.engine->described_by().replayed_through; }
     /// What stands behind a letter is not tried before that is gone.
     void waits_for_letters(uint32_t handler, position at, const entry& e) {
         if (e.aggregate.empty()) return;
@@ -139,7 +142,7 @@ private:
             const bool is_before = k.at != at &&
                 (k.is_of(of_.part.index, rebuild, e.aggregate, handler_names[handler]) ||
                  k.is_of(of_.part.index, rebuild, e.aggregate, ""));
-            in_.demand(!is_before, "G12 %s is called for %lld while a letter of %s waits",
+            in_.demand(!is_before, "G7 %s is called for %lld while a letter of %s waits",
                        handler_names[handler], shown(at), e.aggregate.c_str());
         }
     }
@@ -223,6 +226,21 @@ private:
                                (of_.is == role::sink && last.state != pj::run_state::waiting);
         in_.demand(last.wait_ms != pj::never || may_sleep, "G27 an engine waits for ever: %s, %s",
                    pj::to_string(last.state), pj::to_string(last.reason));
+    }
+    /// Because the policy wants it (or in a unit more letters are owed than can be noted); because
+    /// of a rebuild; or because of somebody else, whom a store may also have made up.
+    bool may_halt(status why) const {
+        const bool is_wanted = with_.policy == policy_kind::retry ||
+                               with_.policy == policy_kind::custom ||
+                               (with_.policy == policy_kind::retry_letter && !with_.has_letters) ||
+                               (with_.has_units && with_.has_extras);
+        const bool has_others = with_.faults.conflict != 0 || with_.faults.junk != 0 ||
+                                with_.is_doubled || with_.has_replay();
+        if (why == status::checkpoint_conflict) return has_others;
+        if (why == status::rebuild_unfinished) return with_.has_replay();
+        // What becomes visible late is no part of the order in which it is replayed.
+        if (why == status::store_unordered) return with_.has_replay() && with_.has_gaps;
+        return is_wanted && pj::group_of(why) == pj::status_group::handler;
     }
     /// G28: what it says of its checkpoint is true, and the lease is free.
     void has_stopped() {

@@ -250,7 +250,6 @@ struct unit_port {
         const fate f = of.meet("begin");
         of.in.demand(!of.unit.is_open, "G17 begin() in an open unit");
         of.in.demand(!of.rollback_pends, "G17 begin() while a rollback is pending");
-        of.begin_pends = f.says == status::pending;
         // Whatever was begun without being told is ended by the next begin().
         of.unit.is_open = f.says == status::ok;
         return station::leave(f);

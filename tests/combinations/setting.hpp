@@ -74,7 +74,7 @@ struct setting {
 inline void draw_features(chance& random, setting& s) {
     const auto draw = [&](uint32_t n = 2) { return random.one_in(n); };
     s.has_lease = draw() || s.has_replay();
-    s.has_gaps = draw(3) && !s.is_fed() && !s.has_replay();
+    s.has_gaps = draw(3) && !s.is_fed();
     s.has_crashes = draw(3);
     s.has_filter = draw(3);
     s.store_filters = s.has_filter && draw(3) && !s.has_gaps;
@@ -90,8 +90,8 @@ inline void draw_features(chance& random, setting& s) {
     s.is_volatile = draw(4) && !s.has_lease && s.kind == world_kind::worker;
     s.has_units = draw() && !s.is_volatile;
     s.is_doubled = draw(3) && s.has_lease && s.kind == world_kind::worker;
-    s.has_sequences = s.has_letters && draw() && !s.is_doubled && !s.has_replay() &&
-                      s.kind != world_kind::queue;
+    s.has_sequences =
+        s.has_letters && draw() && !s.is_doubled && s.kind != world_kind::queue;
     s.has_small_table = draw();
     // Without letters a sink lets the broker keep what it gives up.
     if (s.is_fed() && draw()) s.has_letters = s.has_sequences = false;
@@ -106,7 +106,7 @@ inline void draw_features(chance& random, setting& s) {
     s.is_successor = draw(6) && !s.is_fed() && !s.has_gaps && !s.is_partial;
     s.trims = draw(3) && s.kind == world_kind::worker && !s.is_doubled && s.has_bounds &&
               !s.is_volatile;
-    s.vanishes = draw(3) && !s.is_fed() && !s.has_replay() && !s.is_volatile;
+    s.vanishes = draw(3) && !s.is_fed() && !s.is_volatile;
 }
 
 /// What halts for good is for worlds in which somebody looks after the one that did.

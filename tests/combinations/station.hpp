@@ -73,7 +73,7 @@ struct station {
 
     life seen;
     open_unit unit;
-    bool begin_pends = false, commit_pends = false, rollback_pends = false;
+    bool commit_pends = false, rollback_pends = false;
     std::optional<pj::checkpoint> pending_save;
     broker source;
 
