@@ -38,10 +38,6 @@ public:
                                                                          : "");
         switch (n.kind) {
         case pj::notice_kind::event_skipped: skipped(n, handler, at); break;
-        case pj::notice_kind::event_lettered:
-            // A letter that the broker keeps.
-            if (!with_.has_letters) in_.done.add(handler, at);
-            break;
         case pj::notice_kind::event_vanished:
             in_.excused.insert(at);
             in_.demand(with_.store_filters || with_.vanishes,
@@ -157,7 +153,8 @@ private:
                        shown(at));
             in_.demand(!of_.seen.given_up.has(handler, at),
                        "G11 %s is called again for %lld, given up before", name, shown(at));
-            in_.demand(c.resumed == is_pending, "G15 %s is told that it %s resumed at %lld", name,
+            in_.demand(c.resumed == is_pending || of_.seen.odd.count(at) != 0,
+                       "G15 %s is told that it %s resumed at %lld", name,
                        c.resumed ? "is" : "is not", shown(at));
         }
     }

@@ -18,7 +18,10 @@ public:
         in.show_late_ones();
         if (with.has_client && !source.is_subscribed && in.is_calm) return;
         if (next_message() == in.log.end()) return;
-        if (!is_queue() && !in.is_calm && in.random.one_in(4)) offer_old_one();
+        if (!is_queue() && !in.is_calm) {
+            if (in.random.one_in(30)) reconnect();
+            if (in.random.one_in(4)) offer_old_one();
+        }
         const auto next = next_message();
         if (engine->running() && next != in.log.end()) offer(next->first, next->second);
     }
@@ -138,6 +141,17 @@ private:
         last_.scanned = 0;
         return r;
     }
+    /// The sink lets go of what it holds, which comes again later: unless the earlier message is
+    /// done, or it does not work at the moment.
+    void gone_back(position held) {
+        seen.forget(held);
+        seen.odd.insert(held);
+    }
+    /// It delivers anew what it does not know to be done.
+    void reconnect() {
+        in.say("the broker of #%d begins after %lld", number, shown(source.acked));
+        source.later.clear();
+    }
     /// A message that was done long ago comes again.
     void offer_old_one() {
         if (source.acked < 0 || !engine->loaded()) return;
@@ -151,8 +165,7 @@ private:
         look();
     }
     void offer(position at, const entry& e) {
-        // The source has gone back: the sink lets go of what it holds, which comes again later.
-        if (!is_queue() && source.held && at < *source.held) seen.forget(*source.held);
+        if (!is_queue() && source.held && at < *source.held) gone_back(*source.held);
         const bool is_again = at <= source.offered;
         source.offered = std::max(source.offered, at);
         const pj::receive_result r = offer_to_engine(at, e, is_again);

@@ -20,7 +20,7 @@ struct life {
     std::set<std::pair<uint32_t, position>> lettered;   // the sink has it, and said so
     marks pending;                      // the handler has not been called since
     std::map<std::pair<uint32_t, position>, uint32_t> failures;
-    std::set<position> odd;             // failed in the filter, too: attempts are not compared
+    std::set<position> odd;             // attempts and the like are not compared
 
     void forget() { *this = {}; }
     void forget(position at) {
