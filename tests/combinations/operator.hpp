@@ -108,8 +108,9 @@ private:
         // What a command or the broker has passed over was no event for the engine.
         const position from = std::max(record_at(), std::max(moved_to, source.acked));
         for (auto i = in.log.upper_bound(from); i != in.log.end(); ++i) {
-            const bool is_hidden = with.store_filters && in.is_filtered(i->second);
-            unsaved += i->second.is_visible && !is_hidden ? 1u : 0u;
+            const bool is_hidden = (with.store_filters && in.is_filtered(i->second)) ||
+                                   !i->second.is_visible || in.is_excused(i->first);
+            unsaved += is_hidden ? 0u : 1u;
         }
         return engine->scanned() >= in.newest() && unsaved < with.save.every_events;
     }
