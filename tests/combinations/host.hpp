@@ -122,7 +122,7 @@ private:
         if (with.fails_unknown) what_.on_unknown = pj::unknown_types::fail;
         if (with.has_crashes) what_.crashes = &crashes_;
         gaps_.timeout_ms = with.gap_ms;
-        gaps_.is_dead = {bound<&host::is_dead_hole>::call, this};
+        if (with.tells_dead) gaps_.is_dead = {bound<&host::is_dead_hole>::call, this};
         if (with.has_gaps) what_.gaps = &gaps_;
         if (with.has_filter) what_.filter = {bound<&host::passes>::call, this};
         what_.first_start = with.first_start;

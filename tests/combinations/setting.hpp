@@ -41,7 +41,8 @@ struct setting {
 
     // features
     bool has_lease, is_doubled;         // doubled: two workers of one name
-    bool has_gaps, has_crashes, has_filter, store_filters, has_budget, has_bounds;
+    bool has_gaps, tells_dead;          // tells: else only the time of a gap_guard is over
+    bool has_crashes, has_filter, store_filters, has_budget, has_bounds;
     bool has_letters, letters_inside;   // inside: the sink is part of the unit of work
     bool has_sequences, has_small_table;
     bool has_units, is_volatile, is_partial;
@@ -137,6 +138,9 @@ inline void draw_numbers(chance& random, setting& s) {
     s.pending_ms = draw(4) ? 0 : draw(6) ? pj::never : random.below(60);
     s.poll_ms = draw(6) ? pj::never : draw(8) ? 0 : random.below(1000);
     s.gap_ms = draw(3) ? pj::never : draw(3) ? 0 : random.below(2000);
+    // Where time alone settles holes, the calm is long enough for all of them, one after the other.
+    s.tells_dead = draw();
+    if (!s.tells_dead) s.gap_ms = random.below(200);
     s.ttl_ms = draw(4) ? 3 + random.below(40) : 300 + random.below(5000);
     s.margin_ms = random.below(s.ttl_ms / 2);
     s.delays.first_ms = draw(5) ? 0 : random.below(100);
@@ -188,6 +192,7 @@ inline setting draw_setting(chance& random) {
 inline std::string features_of(const setting& s) {
     const struct { bool is_on; const char* name; } all[] = {
         {s.has_lease, "lease"}, {s.is_doubled, "doubled"}, {s.has_gaps, "gaps"},
+        {s.tells_dead, "tells dead"},
         {s.has_crashes, "crashes"}, {s.has_filter, "filter"}, {s.store_filters, "store filters"},
         {s.has_budget, "budget"}, {s.has_bounds, "bounds"}, {s.has_letters, "letters"},
         {s.letters_inside, "letters inside"}, {s.has_sequences, "sequences"},
