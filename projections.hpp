@@ -5136,7 +5136,9 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
         return is_ending ? sooner(ms, retry_in_) : ms;
     // Before that, the load is all there is to wait for.
     if (loaded_ && stage_ != stage::loading && !is_refused() && !is_over) {
-        if (is_ending) ms = saving_ != detail::saving::none ? save_in_ : read_in_;
+        // (The last save waits until the broker is left.)
+        const bool is_leaving = role_->leave != nullptr && read_in_ != 0;
+        if (is_ending) ms = saving_ != detail::saving::none && !is_leaving ? save_in_ : read_in_;
         else {
             const bool is_fed = role_->is_fed && looked_ != 0;
             if (paused_ != 0 || only_saves() || (is_fed && ms == 0)) ms = never;
@@ -5708,7 +5710,9 @@ PROJECTIONS_BODY_ void visitor::scanned_to(position at) {
         close();
         return;
     }
-    if (at > e.at_) {
+    // A unit ends at its last event: were its commit to fail, nothing else would say which it was.
+    // What comes behind is looked at again without one.
+    if (at > e.at_ && (!e.is_in_unit() || e.at_ == e.record_.at)) {
         e.at_ = at;
         moved_ = true;
     }
@@ -7093,6 +7097,10 @@ struct sequence_hooks {
         if (find(e, {}, aggregate_id) != nullptr) {
             const uint32_t bits = d.mask;
             d.mask = 0;
+            // (That of this very event is put once: it stands for whoever is left, too.)
+            if (e.is_holding() &&
+                (e.owed_ != 0 || (!e.has_units() && e.worst_ != outcome::handled)))
+                return;
             return put_untried(e, d, bits, no_handler);
         }
         for (unsigned i = 0; i < d.to->handlers; ++i) {

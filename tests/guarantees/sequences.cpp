@@ -1286,3 +1286,42 @@ TEST_CASE("G7 G31 what is no longer in the log leaves no place behind when it is
     CHECK(s.a.called == std::vector<position>{0, 0, 1});
     CHECK(s.waiting.size() == 0);
 }
+
+namespace {
+
+/// Event 2 cannot be decoded, and `a` waits for its letter of event 0.
+template<class Shop> struct half_broken : Shop {
+    half_broken() {
+        this->what.log = *this;
+        this->append("xyx");
+        this->fail_at(this->a, 0);
+    }
+    status read(position after, pj::visitor& visit) {
+        for (size_t i = static_cast<size_t>(after + 1); i < this->aggregates.size(); ++i) {
+            const step_done e{static_cast<uint32_t>(i)};
+            pj::stored_event event =
+                pj::raw_event(static_cast<position>(i), e, this->aggregates[i]);
+            if (i == 2) event.payload = {};
+            if (!visit(event)) break;
+        }
+        return status::ok;
+    }
+    void check() {
+        REQUIRE(this->worker.start() == status::ok);
+        this->run_for(20000);
+        const auto& l = this->letters.kept.at({"p", 0, "", 2, 0});
+        CHECK(l.kind == pj::failure_kind::decode);
+        CHECK(l.attempts == 1);
+        CHECK(this->worker.checkpointed() == 2);
+    }
+};
+
+} // namespace
+
+TEST_CASE("G12 an undecodable event behind a letter has one letter of its own, and it says why") {
+    half_broken<shop> s;
+    s.letters.puts.pass(1).then(status::failed, false);         // that of `a`, untried
+    s.check();
+    half_broken<unit_shop> u;
+    u.check();
+}

@@ -1096,3 +1096,19 @@ TEST_CASE("G5 no message is handled before the bounds are known, though the wait
         CHECK(s.fed_by->reason() == pj::status::log_replaced);
     }
 }
+
+TEST_CASE("G15 a sink that stops while a save is pending is not busy before it has unsubscribed") {
+    struct {
+        pj::status subscribe(pj::text, pj::text) { return pj::status::ok; }
+        pj::status unsubscribe(pj::text, pj::text) { return pj::status::pending; }
+    } broker;
+    fed s(false);
+    s.options.client = broker;
+    s.open();
+    s.store.saves.then(pj::status::pending);
+    CHECK(s.offer(0) == receipt::later);
+    s.now_ms += 5;
+    s.fed_by->stop();
+    CHECK(s.sink_tick().wait_ms == 10);
+    CHECK(s.sink_tick(5).wait_ms == 5); // the save was due now, but comes after the broker
+}
