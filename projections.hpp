@@ -2388,6 +2388,7 @@ private:
     place place_of(position offset, bool is_redelivered) const;
     receive_result offer(const stored_event& message, bool has_offset);
     bool is_same_message(const stored_event& message) const;
+    void fail_owed();
     receive_result handle(const stored_event& event, detail::delivery& d, bool has_offset,
                           const stored_event& message);
     /// Before the next call the broker is told.
@@ -7494,7 +7495,7 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
     }
     // The source has gone back, as after a record that was loaded anew: what is held comes again
     // behind this one, which would else wait for it for ever.
-    if (where == place::fresh && is_holding() && message.at < held_at_ && untold_ == 0) {
+    if (where == place::fresh && is_holding() && message.at < held_at_) {
         drop_held();
         return {receipt::hold, 0, status::pending};
     }
@@ -7531,13 +7532,29 @@ PROJECTIONS_BODY_ receive_result event_sink::offer(const stored_event& message, 
     receive_result result{receipt::hold, what_->pending_ms, status::pending};
     const bool is_same = is_same_message(message);
     if (options_.open && is_same) print_ = 0;   // opened anew, perhaps with another result
-    if (has_offset || is_same)
+    if (has_offset || is_same) {
+        if (d.is_hopeless) fail_owed();
         result = handle(event, d, has_offset, message);
+    }
     // The engine has noted what was opened; what comes again is compared before it is opened.
     if (options_.open && (has_offset || is_same) && held_at_ != before_first)
         print_ = detail::print_of(message);
     ticking_ = false;
     return result;
+}
+
+/// A held message that was opened before, and now cannot be: without its type nobody could say
+/// whose letters are owed. Those handlers fail once more, with the message as it is.
+PROJECTIONS_OWN_FRAME_ PROJECTIONS_BODY_ void event_sink::fail_owed() {
+    uint32_t bits = 0;
+    for (uint8_t i = 0; i < owed_; ++i) {
+        const uint32_t handler = letter_handlers_[i] & 0x3Fu;   // a unit has put more beside it
+        if (handler < 32) bits |= uint32_t{1} << handler;
+    }
+    if (bits == 0) return;              // none, or one of all handlers
+    owed_ = put_ = 0;
+    if (has_units()) retry_ |= bits;
+    if (!has_units() || todo_ != 0) todo_ |= bits;
 }
 
 /// A message without an offset: whether it is the one that is held.

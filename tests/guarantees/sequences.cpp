@@ -1325,3 +1325,39 @@ TEST_CASE("G12 an undecodable event behind a letter has one letter of its own, a
     half_broken<unit_shop> u;
     u.check();
 }
+
+namespace {
+
+/// Event 0 cannot be decoded, so its letter is of all handlers, and so is that of event 2.
+template<class Shop> struct broken_first : Shop {
+    broken_first() {
+        this->what.log = *this;
+        this->append("xyx");
+        this->letters.puts.pass(1).then(status::failed, false, 2);
+    }
+    status read(position after, pj::visitor& visit) {
+        for (size_t i = static_cast<size_t>(after + 1); i < this->aggregates.size(); ++i) {
+            const step_done e{static_cast<uint32_t>(i)};
+            pj::stored_event event =
+                pj::raw_event(static_cast<position>(i), e, this->aggregates[i]);
+            if (i == 0) event.payload = {};
+            if (!visit(event)) break;
+        }
+        return status::ok;
+    }
+    void check() {
+        REQUIRE(this->worker.start() == status::ok);
+        this->run_for(20000);
+        CHECK(this->kept() == "0 2");
+        CHECK(this->code_of("", 2) == pj::code_sequenced);
+        for (const position at : this->a.called) CHECK(at == 1);        // in a unit more than once
+        CHECK(this->worker.checkpointed() == 2);
+    }
+};
+
+} // namespace
+
+TEST_CASE("G7 G12 a letter of all handlers that is refused is put again, in a unit and without") {
+    broken_first<shop>().check();
+    broken_first<unit_shop>().check();
+}

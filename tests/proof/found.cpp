@@ -138,3 +138,18 @@ TEST_CASE("G9 G15 a begin or save that fails, and a pending handler, are no atte
         holds(s, kind::failed);
     }
 }
+
+TEST_CASE("G12 letters that are owed find their handlers when the message cannot be opened again") {
+    for (const offsets o : {offsets::some, offsets::none, offsets::counted}) {
+        for (const bool has_unit : {false, true}) {
+            for (const box where : {box::outside, box::inside}) {
+                scenario s = fed("XPTWB", o);
+                s.has_unit = has_unit;
+                s.policy = rule::retry_letter;
+                s.letters = where;
+                holds(s, kind::failed, callee::put, kind::throws, callee::open);
+                holds(s, kind::pending, callee::put, kind::throws, callee::open);
+            }
+        }
+    }
+}

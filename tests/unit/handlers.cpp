@@ -324,6 +324,13 @@ TEST_CASE("what a handler throws is a failure with its own code") {
     throwing p;
     CHECK(give(p, created{}) == pj::fail(pj::code_thrown));
     CHECK(give(p, shipped{}) == pj::fail(pj::code_thrown));
+    CHECK(pj::deliver(p, created{}) == pj::fail(pj::code_thrown));
+    pj::handler_map<4> map;
+    map.add(p);
+    const created one{};
+    const shipped other{};
+    CHECK(pj::deliver(map, pj::raw_event(0, one)) == pj::fail(pj::code_thrown));
+    CHECK(pj::deliver(map, pj::raw_event(1, other)) == pj::fail(pj::code_thrown));
     of_decode_throws d;
     CHECK(pj::deliver(d, {0, "DecodeThrows"}) == pj::reject());
 }
