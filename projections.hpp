@@ -5380,6 +5380,12 @@ PROJECTIONS_BODY_ bool engine::confirm() {
         lease_ = detail::leasing::over;
         return false;
     }
+    // What was in hand when the lease was regained was saved meanwhile, and the answer was lost.
+    if (save_doubtful_ && found.at == saving_at_ && found.at != record_.at) {
+        saving_ = detail::saving::refused;      // to be settled by the record
+        read_in_ = 0;
+        return false;
+    }
     const bool is_kept = found.fencing_token == record_.fencing_token &&
                          found.replay_stage == record_.replay_stage &&
                          found.rebuild == record_.rebuild &&
