@@ -1595,7 +1595,8 @@ bool is_blocked(const engine& e, text handler, text aggregate_id);
 /// the observer), and so is everything after it. What waits is read from the letters' store when a
 /// checkpoint was loaded, so it survives a restart and moves with a partition. Name it in
 /// projection::sequences; the letters' store needs first(), evict() and sequences(). One serves all
-/// engines of a description that run in one thread, and must outlive them.
+/// engines of a description that run in one thread, and must outlive them. (Two that share its last
+/// places, each with an event that needs several, wait for each other: make N large.)
 template<size_t N> class letter_sequences {
     static_assert(N > 0 && N < never, "projections: letter_sequences without a place");
 

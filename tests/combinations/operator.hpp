@@ -22,7 +22,8 @@ public:
             if (in.random.one_in(30)) reconnect();
             if (in.random.one_in(4)) offer_old_one();
         }
-        const auto next = next_message();
+        // (A queue hands out several: one that is held is not kept back by an earlier one.)
+        const auto next = is_queue() && source.held ? in.log.find(*source.held) : next_message();
         if (engine->running() && next != in.log.end()) offer(next->first, next->second);
     }
 

@@ -94,6 +94,8 @@ inline void draw_features(chance& random, setting& s) {
     s.has_sequences =
         s.has_letters && draw() && !s.is_doubled && s.kind != world_kind::queue;
     s.has_small_table = draw();
+    // Two engines that share it may each hold an event for a place that the other one keeps.
+    if (s.kind == world_kind::partitions) s.has_small_table = false;
     // Without letters a sink lets the broker keep what it gives up.
     if (s.is_fed() && draw()) s.has_letters = s.has_sequences = false;
     s.has_slices = draw(3);
