@@ -3131,8 +3131,8 @@ struct delivery {
     bool trouble = false;           // somebody answered anything but handled
     bool is_hopeless = false;       // no handler sees it: unreadable, or a crash_guard blames it
     bool is_letter = false;         // redelivered: what it comes to is not the engine's
-    bool is_unplaced = false;       // a message without an offset: where it stands says nothing
     failure_kind why = failure_kind::decode;
+    bool is_unplaced = false;       // a message without an offset: where it stands says nothing
     uint32_t mask = all_bits;       // handlers to call
     uint32_t rest = 0;              // and those to be called after them, one by one
     uint32_t resumed = 0;           // handlers that answered pending before
@@ -5138,10 +5138,11 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
         return is_ending ? sooner(ms, retry_in_) : ms;
     // Before that, the load is all there is to wait for.
     if (loaded_ && stage_ != stage::loading && !is_refused() && !is_over) {
-        // (The last save waits until the broker is left.)
-        const bool is_leaving = role_->leave != nullptr && read_in_ != 0;
-        if (is_ending) ms = saving_ != detail::saving::none && !is_leaving ? save_in_ : read_in_;
-        else {
+        if (is_ending) {
+            // (The last save waits until the broker is left.)
+            const bool is_leaving = role_->leave != nullptr && ms != 0;
+            if (saving_ != detail::saving::none && !is_leaving) ms = save_in_;
+        } else {
             const bool is_fed = role_->is_fed && looked_ != 0;
             if (paused_ != 0 || only_saves() || (is_fed && ms == 0)) ms = never;
             if (is_dirty() && untold_ == 0) ms = sooner(ms, save_in_);
@@ -5382,7 +5383,7 @@ PROJECTIONS_BODY_ bool engine::confirm() {
         return false;
     }
     // What was in hand when the lease was regained was saved meanwhile, and the answer was lost.
-    if (save_doubtful_ && found.at == saving_at_ && found.at != record_.at) {
+    if (save_doubtful_ && found.at == saving_at_) {
         saving_ = detail::saving::refused;      // to be settled by the record
         read_in_ = 0;
         return false;
@@ -5493,7 +5494,7 @@ PROJECTIONS_BODY_ bool engine::may_save() const {
 /// save_in_ is the backoff of a save that failed, the wait of one that is pending, or else the time
 /// that the first unsaved event may still wait. While a save is under way nothing but its wait
 /// counts: more events do not make a store answer sooner.
-PROJECTIONS_BODY_ bool engine::save_is_due() const {
+PROJECTIONS_INLINE_ bool engine::save_is_due() const {
     if (!is_dirty() || untold_ != 0) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none || save_failures_ != 0)
         return save_in_ == 0;
@@ -5547,16 +5548,14 @@ PROJECTIONS_BODY_ checkpoint engine::next_record(position at) const {
 
 /// Also what it comes to when a save turns out to have arrived after all. What was done since the
 /// attempt began stays unsaved, and has its whole time from here on.
-PROJECTIONS_BODY_ void engine::saved(const checkpoint& now) {
+PROJECTIONS_INLINE_ void engine::saved(const checkpoint& now) {
     record_ = now;
     saving_ = detail::saving::none;
     save_doubtful_ = follows_crash_ = 0;
     save_failures_ = 0;
     // (A reset that came while this save was under way is not in it, and still to be saved.)
-    if (moved_back_ == 0 || at_ == now.at) {
-        save_first_ = false;
-        moved_back_ = 0;
-    }
+    if (moved_back_ != 0 && at_ == now.at) moved_back_ = 0;
+    if (moved_back_ == 0) save_first_ = false;
     unsaved_ -= saving_events_;
     save_in_ = what_->save.every_ms;
     if (save_is_due()) save_in_ = 0;    // what was passed while this one failed (G27)
@@ -5771,12 +5770,10 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
 }
 
 /// A save is due so long after the first event that is not saved; later ones do not begin that time
-/// anew (G27). A save that has failed has its own, and so has a unit.
-PROJECTIONS_BODY_ void engine::passed_first(bool was_dirty) {
-    if (!was_dirty && saving_ == detail::saving::none && save_failures_ == 0 &&
-        unit_ == detail::unit::none) {
+/// anew (G27). A save that has failed has its own.
+PROJECTIONS_ONCE_ PROJECTIONS_INLINE_ void engine::passed_first(bool was_dirty) {
+    if (!was_dirty && saving_ == detail::saving::none && save_failures_ == 0)
         save_in_ = what_->save.every_ms;
-    }
 }
 
 /// On the fast way nothing is counted for each event: what was not counted apart was handled.
@@ -7560,8 +7557,7 @@ PROJECTIONS_OWN_FRAME_ PROJECTIONS_BODY_ void event_sink::fail_owed() {
     }
     if (bits == 0) return;              // none, or one of all handlers
     owed_ = put_ = 0;
-    if (has_units()) retry_ |= bits;
-    if (!has_units() || todo_ != 0) todo_ |= bits;
+    (has_units() ? retry_ : todo_) |= bits;
 }
 
 /// A message without an offset: whether it is the one that is held.
@@ -7613,7 +7609,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
         record_.at = at_;
         unsaved_ = 0;
     }
-    passed_first(was_dirty);
+    if (unit_ == detail::unit::none) passed_first(was_dirty);
     // A letter that is the broker's is not passed by the checkpoint before the broker was told.
     if (stage_ == stage::working && unit_ == detail::unit::none && !is_refused() &&
         save_is_due() && !(is_done && rejected_)) {
