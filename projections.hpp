@@ -274,6 +274,7 @@
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_ONCE_ __attribute__((noinline))
 #  define PROJECTIONS_INLINE_ inline
+#  define PROJECTIONS_QUICK_BODY_ PROJECTIONS_BODY_
 #  define PROJECTIONS_APART_
 #  define PROJECTIONS_LIKELY_(condition) (condition)
 #  define PROJECTIONS_SMALL_ 1
@@ -282,6 +283,7 @@
 #  define PROJECTIONS_COLD_ __attribute__((cold))
 #  define PROJECTIONS_ONCE_
 #  define PROJECTIONS_INLINE_ __attribute__((always_inline)) inline
+#  define PROJECTIONS_QUICK_BODY_ PROJECTIONS_INLINE_
 #  define PROJECTIONS_APART_ __attribute__((noinline))
 #  define PROJECTIONS_LIKELY_(condition) __builtin_expect((condition), true)
 #  define PROJECTIONS_SMALL_ 0
@@ -290,6 +292,7 @@
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_ONCE_
 #  define PROJECTIONS_INLINE_ inline
+#  define PROJECTIONS_QUICK_BODY_ PROJECTIONS_BODY_
 #  define PROJECTIONS_APART_
 #  define PROJECTIONS_LIKELY_(condition) (condition)
 #  define PROJECTIONS_SMALL_ 0
@@ -5494,7 +5497,7 @@ PROJECTIONS_BODY_ bool engine::may_save() const {
 /// save_in_ is the backoff of a save that failed, the wait of one that is pending, or else the time
 /// that the first unsaved event may still wait. While a save is under way nothing but its wait
 /// counts: more events do not make a store answer sooner.
-PROJECTIONS_INLINE_ bool engine::save_is_due() const {
+PROJECTIONS_QUICK_BODY_ bool engine::save_is_due() const {
     if (!is_dirty() || untold_ != 0) return false;
     if (save_in_ == 0 || saving_ != detail::saving::none || save_failures_ != 0)
         return save_in_ == 0;
@@ -5548,7 +5551,7 @@ PROJECTIONS_BODY_ checkpoint engine::next_record(position at) const {
 
 /// Also what it comes to when a save turns out to have arrived after all. What was done since the
 /// attempt began stays unsaved, and has its whole time from here on.
-PROJECTIONS_INLINE_ void engine::saved(const checkpoint& now) {
+PROJECTIONS_QUICK_BODY_ void engine::saved(const checkpoint& now) {
     record_ = now;
     saving_ = detail::saving::none;
     save_doubtful_ = follows_crash_ = 0;
@@ -5771,7 +5774,7 @@ PROJECTIONS_BODY_ bool engine::read(uint32_t limit, bool closely) {
 
 /// A save is due so long after the first event that is not saved; later ones do not begin that time
 /// anew (G27). A save that has failed has its own.
-PROJECTIONS_ONCE_ PROJECTIONS_INLINE_ void engine::passed_first(bool was_dirty) {
+PROJECTIONS_ONCE_ PROJECTIONS_QUICK_BODY_ void engine::passed_first(bool was_dirty) {
     if (!was_dirty && saving_ == detail::saving::none && save_failures_ == 0)
         save_in_ = what_->save.every_ms;
 }
@@ -8912,6 +8915,7 @@ PROJECTIONS_BODY_ projection development(text name, event_store log, routes hand
 #undef PROJECTIONS_COLD_
 #undef PROJECTIONS_ONCE_
 #undef PROJECTIONS_INLINE_
+#undef PROJECTIONS_QUICK_BODY_
 #undef PROJECTIONS_APART_
 #undef PROJECTIONS_LIKELY_
 #undef PROJECTIONS_SMALL_
