@@ -29,7 +29,7 @@ struct request {
     bool is_tracing = false;
 };
 
-constexpr uint64_t fixed_worlds = 4500;
+constexpr uint64_t fixed_worlds = 2500;
 constexpr uint64_t chosen_worlds = 1000;
 
 bool read_arguments(int count, char** arguments, request& out) {
