@@ -1289,23 +1289,28 @@ TEST_CASE("G7 G31 what is no longer in the log leaves no place behind when it is
 
 namespace {
 
-/// Event 2 cannot be decoded, and `a` waits for its letter of event 0.
-template<class Shop> struct half_broken : Shop {
-    half_broken() {
+/// Events of x, y and x, one of which cannot be decoded.
+template<class Shop> struct damaged : Shop {
+    const size_t bad;
+    explicit damaged(size_t which) : bad(which) {
         this->what.log = *this;
         this->append("xyx");
-        this->fail_at(this->a, 0);
     }
     status read(position after, pj::visitor& visit) {
         for (size_t i = static_cast<size_t>(after + 1); i < this->aggregates.size(); ++i) {
             const step_done e{static_cast<uint32_t>(i)};
             pj::stored_event event =
                 pj::raw_event(static_cast<position>(i), e, this->aggregates[i]);
-            if (i == 2) event.payload = {};
+            if (i == bad) event.payload = {};
             if (!visit(event)) break;
         }
         return status::ok;
     }
+};
+
+/// It is event 2, and `a` waits for its letter of event 0.
+template<class Shop> struct half_broken : damaged<Shop> {
+    half_broken() : damaged<Shop>(2) { this->fail_at(this->a, 0); }
     void check() {
         REQUIRE(this->worker.start() == status::ok);
         this->run_for(20000);
@@ -1328,22 +1333,10 @@ TEST_CASE("G12 an undecodable event behind a letter has one letter of its own, a
 
 namespace {
 
-/// Event 0 cannot be decoded, so its letter is of all handlers, and so is that of event 2.
-template<class Shop> struct broken_first : Shop {
-    broken_first() {
-        this->what.log = *this;
-        this->append("xyx");
+/// It is event 0, so its letter is of all handlers, and so is that of event 2.
+template<class Shop> struct broken_first : damaged<Shop> {
+    broken_first() : damaged<Shop>(0) {
         this->letters.puts.pass(1).then(status::failed, false, 2);
-    }
-    status read(position after, pj::visitor& visit) {
-        for (size_t i = static_cast<size_t>(after + 1); i < this->aggregates.size(); ++i) {
-            const step_done e{static_cast<uint32_t>(i)};
-            pj::stored_event event =
-                pj::raw_event(static_cast<position>(i), e, this->aggregates[i]);
-            if (i == 0) event.payload = {};
-            if (!visit(event)) break;
-        }
-        return status::ok;
     }
     void check() {
         REQUIRE(this->worker.start() == status::ok);

@@ -846,9 +846,7 @@ private:
         const pj::status begun = parts_.transaction.begin(parts_.transaction.self);
         if (begun == pj::status::ok && !rollback()) return false;
         state wanted = kept_;
-        ++wanted.record.at;
-        ++wanted.record.revision;
-        const pj::status saved = save(wanted.record);
+        const pj::status saved = save(next_of(wanted));
         if (saved != pj::status::ok)
             tell("save() without a unit of work answers ", named(saved), "; it should answer ok");
         const pj::status taken = saved == pj::status::ok ? put(wanted) : pj::status::failed;
@@ -873,9 +871,7 @@ private:
     bool takes_nothing_along() {
         if (!begin() || !fill() || !rollback()) return false;
         state wanted = kept_ = look(parts_.checkpoints);
-        ++wanted.record.at;
-        ++wanted.record.revision;
-        if (save(wanted.record) != pj::status::ok) wanted.record = kept_.record;        // was told
+        if (save(next_of(wanted)) != pj::status::ok) wanted.record = kept_.record;        // was told
         compare(wanted, checkpoint, "what was rolled back comes with a later save(): ");
         return true;
     }
