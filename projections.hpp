@@ -268,8 +268,9 @@
 #endif
 
 // Rare paths stay out of the hot loop; the hot lookup goes into it, once for each registry, so that
-// the compiler knows its table. Where size matters, there is one for all of them, and what several
-// places need is there once, though it is short.
+// the compiler knows its table, and so do the bodies that every batch comes by (QUICK). Where size
+// matters, there is one for all of them, and what several places need is there once, though it is
+// short.
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__OPTIMIZE_SIZE__)
 #  define PROJECTIONS_COLD_
 #  define PROJECTIONS_ONCE_ __attribute__((noinline))

@@ -46,10 +46,9 @@ public:
         const projection_config& p = config_of(w);
         if (!p.has_lease) return;
         const lease_state& l = world_.leases[key_of(w)];
-        const auto own = l.granted.find(w.life);
         const uint64_t drift_ms =
             uint64_t{world_.with.lease_ms} * world_.with.drift_ppm_max / 1000000 + 2;
-        if (token == 0 || l.token != token || own == l.granted.end() || own->second != token)
+        if (token == 0 || l.token != token || !has_lease(w))
             world_.fail("G20 %s of p%u/%u begins without the lease", what, w.projection, w.part);
         else if (world_.now + world_.with.margin_ms > l.expires_ms + drift_ms)
             world_.fail("G20 %s of p%u/%u begins %lld ms after its lease's end minus margin", what,
