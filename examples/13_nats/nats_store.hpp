@@ -106,12 +106,16 @@ public:
             return pj::status::checkpoint_corrupt;
         if (!model_.read(model)) return pj::status::checkpoint_corrupt;
         revision_ = entry ? kvEntry_Revision(found) : 0;
-        remember(key, out);
+        key_ = copy(key);
+        record_ = entry ? out : pj::checkpoint{};
+        kept_ = record_.revision;
         is_open_ = false;               // nothing of a unit is left in the model
         return pj::status::ok;
     }
     pj::status save(pj::text key, const pj::checkpoint& next) {
-        remember(key, next);
+        if (next.revision != kept_ + 1) return pj::status::conflict;
+        key_ = copy(key);
+        record_ = next;
         return is_open_ ? pj::status::ok : write();
     }
     /// One at a time: the effects of two could only be taken back together.
@@ -138,22 +142,19 @@ public:
 
 private:
     static std::string copy(pj::text t) { return std::string(t.begin(), t.end()); }
-    void remember(pj::text key, const pj::checkpoint& record) {
-        uint8_t bytes[pj::checkpoint_bytes];
-        pj::encode(record, bytes);
-        key_ = copy(key);
-        record_.assign(bytes, bytes + sizeof bytes);
-    }
 
-    /// The revision is the bucket's own: another process that wrote in between is found out. After
-    /// an answer that was lost it is us, and the engine recognises that by the record.
+    /// By the bucket's own revision another process that wrote in between is found out. After an
+    /// answer that was lost it is us, and the engine recognises that by the record.
     pj::status write() {
-        const std::string value = record_ + model_.write();
+        uint8_t bytes[pj::checkpoint_bytes];
+        pj::encode(record_, bytes);
+        const std::string value = std::string(bytes, bytes + sizeof bytes) + model_.write();
         uint64_t revision = 0;
         const natsStatus s = kvStore_Update(&revision, link_.bucket(), key_.c_str(), value.data(),
                                             static_cast<int>(value.size()), revision_);
         if (s == NATS_OK) {
             revision_ = revision;
+            kept_ = record_.revision;
             return pj::status::ok;
         }
         const char* const why = nats_GetLastError(nullptr);
@@ -164,9 +165,11 @@ private:
 
     nats_link& link_;
     model_text model_;
-    uint64_t revision_ = 0;
+    uint64_t revision_ = 0;             // the bucket's
+    uint32_t kept_ = 0;                 // the record's, as it is in the bucket
     bool is_open_ = false;
-    std::string before_{}, record_before_{}, key_{}, record_{};
+    std::string before_{}, key_{};
+    pj::checkpoint record_{}, record_before_{};
 };
 
 /// The stream as a sink's source: its bounds, its pull consumer, and what is told to the broker.

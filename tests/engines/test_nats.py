@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """examples/13_nats on a real server: the worker is killed at random moments while cars come and go, the server, too.
 
-    test_nats.py BINARY         exit 0: all well; 77 without nats-server; SEED=n repeats the dice
+    test_nats.py BINARY CONTRACT        exit 0: all well; 77 without nats-server; SEED=n repeats the dice
 
 After every kill what is stored must equal a fold, written here anew, of the messages up to its checkpoint.
 """
@@ -16,7 +16,7 @@ import time
 
 from processes import DICE, child, eventually, free_port, kill, need, run, server_or_skip, stop
 
-BINARY = sys.argv[1]
+BINARY, CONTRACT = sys.argv[1:]
 SERVER = server_or_skip("nats-server")
 ACK_WAIT_S = 0.5                        # as the example has it
 
@@ -217,9 +217,16 @@ def test_bounds(deployment):
     print("purged and replaced streams are told apart")
 
 
+def test_contract(deployment):
+    done = subprocess.run([CONTRACT, deployment.address], capture_output=True, text=True, timeout=60, check=False)
+    need(done.returncode == 0, done.stdout + done.stderr)
+    print(done.stdout.strip())
+
+
 def test(folder):
     os.makedirs(folder + "/js")
     deployment = Deployment(folder)
+    test_contract(deployment)
     test_kills(deployment)
     test_two_workers(deployment)
     test_acknowledged_by_another(deployment)
