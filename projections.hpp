@@ -5114,12 +5114,14 @@ PROJECTIONS_BODY_ void engine::work() {
             lease_allows(&detail::lease_keeper::confirm)) {
             if ((role_->prepare == nullptr || role_->prepare(*this)) && look_at_bounds()) {
                 why_ = status::ok;
-                looked_ = 1;
                 // (The bounds may just have said where it begins: that is saved before an event is
                 // read. A sink reads nothing; receive() gives it what it takes.)
-                if (!save_first_ && !role_->is_fed) {
-                    if (has_units()) units().read(*this);
-                    else static_cast<void>(read(never, false));
+                if (!save_first_) {
+                    looked_ = 1;
+                    if (!role_->is_fed) {
+                        if (has_units()) units().read(*this);
+                        else static_cast<void>(read(never, false));
+                    }
                 }
             }
         }

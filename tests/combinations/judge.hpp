@@ -188,10 +188,8 @@ private:
     void kept_its_wait(const before_tick& b) {
         const bool is_early = promised_ms_ == pj::never || b.now_ms < began_ms_ + promised_ms_;
         if (!b.was_running || b.is_free || !is_early || of_.is_dead) return;
-        // A tick without a message since the last one finds the source of a sink idle. (And one
-        // that begins at the end is idle before it has read back its claim of the lease.)
-        const bool may_be_idle = with_.save.when_idle || with_.has_crashes ||
-                                 with_.first_start == pj::begin_at::the_end;
+        // A tick without a message since the last one finds the source of a sink idle.
+        const bool may_be_idle = with_.save.when_idle || with_.has_crashes;
         if (of_.is == role::sink && may_be_idle) return;
         in_.demand(of_.port_calls == 0, "G27 a wait of %u ms is promised, and after %lld ms the "
                    "engine does something", promised_ms_, shown(position(b.now_ms - began_ms_)));

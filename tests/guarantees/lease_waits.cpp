@@ -490,3 +490,22 @@ TEST_CASE("G21 after a halt another record is gone on from, and nothing is kept 
         CHECK(s.stored().at == 2);
     }
 }
+
+TEST_CASE("G27 a sink that begins at the end of its log reads back its claim before it is idle") {
+    leased s;
+    s.what.first_start = pj::begin_at::the_end;
+    pj::event_sink sink{s.what};
+    REQUIRE(sink.start() == status::ok);
+    pj::tick_result last = sink.tick(s.now_ms);
+    CHECK(s.stored().at == 2);
+    for (int i = 0; i < 3 && last.wait_ms == 0; ++i) last = sink.tick(s.now_ms);
+    CHECK(last.state == run_state::idle);
+    CHECK(sink.has_lease());
+    const uint32_t loads = s.store.load_count;
+    pj::stored_event message;
+    message.at = 3;
+    message.type = "Beta";
+    s.w.feeding = true;
+    CHECK(sink.receive(message, s.now_ms).answer == pj::receipt::later);
+    CHECK(s.store.load_count == loads);
+}
