@@ -5486,8 +5486,8 @@ PROJECTIONS_BODY_ bool engine::only_saves() const {
 }
 
 PROJECTIONS_BODY_ bool engine::seeks_the_end(const checkpoint& found) const {
-    return found.revision == 0 && found.at == before_first && !role_->is_rebuilding &&
-           what_->first_start == begin_at::the_end;
+    return found.revision == 0 && found.at == before_first && at_ == before_first &&
+           !role_->is_rebuilding && what_->first_start == begin_at::the_end;
 }
 
 /// After these ends the record is somebody else's, damaged, or a replay's: to save over it would
@@ -6483,7 +6483,8 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
 // - A handler fails, or is pending for too long. Its event is set aside; those before it are done
 //   again and committed, and then it is alone in its units until it has its outcome (G18). Its
 //   effects cannot be taken out by themselves: so the healthy events are done twice and not given
-//   up.
+//   up. One event can be set aside: if one of those before it has trouble now, that takes its
+//   place, and it is a new event when its turn comes, with all its attempts.
 // - save() fails. That is the store's trouble and no event's: the same again after a backoff (G14).
 // - commit() does not answer ok. It may be done, and only the answer lost. So first comes the
 //   rollback, which does no harm to what is durable, then the record is loaded, and settle() reads

@@ -43,6 +43,10 @@ public:
             in_.demand(with_.store_filters || with_.vanishes,
                        "G11 event %lld is said to have vanished", shown(at));
             break;
+        case pj::notice_kind::gap_found: has_trouble(at); break;
+        case pj::notice_kind::store_failed:
+            if (n.reason == status::unit_of_work_failed) has_trouble(pj::before_first);
+            break;
         case pj::notice_kind::gap_skipped: gap_skipped(at); break;
         case pj::notice_kind::handler_failed: failed(n, handler, at); break;
         case pj::notice_kind::lease_gained:
@@ -58,6 +62,12 @@ public:
         case pj::notice_kind::started: of_.seen.forget(); break;
         default: break;
         }
+    }
+
+    /// What was tried of one event is kept. While those before it are done again, one of them may
+    /// take its place (it fails, pends, is gone, is not committed); the other is then new.
+    void has_trouble(position at) {
+        if (with_.has_units) of_.seen.given_up.remove_after(at);
     }
 
     // ---- ticks
@@ -145,14 +155,14 @@ private:
     void called_again(uint32_t handler, position at, const pj::context& c) {
         const char* const name = handler_names[handler];
         const bool is_pending = of_.seen.pending.has(handler, at);
+        in_.demand(of_.is_queue() || !of_.seen.given_up.has(handler, at),
+                   "G11 %s is called again for %lld, given up before", name, shown(at));
         if (with_.has_units) {
             in_.demand(!c.resumed || is_pending, "G15 %s is resumed at %lld after a rollback", name,
                        shown(at));
         } else if (!of_.is_queue()) {
             in_.demand(!of_.seen.handled.has(handler, at), "G10 %s is called again for %lld", name,
                        shown(at));
-            in_.demand(!of_.seen.given_up.has(handler, at),
-                       "G11 %s is called again for %lld, given up before", name, shown(at));
             in_.demand(c.resumed == is_pending || of_.seen.odd.count(at) != 0,
                        "G15 %s is told that it %s resumed at %lld", name,
                        c.resumed ? "is" : "is not", shown(at));
@@ -174,6 +184,7 @@ private:
     }
     /// G9: every attempt is counted, and none twice.
     void failed(const pj::notice& n, uint32_t handler, position at) {
+        has_trouble(at);
         if (handler == everybody || with_.has_units || of_.is_redelivering || of_.is_queue())
             return;
         const uint32_t made = ++of_.seen.failures[{handler, at}];

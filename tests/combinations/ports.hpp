@@ -375,6 +375,7 @@ struct hand_port {
         } else {
             const bool is_pending = said.what() == pj::verdict::kind::pending;
             of.in.say("       %s", is_pending ? "pends" : "fails");
+            judging.has_trouble(at);
             if (is_pending && !of.is_redelivering) of.seen.pending.add(handler, at);
         }
         return said;

@@ -91,8 +91,7 @@ inline void draw_features(chance& random, setting& s) {
     s.is_volatile = draw(4) && !s.has_lease && s.kind == world_kind::worker;
     s.has_units = draw() && !s.is_volatile;
     s.is_doubled = draw(3) && s.has_lease && s.kind == world_kind::worker;
-    s.has_sequences =
-        s.has_letters && draw() && !s.is_doubled && s.kind != world_kind::queue;
+    s.has_sequences = s.has_letters && draw() && s.kind != world_kind::queue;
     s.has_small_table = draw();
     // Two engines that share it may each hold an event for a place that the other one keeps.
     if (s.kind == world_kind::partitions) s.has_small_table = false;
@@ -107,9 +106,8 @@ inline void draw_features(chance& random, setting& s) {
     s.is_partial = (s.kind == world_kind::worker || s.kind == world_kind::sink) && !s.is_doubled &&
                    !s.has_crashes && !s.has_lease && draw(5);
     s.is_successor = draw(6) && !s.is_fed() && !s.has_gaps && !s.is_partial;
-    s.trims = draw(3) && s.kind == world_kind::worker && !s.is_doubled && s.has_bounds &&
-              !s.is_volatile;
-    s.vanishes = draw(3) && !s.is_fed() && !s.is_volatile;
+    s.trims = draw(3) && s.has_bounds && !s.has_replay() && !s.is_split();
+    s.vanishes = draw(3) && !s.is_fed();
 }
 
 /// What halts for good is for worlds in which somebody looks after the one that did.
@@ -126,9 +124,7 @@ inline void draw_numbers(chance& random, setting& s) {
     s.first_events = random.below(20);
     s.replay_from = draw() || !s.has_bounds ? pj::before_first : position{random.below(6)};
     s.first_start = pj::begin_at::the_beginning;
-    const bool may_begin_late = s.has_bounds && !s.has_replay() && !s.is_doubled &&
-                                !s.is_volatile && s.kind != world_kind::partitions;
-    if (may_begin_late && draw(4))
+    if (s.has_bounds && draw(4))
         s.first_start = draw() ? pj::begin_at::oldest_kept : pj::begin_at::the_end;
     s.batch = 1 + random.below(draw() ? 2 : 8);
     s.save.every_events = draw(3) ? 1 : 1 + random.below(9);

@@ -46,6 +46,7 @@ public:
         if (found != of_.end()) found->second &= ~mask_of(handler);
     }
     void remove(position at) { of_.erase(at); }
+    void remove_after(position at) { of_.erase(of_.upper_bound(at), of_.end()); }
     void clear() { of_.clear(); }
     void keep_only(uint32_t handler) {
         for (auto& one : of_) one.second &= mask_of(handler);

@@ -509,3 +509,17 @@ TEST_CASE("G27 a sink that begins at the end of its log reads back its claim bef
     CHECK(sink.receive(message, s.now_ms).answer == pj::receipt::later);
     CHECK(s.store.load_count == loads);
 }
+
+TEST_CASE("G21 a claim at the end of the log that was refused is made again before an event is read") {
+    leased s;
+    s.what.first_start = pj::begin_at::the_end;
+    s.store.saves.then(status::conflict);
+    s.begin();
+    s.tick();                           // where the end is; the claim is refused
+    s.log.append(1, "Beta");
+    s.tick();                           // and made again
+    CHECK(s.w.called().empty());
+    CHECK(s.stored().fencing_token == 7);
+    s.drain();
+    CHECK(s.w.called() == "a3");
+}
