@@ -6134,9 +6134,7 @@ PROJECTIONS_BODY_ bool engine::has_vanished() {
         return false;
     }
     give_up_held(detail::outcome::vanished);
-    if (!has_sequences()) return true;
-    asking_ = detail::asking::letters;  // perhaps a place was kept for a letter never put
-    return false;
+    return !has_sequences();            // else what waits is to be asked before anything is read
 }
 
 /// The held event gets its outcome without being read again. (It is counted and saved as any other,
@@ -6144,7 +6142,7 @@ PROJECTIONS_BODY_ bool engine::has_vanished() {
 PROJECTIONS_BODY_ void engine::give_up_held(detail::outcome how) {
     passed_first(is_dirty());
     at_ = held_at_;
-    forget_held();
+    forget_unsettled();
     count_as(how);
     if (is_dirty()) ++unsaved_;     // in memory only, while a volatile model is read again
     notify(how == detail::outcome::vanished ? notice_kind::event_vanished

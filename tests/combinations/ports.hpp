@@ -460,7 +460,9 @@ struct other_ports {
                      shown(through));
         for (position at = from; at <= through; ++at) {
             const auto found = of.in.log.find(at);
-            if (found != of.in.log.end() && !found->second.is_dead) return false;
+            // (Of what a broker was told never to deliver again the record need not know.)
+            if (found != of.in.log.end() && !found->second.is_dead &&
+                of.source.rejected.count(at) == 0) return false;
         }
         return true;
     }

@@ -75,7 +75,7 @@ struct setting {
 inline void draw_features(chance& random, setting& s) {
     const auto draw = [&](uint32_t n = 2) { return random.one_in(n); };
     s.has_lease = draw() || s.has_replay();
-    s.has_gaps = draw(3) && !s.is_fed();
+    s.has_gaps = draw(3) && s.kind != world_kind::queue;
     s.has_crashes = draw(3);
     s.has_filter = draw(3);
     s.store_filters = s.has_filter && draw(3) && !s.has_gaps;
@@ -91,7 +91,7 @@ inline void draw_features(chance& random, setting& s) {
     s.is_volatile = draw(4) && !s.has_lease && s.kind == world_kind::worker;
     s.has_units = draw() && !s.is_volatile;
     s.is_doubled = draw(3) && s.has_lease && s.kind == world_kind::worker;
-    s.has_sequences = s.has_letters && draw() && s.kind != world_kind::queue;
+    s.has_sequences = s.has_letters && draw();
     s.has_small_table = draw();
     // Two engines that share it may each hold an event for a place that the other one keeps.
     if (s.kind == world_kind::partitions) s.has_small_table = false;
@@ -104,8 +104,9 @@ inline void draw_features(chance& random, setting& s) {
     s.has_client = draw();
     s.counts_messages = draw(3) && s.kind == world_kind::queue;
     s.is_partial = (s.kind == world_kind::worker || s.kind == world_kind::sink) && !s.is_doubled &&
-                   !s.has_crashes && !s.has_lease && draw(5);
-    s.is_successor = draw(6) && !s.is_fed() && !s.has_gaps && !s.is_partial;
+                   !s.has_lease && draw(5);
+    s.is_successor =
+        draw(6) && s.kind != world_kind::queue && !s.has_gaps && !s.is_partial;
     s.trims = draw(3) && s.has_bounds && !s.has_replay() && !s.is_split();
     s.vanishes = draw(3) && !s.is_fed();
 }

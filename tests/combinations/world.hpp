@@ -181,7 +181,7 @@ struct world {
             e.part = with.has_keys ? value % 2 : pj::partition_of(e.aggregate, 2);
             if (with.has_gaps && !is_calm && random.one_in(6)) {
                 e.is_visible = false;
-                e.is_dead = random.one_in(2);
+                e.is_dead = with.is_fed() || random.one_in(2);      // a broker keeps the order
                 e.shows_ms = now_ms + random.below(1500);
                 // A rebuild of what has no checkpoint takes holes for settled (see gap_guard).
                 if (with.has_replay()) excused.insert(next);

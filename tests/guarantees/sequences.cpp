@@ -1287,6 +1287,50 @@ TEST_CASE("G7 G31 what is no longer in the log leaves no place behind when it is
     CHECK(s.waiting.size() == 0);
 }
 
+TEST_CASE("G7 G17 G31 an event given up after its letter was rolled back leaves no place behind") {
+    unit_shop s;
+    s.append("xx");
+    s.what.on_error = pj::error_policy::custom({[](void*, const pj::failure& f) {
+        return f.handler == "a" ? pj::decision::dead_letter() : pj::decision::halt();
+    }, nullptr});
+    s.fail_at(s.a, 0);
+    s.fail_at(s.b, 0);
+    REQUIRE(s.worker.start() == status::ok);
+    s.run_for(2000);
+    REQUIRE(s.worker.state() == pj::run_state::halted);
+    REQUIRE(s.worker.skip_failed(0) == status::ok);
+    s.run_for(2000);
+    CHECK(s.letters.kept.empty());
+    CHECK(s.times("a", 1) == 1);
+    CHECK(s.waiting.size() == 0);
+}
+
+TEST_CASE("G7 G17 where another event takes the place of one with a letter, no place is left behind") {
+    for (const pj::verdict trouble : {pj::pending, pj::fail(), pj::reject()}) {
+        unit_shop s;
+        s.append("yxx");
+        int calls_of_0 = 0;
+        s.b.says = [&](const pj::context& c) {
+            if (c.event.at != 0) return pj::handled;
+            return ++calls_of_0 == 2 ? trouble : pj::handled;
+        };
+        s.fail_at(s.a, 1);
+        s.what.on_error = pj::error_policy::retry_then_dead_letter(1);
+        REQUIRE(s.worker.start() == status::ok);
+        for (int i = 0; i < 50 && calls_of_0 < 2; ++i) {
+            static_cast<void>(s.worker.tick(s.now_ms));
+            s.now_ms += 10;
+        }
+        REQUIRE(calls_of_0 == 2);
+        s.a.says = nullptr;
+        s.run_for(5000);
+        CHECK(s.worker.checkpointed() == 2);
+        CHECK(s.times("a", 2) == 1);
+        CHECK(s.kept() == (trouble == pj::reject() ? "b0" : ""));
+        CHECK(s.waiting.size() == (trouble == pj::reject() ? 1 : 0));
+    }
+}
+
 namespace {
 
 /// Events of x, y and x, one of which cannot be decoded.
