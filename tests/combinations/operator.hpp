@@ -126,7 +126,11 @@ private:
             source.later.erase(source.later.upper_bound(engine->scanned()), source.later.end());
         auto next = in.log.upper_bound(source.later.empty() ? source.acked
                                                             : *source.later.rbegin());
-        while (next != in.log.end() && !next->second.is_visible) ++next;
+        for (; next != in.log.end(); ++next) {
+            const bool is_refused = source.rejected.count(next->first) != 0;
+            if (next->second.is_visible && !is_refused) break;
+            if (is_refused && source.later.empty()) acknowledge(next->first);
+        }
         return next;
     }
     void acknowledge(position at) {
@@ -193,8 +197,10 @@ private:
             break;
         case pj::receipt::hold: source.held = at; break;
         case pj::receipt::reject:
+            // Those before it that are not acknowledged come again, it does not.
             source.rejected.insert(at);
-            acknowledge(at);
+            if (source.later.empty()) acknowledge(at);
+            else source.later.insert(at);
             in.done.add(everybody, at);
             break;
         }
