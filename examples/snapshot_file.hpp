@@ -9,6 +9,7 @@
 
 #include "projections.hpp"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -37,15 +38,17 @@ inline bool replace_file(const std::string& folder, const std::string& name,
     return ok;
 }
 
-/// False, and empty: there is none.
-inline bool read_file(const std::string& folder, const std::string& name, std::string& content) {
+/// False: it cannot be read to its end, which is not the same as that there is none.
+inline bool read_file(const std::string& folder, const std::string& name, std::string& content,
+                      bool& is_there) {
     const int file = ::open((folder + "/" + name).c_str(), O_RDONLY | O_CLOEXEC);
     content.clear();
-    if (file < 0) return false;
+    is_there = file >= 0;
+    if (!is_there) return errno == ENOENT;
     char part[4096];
-    for (ssize_t n = 0; (n = ::read(file, part, sizeof part)) > 0;)
-        content.append(part, static_cast<size_t>(n));
-    return ::close(file) == 0;
+    ssize_t n;
+    while ((n = ::read(file, part, sizeof part)) > 0) content.append(part, static_cast<size_t>(n));
+    return ::close(file) == 0 && n == 0;
 }
 
 /// One process at a time: files cannot compare and set. The kernel lets go when the process ends.
@@ -67,7 +70,8 @@ public:
 
     pj::status load(pj::text, pj::checkpoint& out) {
         std::string all;
-        const bool is_there = read_file(folder_, name_, all);
+        bool is_there = false;
+        if (!read_file(folder_, name_, all, is_there)) return pj::status::failed;
         const size_t record = is_there ? pj::checkpoint_bytes : 0;
         if (all.size() < record) return pj::status::checkpoint_corrupt;
         if (is_there && !pj::decode({all.data(), record}, out))

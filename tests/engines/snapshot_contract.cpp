@@ -8,6 +8,8 @@
 #include <optional>
 #include <string>
 
+#include <sys/resource.h>
+
 namespace {
 
 snapshot_file::model_text spelled(int& number) {
@@ -55,12 +57,37 @@ void units(const std::string& folder) {
     tell("units", kit::broken_promises(parts));
 }
 
+/// A file that cannot be read now is not one that is not there: what a worker did then, it would
+/// write over the model.
+void unreadable(const std::string& folder) {
+    int number = 7;
+    snapshot_file file{folder, "kept", spelled(number)};
+    pj::checkpoint next, found;
+    next.at = 41;
+    next.revision = 1;
+    check(file.save("kept", next) == pj::status::ok, "no save");
+    rlimit before{};
+    check(getrlimit(RLIMIT_NOFILE, &before) == 0, "no limit");
+    rlimit none = before;
+    none.rlim_cur = 0;
+    check(setrlimit(RLIMIT_NOFILE, &none) == 0, "no other limit");
+    const pj::status s = file.load("kept", found);
+    check(setrlimit(RLIMIT_NOFILE, &before) == 0, "the limit stays");
+    check(s == pj::status::failed && number == 7, "a process without a free descriptor finds none");
+    check(file.load("kept", found) == pj::status::ok && found.at == 41, "it cannot be read later");
+
+    check(std::filesystem::create_directory(folder + "/folder"), "no folder");
+    snapshot_file other{folder, "folder", spelled(number)};
+    check(other.load("folder", found) == pj::status::failed, "a read that fails looks like an end");
+}
+
 } // namespace
 
 int main() {
     std::string folder = (std::filesystem::temp_directory_path() / "projections-XXXXXX").string();
     if (mkdtemp(folder.data()) == nullptr) return 2;
     units(folder);
+    unreadable(folder);
     std::filesystem::remove_all(folder);
     return verdict();
 }
