@@ -144,6 +144,7 @@ public:
 
 private:
     static constexpr uint32_t done = pj::never;
+    static constexpr size_t longest_name = 200;     // of a device
 
     bool connect() { return client_.connect(port_, "station") && client_.subscribe("sensors/+"); }
 
@@ -152,7 +153,8 @@ private:
         const std::string name = m.topic.substr(m.topic.rfind('/') + 1);
         char* rest = nullptr;
         const long long number = std::strtoll(m.payload.c_str(), &rest, 10);
-        if (number < 0 || *rest != ' ') return done;    // nobody's reading
+        // Nobody's reading; or one whose files could not be made, which the others would wait for.
+        if (number < 0 || *rest != ' ' || name.size() > longest_name) return done;
         std::unique_ptr<device>& d = devices_[name];
         if (!d) {
             d.reset(new device{folder_, name});

@@ -148,6 +148,20 @@ def test_kills(deployment):
     print(f"{sum(stored.values())} readings; the station killed {kills} times, devices {device_kills} times")
 
 
+def test_name(deployment):
+    """One that no file can have holds nobody up."""
+    worker = deployment.worker()
+    attic = Device(deployment, DEVICES[0])
+    attic.process.wait()
+    for name in ("x" * 250, "y" * 201):
+        subprocess.run([BINARY, "publish", str(deployment.port), name, "1", "1"], check=True, timeout=30,
+                       stdout=subprocess.DEVNULL)
+    attic.begin(repeated=0)
+    attic.process.wait()
+    eventually("what came after it", lambda: deployment.compare("a long name")[attic.name] >= attic.published(), 10)
+    need(stop(worker) == 0, "the station after a long name")
+
+
 def test_lock(deployment):
     worker = deployment.worker()
     time.sleep(0.3)
@@ -159,6 +173,7 @@ def test_lock(deployment):
 def test(folder):
     deployment = Deployment(folder)
     test_kills(deployment)
+    test_name(deployment)
     test_lock(deployment)
 
 
