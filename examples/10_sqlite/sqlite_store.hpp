@@ -92,11 +92,15 @@ public:
     }
 
 private:
+    // (A null pointer would be NULL, and not empty.)
     void set(int i, pj::bytes v) {
-        sqlite3_bind_blob(it_, i, v.data(), static_cast<int>(v.size()), SQLITE_STATIC);
+        sqlite3_bind_blob(it_, i, v.empty() ? "" : v.data(), static_cast<int>(v.size()),
+                          SQLITE_STATIC);
     }
     template<class T> void set(int i, const T& number_or_text) {
-        if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
+        if constexpr (std::is_floating_point_v<T>) {
+            sqlite3_bind_double(it_, i, static_cast<double>(number_or_text));
+        } else if constexpr (std::is_arithmetic_v<T> || std::is_enum_v<T>) {
             sqlite3_bind_int64(it_, i, static_cast<int64_t>(number_or_text));
         } else {
             const pj::text v = number_or_text;

@@ -45,6 +45,20 @@ void promises(const std::string& path) {
     tell("letters", kit::broken_promises(pj::dead_letter_sink{db}, [&] { return letters(file); }));
 }
 
+/// What is bound is what is kept.
+void values(const std::string& path) {
+    sqlite::connection file{path.c_str()};
+    check(sqlite::create_tables(file) == SQLITE_OK, "the tables are not created");
+    sqlite::store db{file};
+    const sqlite::new_event without_payload{"Kit", 1, {}, 0};
+    check(db.append("empty", 0, &without_payload, 1, {}) == pj::status::ok,
+          "an event without a payload is not appended");
+    sqlite::statement same{file, "SELECT ?1 = 19.99 AND ?2 = 'x' AND ?3 = x'' AND ?4 = 0.5"};
+    bool is_same = false;
+    same.each([&] { return is_same = same.number(0) == 1; }, 19.99, "x", pj::bytes{}, 0.5f);
+    check(is_same, "a price, a text or no bytes are bound as something else");
+}
+
 /// Everything that one unit of work covers. The connection is made anew where the power fails; what
 /// spoils a unit is a constraint that is checked at the commit, or SQLite itself, which ends a
 /// transaction when the disk is full.
@@ -201,6 +215,7 @@ int main() {
     if (mkdtemp(folder.data()) == nullptr) return 2;
     const std::string path = folder + "/kit.db";
     promises(path);
+    values(folder + "/values.db");
     units_by_the_kit(path, "UPDATE kit SET parent = -1");
     units_by_the_kit(path, "ROLLBACK");
     units(path);
