@@ -20,6 +20,7 @@
 #define EXAMPLES_POSTGRES_STORE_HPP
 
 #include "projections.hpp"
+#include <charconv>
 #include <deque>
 #include <libpq-fe.h>
 #include <memory>
@@ -47,9 +48,14 @@ struct query {
 
 private:
     template<class V> static std::string spelled(const V& number_or_text) {
-        if constexpr (std::is_arithmetic_v<V> || std::is_enum_v<V>)
+        if constexpr (std::is_floating_point_v<V>) {
+            char digits[64];            // as many as make this very number again
+            return {digits, std::to_chars(digits, digits + sizeof digits, number_or_text).ptr};
+        } else if constexpr (std::is_arithmetic_v<V> || std::is_enum_v<V>) {
             return std::to_string(static_cast<int64_t>(number_or_text));
-        else return copy(number_or_text);
+        } else {
+            return copy(number_or_text);
+        }
     }
 };
 
@@ -90,10 +96,16 @@ public:
         bool is_sent = true;
         for (const query& q : all) {
             std::vector<const char*> values;
-            for (const std::string& v : q.values) values.push_back(v.c_str());
+            std::vector<int> sizes, are_binary;
+            for (const std::string& v : q.values) {
+                values.push_back(v.c_str());
+                sizes.push_back(static_cast<int>(v.size()));
+                // A text that holds a zero would end there, silently: so the server refuses it.
+                are_binary.push_back(v.find('\0') != std::string::npos ? 1 : 0);
+            }
             const int many = static_cast<int>(values.size());
             is_sent = is_sent && PQsendQueryParams(db_, q.sql, many, nullptr, values.data(),
-                                                   nullptr, nullptr, 0) == 1;
+                                                   sizes.data(), are_binary.data(), 0) == 1;
         }
         waiting_.push_back(sent);
         if (!is_sent || PQpipelineSync(db_) != 1 || PQflush(db_) < 0) lose();

@@ -158,6 +158,24 @@ void fencing(postgres::connection& server, session& one) {
     one.run("TRUNCATE aggregates");
 }
 
+/// What is queued is what is kept, or the unit fails.
+void values(postgres::connection& server, session& one) {
+    postgres::store db{server};
+    one.run("CREATE TABLE kept(price float8, name text)");
+    const auto keeps = [&](double price, const std::string& name) {
+        if (until_answered(server, [&] { return db.begin(); }) != pj::status::ok) return false;
+        db.queue("INSERT INTO kept VALUES($1, $2)", price, name);
+        const pj::status s = until_answered(server, [&] { return db.commit(); });
+        static_cast<void>(db.rollback());
+        return s == pj::status::ok;
+    };
+    check(keeps(19.99, "a"), "a price is not kept");
+    check(one.run("SELECT price = 19.99 AND name = 'a' FROM kept") == "t", "another price is kept");
+    check(!keeps(1, std::string("b\0c", 3)), "a text is kept as far as its first zero");
+    check(one.run("SELECT count(*) FROM kept") == "1", "a part of what was refused");
+    one.run("DROP TABLE kept");
+}
+
 /// Everything that one unit of work covers. What spoils one is a statement that the server refuses,
 /// or that the connection is lost with the unit open.
 void units(const char* where, session& one, bool is_killed) {
@@ -208,6 +226,7 @@ int main(int count, char** arguments) {
     promises(server, one);
     order(arguments[1], server);
     fencing(server, one);
+    values(server, one);
     units(arguments[1], one, false);
     units(arguments[1], one, true);
     return verdict();
