@@ -21,6 +21,7 @@
 
 #include "projections.hpp"
 #include <charconv>
+#include <chrono>
 #include <deque>
 #include <libpq-fe.h>
 #include <memory>
@@ -69,6 +70,12 @@ struct group {
     pj::status answer = pj::status::pending;
     result rows;
     std::shared_ptr<bool> bell;         // set when it is answered
+    std::chrono::steady_clock::time_point answered{};
+
+    void ring() {
+        *bell = true;
+        answered = std::chrono::steady_clock::now();
+    }
 };
 
 class connection {
@@ -163,7 +170,7 @@ private:
         const ExecStatusType kind = PQresultStatus(r.get());
         if (kind == PGRES_PIPELINE_SYNC) {
             if (first.answer == pj::status::pending) first.answer = pj::status::ok;
-            *first.bell = true;
+            first.ring();
             waiting_.pop_front();
             return;
         }
@@ -178,7 +185,7 @@ private:
     void lose() {
         for (const auto& each : waiting_) {
             each->answer = pj::status::failed;
-            *each->bell = true;
+            each->ring();
         }
         waiting_.clear();
         PQfinish(db_);
@@ -215,6 +222,16 @@ public:
     template<class... V> pj::status ask(const char* sql, const V&... values) {
         return ask({query(sql, values...)});
     }
+    /// The same for what is true for a moment only. An engine that is stopped, or loses its lease,
+    /// does not come for the answer, and asks again minutes later: that is another question.
+    template<class... V> pj::status ask_now(const char* sql, const V&... values) {
+        if (is_left_lying()) forget();
+        return ask(sql, values...);
+    }
+    bool is_left_lying() const {
+        return sent_ != nullptr && sent_->answer != pj::status::pending &&
+               std::chrono::steady_clock::now() - sent_->answered > longest_way;
+    }
     void forget() { sent_ = nullptr; }
 
     int count() const { return PQntuples(rows.get()); }
@@ -230,6 +247,9 @@ public:
     result rows;
 
 private:
+    /// From the answer's arrival to the next tick.
+    static constexpr std::chrono::milliseconds longest_way{100};
+
     connection& server_;
     std::shared_ptr<bool> bell_;
     std::shared_ptr<group> sent_;
@@ -269,8 +289,8 @@ public:
         return is_end ? pj::status::ok : pj::status::more;
     }
     pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
-        const pj::status s = bounds_.ask("SELECT id, trimmed, coalesce((SELECT max(position) "
-                                         "FROM events), trimmed) FROM log");
+        const pj::status s = bounds_.ask_now("SELECT id, trimmed, coalesce((SELECT max(position) "
+                                             "FROM events), trimmed) FROM log");
         if (s != pj::status::ok) return s;
         if (!bounds_.has_value()) return pj::status::failed;
         log_id = static_cast<uint64_t>(bounds_.number(0, 0));
@@ -282,7 +302,7 @@ public:
     // ---- checkpoints
 
     pj::status load(pj::text key, pj::checkpoint& out) {
-        const pj::status s = load_.ask("SELECT record FROM checkpoints WHERE key = $1", key);
+        const pj::status s = load_.ask_now("SELECT record FROM checkpoints WHERE key = $1", key);
         if (s != pj::status::ok || !load_.has_value()) return s;
         return from_hex(load_.text(0, 0), out) ? s : pj::status::checkpoint_corrupt;
     }
@@ -294,11 +314,14 @@ public:
     // ---- leases, on the checkpoint's row. The time that a call takes is part of the margin.
 
     pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
+        const bool is_late = acquire_.is_left_lying();
         const pj::status s = acquire_.ask("SELECT acquire_lease($1, $2)", resource, ttl_ms);
         if (s != pj::status::ok) return s;
         if (!acquire_.has_value()) return pj::status::conflict;
         token = static_cast<uint64_t>(acquire_.number(0, 0));
-        return s;
+        if (!is_late) return s;
+        static_cast<void>(release(resource, token));    // it may be over by now: the next call asks
+        return pj::status::pending;
     }
     pj::status extend(pj::text resource, uint32_t ttl_ms, uint64_t token) {
         const pj::status s = extend_.ask(

@@ -158,6 +158,34 @@ void fencing(postgres::connection& server, session& one) {
     one.run("TRUNCATE aggregates");
 }
 
+/// An engine that stops or loses its lease while a question is under way asks again much later.
+void later(postgres::connection& server, session& one) {
+    postgres::store db{server}, other{server};
+    pj::position trimmed = 0, newest = 0;
+    uint64_t id = 0, token = 0;
+    pj::checkpoint found, next;
+    check(db.bounds(trimmed, newest, id) == pj::status::pending &&
+              db.load("later", found) == pj::status::pending &&
+              db.acquire("later", 150, token) == pj::status::pending, "answered at once");
+    static_cast<void>(until_answered(server, [&] { return other.bounds(trimmed, newest, id); }));
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    const pj::position appended = std::stoll(one.append("later", 0));
+    next.revision = 1;
+    next.at = 7;
+    next.fencing_token = 9;
+    check(until_answered(server, [&] { return other.save("later", next); }) == pj::status::ok,
+          "no save");
+    newest = 0;
+    check(until_answered(server, [&] { return db.bounds(trimmed, newest, id); }) ==
+              pj::status::ok && newest == appended, "bounds() of when it was given up");
+    check(until_answered(server, [&] { return db.load("later", found); }) == pj::status::ok &&
+              found.at == 7, "load() of when it was given up");
+    check(until_answered(server, [&] { return db.acquire("later", 150, token); }) ==
+              pj::status::ok, "no lease");
+    check(until_answered(server, [&] { return db.extend("later", 150, token); }) ==
+              pj::status::ok, "a lease that was over when it was given");
+}
+
 /// What is queued is what is kept, or the unit fails.
 void values(postgres::connection& server, session& one) {
     postgres::store db{server};
@@ -227,6 +255,7 @@ int main(int count, char** arguments) {
     order(arguments[1], server);
     fencing(server, one);
     values(server, one);
+    later(server, one);
     units(arguments[1], one, false);
     units(arguments[1], one, true);
     return verdict();
