@@ -150,8 +150,13 @@ private:
         pj::encode(record_, bytes);
         const std::string value = std::string(bytes, bytes + sizeof bytes) + model_.write();
         uint64_t revision = 0;
-        const natsStatus s = kvStore_Update(&revision, link_.bucket(), key_.c_str(), value.data(),
-                                            static_cast<int>(value.size()), revision_);
+        const auto size = static_cast<int>(value.size());
+        // A key that somebody has deleted has a revision of its own, which only create looks up.
+        const natsStatus s =
+            revision_ == 0
+                ? kvStore_Create(&revision, link_.bucket(), key_.c_str(), value.data(), size)
+                : kvStore_Update(&revision, link_.bucket(), key_.c_str(), value.data(), size,
+                                 revision_);
         if (s == NATS_OK) {
             revision_ = revision;
             kept_ = record_.revision;
