@@ -78,12 +78,13 @@ struct siren {
 /// Dead letters in a log of their own, with a copy of the event: theirs is overwritten one day.
 template<class Flash> class letter_box {
 public:
+    static constexpr uint32_t event_max = 12;
     struct letter {
         static constexpr uint16_t crashed = 0xFFFF;
         pj::position at;
         uint16_t handler;       // of the CRC of its name
         uint16_t code;          // ours are small numbers
-        uint8_t event[12];
+        uint8_t event[event_max];
     };
     letter_box(Flash& chip, uint32_t first, uint32_t sectors) : kept_(chip, first, sectors) {}
     bool mount(uint32_t identity_if_new) {
@@ -172,8 +173,11 @@ public:
     }
     /// True: the event is in the log for good. Not from inside a handler.
     template<class E> bool record(const E& event) {
-        const auto type = static_cast<uint16_t>(E::type.number());
-        const pj::position at = log.append(type, &event, sizeof event);
+        constexpr pj::event_type is = E::type;
+        static_assert(is.number() <= 0xFFFF && is.version() <= 0xFF, "a slot has no room for it");
+        static_assert(sizeof event <= letter_box<Flash>::event_max, "a letter has no room for it");
+        const pj::position at = log.append(static_cast<uint16_t>(is.number()), &event, sizeof event,
+                                           static_cast<uint8_t>(is.version()));
         worker.wake();
         return at != pj::before_first;
     }

@@ -333,6 +333,24 @@ void count_beyond_32_bits() {
     require(before / 7 > 0xFFFFFFFF, "there are more than 2^32 sectors");
 }
 
+/// After an update an event has another layout: the log must say which one it was written in.
+struct measured_anew {
+    static constexpr pj::event_type type{pj::id{3}, pj::raw, pj::schema{2}};
+    uint32_t number, tenths;
+};
+void keep_versions() {
+    small_flash chip;
+    chip.make(5);
+    edge::logger<small_flash> device(chip);
+    require(device.boot(pj::start_cause::clean, 1), "it boots");
+    require(device.record(measured_anew{1, 215}), "it is recorded");
+    require(device.record(edge::measured{2, 0, 1, 215}), "so is one of the first version");
+    unsigned versions[4] = {};
+    const auto look = [&](const auto& r) { return versions[r.type] = r.version, true; };
+    require(device.log.for_each(pj::before_first, look), "the log can be read");
+    require(versions[3] == 2 && versions[1] == 1, "an event is kept with its version");
+}
+
 /// What a real chip goes through: figures for the README.
 void wear() {
     static bench<real_flash> one(9);
@@ -370,6 +388,7 @@ int main(int count, char** words) {
         replace_log();
         damage_records();
         count_beyond_32_bits();
+        keep_versions();
         wear();
         cut_once(90, 0, 0);
         for (const uint32_t crashes : {0u, 1u, 2u, 3u, 4u}) cut_once(40, 23, crashes);
