@@ -68,15 +68,28 @@ kit::promises check_log(log::flaw wrong, pj::position trimmed = pj::before_first
 struct leases : kit::memory_leases {
     enum class flaw {
         none, zero_token, same_token, reentrant, one_for_all, extends_anybody, releases_anybody,
-        never_expires, revives, extends_nothing
+        never_expires, revives, extends_nothing, is_slow, answers_of_old
     } wrong = flaw::none;
     const kit::manual_clock& now;
+    uint64_t asked_ms = 0, answer = 0;  // answers_of_old, is_slow: what was asked for at first
+    pj::status answered = pj::status::pending;
     uint64_t newest = 0;        // token of the resource "kit"
     leases(const kit::manual_clock& clock, flaw which)
         : kit::memory_leases(clock), wrong(which), now(clock) {}
 
     pj::status acquire(pj::text resource, uint32_t ttl_ms, uint64_t& token) {
         if (wrong == flaw::zero_token) return pj::status::ok;
+        if (wrong == flaw::is_slow || wrong == flaw::answers_of_old) {
+            const bool is_new = answered == pj::status::pending;
+            const bool is_old = !is_new && now.full() - asked_ms >= ttl_ms;
+            if (is_new || (is_old && wrong == flaw::is_slow)) {
+                asked_ms = now.full();
+                answered = memory_leases::acquire(resource, ttl_ms, answer);
+                return pj::status::pending;
+            }
+            token = answer;
+            return std::exchange(answered, pj::status::pending);
+        }
         const pj::text one = "one";
         const pj::status s =
             memory_leases::acquire(wrong == flaw::one_for_all ? one : resource,
@@ -390,6 +403,8 @@ TEST_CASE("contract check of a lease store") {
     CHECK(says(check_leases(flaw::never_expires), "expired cannot be acquired"));
     CHECK(says(check_leases(flaw::revives), "valid again"));
     CHECK(says(check_leases(flaw::extends_nothing), "extended"));
+    CHECK(check_leases(flaw::is_slow).empty());         // which is none
+    CHECK(says(check_leases(flaw::answers_of_old), "of a call that was given up"));
 }
 
 TEST_CASE("contract check of dead letters") {

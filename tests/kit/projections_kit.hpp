@@ -666,6 +666,20 @@ inline promises broken_promises(const pj::lease_store& store,
     static_cast<void>(release(second));
     expect(extend(third) == pj::status::ok, "release() with an old token ends the new lease");
     static_cast<void>(release(third));
+    // An engine that is stopped meanwhile does not come for the answer, and asks again when it is
+    // started.
+    const pj::status begun = store.acquire(store.self, resource, ttl_ms, unused);
+    if (begun == pj::status::ok) static_cast<void>(release(unused));
+    if (begun == pj::status::pending) {
+        for (int i = 0; meanwhile && i < 20; ++i) meanwhile();
+        sleep_ms(ttl_ms + ttl_ms / 2);
+        uint64_t late = 0;
+        if (expect(acquire(resource, late) == pj::status::ok,
+                   "an acquire() that was pending, and not called again, keeps the resource"))
+            expect(extend(late) == pj::status::ok,
+                   "acquire() answers with the lease of a call that was given up, and that is over");
+        static_cast<void>(release(late));
+    }
     return broken;
 }
 
