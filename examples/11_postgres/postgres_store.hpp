@@ -288,9 +288,12 @@ public:
         const bool is_end = read_.count() < fetched_max && notices_ == server_.notices();
         return is_end ? pj::status::ok : pj::status::more;
     }
+    /// The newest below which nothing can appear any more: whoever begins at the end begins there,
+    /// or what is committed late would be passed over.
     pj::status bounds(pj::position& trimmed, pj::position& newest, uint64_t& log_id) {
-        const pj::status s = bounds_.ask_now("SELECT id, trimmed, coalesce((SELECT max(position) "
-                                             "FROM events), trimmed) FROM log");
+        const pj::status s = bounds_.ask_now(
+            "SELECT id, trimmed, greatest(trimmed, (SELECT max(position) FROM events WHERE "
+            "position < (SELECT log_horizon()))) FROM log");
         if (s != pj::status::ok) return s;
         if (!bounds_.has_value()) return pj::status::failed;
         log_id = static_cast<uint64_t>(bounds_.number(0, 0));

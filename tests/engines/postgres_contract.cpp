@@ -127,6 +127,37 @@ void order(const char* where, postgres::connection& server) {
     check(all_of(server).size() == before + 3, "after a rollback");
 }
 
+/// Whoever begins at the end of the log is shown all that is committed from then on, a transaction
+/// that had begun before included.
+void the_end(const char* where, postgres::connection& server) {
+    session one{where}, two{where};
+    postgres::store db{server};
+    counting hand;
+    pj::memory_checkpoint_store<1> checkpoints;
+    pj::projection what{"end", db, hand, checkpoints};
+    what.first_start = pj::begin_at::the_end;
+    what.poll_ms = 5;
+    pj::worker worker{what};
+    one.run("BEGIN");
+    const std::string late = one.append("late", 0);
+    two.append("early", 0);
+    check(worker.start() == pj::status::ok, "start()");
+    uint32_t now_ms = 0;
+    const auto work = [&] {
+        for (int i = 0; i < 60; ++i, now_ms += 5) {
+            static_cast<void>(worker.tick(now_ms));
+            pollfd waiting{server.socket(), server.poll_events(), 0};
+            poll(&waiting, 1, 5);
+            if (server.pump() || db.was_answered()) worker.wake();
+        }
+    };
+    work();
+    check(worker.loaded() && hand.seen.empty(), "it does not begin at the end");
+    one.run("COMMIT");
+    work();
+    check(!hand.seen.empty() && hand.seen[0] == std::stoll(late), "a late commit is passed over");
+}
+
 /// A former owner's unit of work does not take place once somebody else has the lease.
 void fencing(postgres::connection& server, session& one) {
     postgres::store db{server};
@@ -253,6 +284,7 @@ int main(int count, char** arguments) {
     if (until_answered(server, [&] { return server.ready(); }) != pj::status::ok) return 2;
     promises(server, one);
     order(arguments[1], server);
+    the_end(arguments[1], server);
     fencing(server, one);
     values(server, one);
     later(server, one);
