@@ -80,9 +80,12 @@ struct group {
 
 class connection {
 public:
-    /// Connects when it is first used, and again when it was lost.
-    explicit connection(std::string where, std::string listen_to = {})
-        : where_(std::move(where)), channel_(std::move(listen_to)) {}
+    /// Connects when it is first used, and again when it was lost; what is not there after
+    /// `connect_ms` is begun anew. (libpq's connect_timeout is for those who wait. It does wait for
+    /// the address of a name: hostaddr has one. Of a server that answers no more the system tells:
+    /// name keepalives_idle and tcp_user_timeout.)
+    explicit connection(std::string where, std::string listen_to = {}, int connect_ms = 10000)
+        : where_(std::move(where)), channel_(std::move(listen_to)), limit_(connect_ms) {}
     ~connection() { PQfinish(db_); }
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
@@ -93,8 +96,13 @@ public:
         if (db_ == nullptr) {
             db_ = PQconnectStart(where_.c_str());
             wants_ = PGRES_POLLING_WRITING;
+            begun_ = std::chrono::steady_clock::now();
         }
-        return connect();
+        const pj::status s = connect();
+        if (s != pj::status::pending || std::chrono::steady_clock::now() - begun_ < limit_)
+            return s;
+        lose();
+        return pj::status::failed;
     }
     /// Pre: ready() is ok.
     std::shared_ptr<group> send(const std::vector<query>& all, std::shared_ptr<bool> bell) {
@@ -149,6 +157,9 @@ public:
 
 private:
     pj::status connect() {
+        // PQconnectPoll() waits, for minutes if need be, where the socket is not ready for it.
+        pollfd socket{PQsocket(db_), poll_events(), 0};
+        if (PQstatus(db_) != CONNECTION_BAD && poll(&socket, 1, 0) == 0) return pj::status::pending;
         wants_ = db_ != nullptr ? PQconnectPoll(db_) : PGRES_POLLING_FAILED;
         if (wants_ != PGRES_POLLING_OK && wants_ != PGRES_POLLING_FAILED)
             return pj::status::pending;
@@ -194,6 +205,8 @@ private:
     }
 
     std::string where_, channel_;
+    std::chrono::milliseconds limit_;
+    std::chrono::steady_clock::time_point begun_{};
     PGconn* db_ = nullptr;
     bool is_ready_ = false;
     PostgresPollingStatusType wants_ = PGRES_POLLING_WRITING;

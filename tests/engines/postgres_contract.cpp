@@ -12,6 +12,10 @@
 #include <thread>
 #include <vector>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 namespace {
 
 /// A connection that waits; answers the first value, or the SQLSTATE of what went wrong.
@@ -189,6 +193,30 @@ void fencing(postgres::connection& server, session& one) {
     one.run("TRUNCATE aggregates");
 }
 
+/// A host that does not answer, or that accepts the connection and says nothing more, as a load
+/// balancer does without a server behind it: no call waits for it, and it is given up.
+void silence() {
+    const int listening = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    auto* const address = static_cast<sockaddr*>(static_cast<void*>(&at));
+    check(bind(listening, address, size) == 0 && listen(listening, 0) == 0 &&
+              getsockname(listening, address, &size) == 0, "no port");
+    const std::string where = "host=127.0.0.1 port=" + std::to_string(ntohs(at.sin_port));
+    alarm(20);
+    for (int i = 0; i < 5; ++i) {       // the first are accepted, the others not even answered
+        postgres::connection server{where, {}, 100};
+        check(until_answered(server, [&] { return server.ready(); }) == pj::status::failed,
+              "a server that says nothing is waited for without end");
+        const int more = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        static_cast<void>(connect(more, address, size));
+    }
+    alarm(0);
+    close(listening);
+}
+
 /// An engine that stops or loses its lease while a question is under way asks again much later.
 void later(postgres::connection& server, session& one) {
     postgres::store db{server}, other{server};
@@ -288,6 +316,7 @@ int main(int count, char** arguments) {
     fencing(server, one);
     values(server, one);
     later(server, one);
+    silence();
     units(arguments[1], one, false);
     units(arguments[1], one, true);
     return verdict();
