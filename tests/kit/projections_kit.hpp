@@ -677,7 +677,7 @@ inline promises broken_promises(const pj::lease_store& store,
         if (expect(acquire(resource, late) == pj::status::ok,
                    "an acquire() that was pending, and not called again, keeps the resource"))
             expect(extend(late) == pj::status::ok,
-                   "acquire() answers with the lease of a call that was given up, and that is over");
+                   "acquire() answers with the lease of a call that was given up, which is over");
         static_cast<void>(release(late));
     }
     return broken;
