@@ -127,6 +127,7 @@
 //     };
 //
 //     void acknowledge(int64_t offset);
+//     void acknowledge_through(int64_t offset);       // those that were answered `later`
 //     void refuse(int64_t offset);
 //     bool on_message(pj::event_sink& sink, int64_t offset, pj::bytes payload, uint32_t now_ms) {
 //         pj::stored_event message;
@@ -136,6 +137,7 @@
 //         const pj::receive_result r = sink.receive(message, now_ms);
 //         if (r.answer == pj::receipt::ack) acknowledge(offset);
 //         if (r.answer == pj::receipt::reject) refuse(offset);
+//         acknowledge_through(sink.checkpointed());   // after each tick(), too
 //         return r.answer != pj::receipt::hold;   // false: offer it again after r.wait_ms
 //     }
 //
@@ -994,7 +996,9 @@ private:
 // Every port is a pointer to an object and plain functions that take it first. It is made from any
 // object with members of the right names, which must outlive it, or filled in by hand. No port may
 // call back into the engine, except for the requests and the questions (`counts()` and the like).
-// An answer that a port may not give counts as `failed`.
+// An answer that a port may not give counts as `failed`. A call that answered pending may be given
+// up (stop, reset, a lost lease), and the same be asked again much later: what was true for the
+// first MUST NOT be the answer to the second.
 
 class sequences_of;
 namespace detail { struct sequence_hooks; }
@@ -1552,8 +1556,9 @@ private:
 /// appears, is declared dead, or its time is over; each hole that is skipped is reported once
 /// (gap_skipped). Positions that a filtering store reports by scanned_to() are not missing, and
 /// replayed holes were settled before (so a rebuild of what has no checkpoint yet takes the holes
-/// in the log for settled: begin one when no transaction is under way). Name the guard in
-/// projection::gaps; one serves many engines, and must outlive them.
+/// in the log for settled, and begin_at::the_end those below the newest event: begin when no
+/// transaction is under way). Name the guard in projection::gaps; one serves many engines, and must
+/// outlive them.
 class gap_guard {
 public:
     constexpr explicit gap_guard(uint32_t timeout = never) : timeout_ms(timeout) {}
@@ -1977,12 +1982,13 @@ public:
     status start(start_cause cause = start_cause::clean);
 
     /// One bounded portion of work, in this order: requests; load; bounds; read and handle; save.
-    /// Calls: load, save, read at most once each (a replay_engine: load and save twice, for its
-    /// marker and the other partitions, and on_drop once; with a unit of work read twice, the first
-    /// time for one event that it leaves, and begin, commit, rollback once each); bounds at most
-    /// twice; acquire and release once, extend where a third of the lease's time has passed, the
-    /// clock before each handler if there is a lease; decode, handlers, filter, policy, letters and
-    /// observer for at most `batch` events.
+    /// Calls: load, save, read at most once each; bounds at most twice; acquire and release once,
+    /// extend where a third of the lease's time has passed, the clock before each handler if there
+    /// is a lease; decode, handlers, filter, policy, letters and observer for at most `batch`
+    /// events. Besides: with a lease load once more, to read the claim back; a partitioned_worker
+    /// once more, for the count; a replay_engine load three times, save twice (its marker and the
+    /// other partitions) and on_drop once. With a unit of work read twice, the first time for one
+    /// event that it leaves, begin and commit once, rollback twice, save twice where a run ends.
     /// Not from inside a callback.
     /// Returns: the state, its reason, and when to call again. Calling earlier does no harm.
     /// Crash: what was saved stays; events after it are handled again.
