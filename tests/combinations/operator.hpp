@@ -110,7 +110,8 @@ private:
         const position from = std::max(record_at(), std::max(moved_to, source.acked));
         for (auto i = in.log.upper_bound(from); i != in.log.end(); ++i) {
             const bool is_hidden = (with.store_filters && in.is_filtered(i->second)) ||
-                                   !i->second.is_visible || in.is_excused(i->first);
+                                   !i->second.is_visible || in.is_excused(i->first) ||
+                                   source.rejected.count(i->first) != 0;
             unsaved += is_hidden ? 0u : 1u;
         }
         return engine->scanned() >= in.newest() && unsaved < with.save.every_events;
@@ -293,6 +294,7 @@ private:
         if (any == nullptr) return;
         const letter_key k = *any;
         in.say("release() #%d %s %s", number, k.handler.c_str(), k.aggregate.c_str());
+        has_released = true;
         for (auto i = in.letters.begin(); i != in.letters.end();) {
             const letter_key& one = i->first;
             const bool is_of_it = one.partition == part.index && one.handler == k.handler &&

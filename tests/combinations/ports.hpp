@@ -224,6 +224,8 @@ private:
     /// G12: one letter of each failure, unless what came before is rolled back or lost.
     void taken(uint32_t handler, position at) {
         if (of.is_redelivering || of.is_queue()) return;
+        // (What was not decoded for others is not for a handler that has been released since.)
+        if (handler == everybody && of.has_released) return;
         auto& all = of.with.has_units ? of.unit.lettered : of.seen.lettered;
         of.in.demand(all.insert({handler, at}).second, "G12 two letters of %s for %lld",
                      handler_names[handler], shown(at));
