@@ -104,6 +104,21 @@ TEST_CASE("G5 a first start at the end of an empty log is remembered over restar
     CHECK(s.stored().at == 2);
 }
 
+TEST_CASE("G5 the end at which a projection begins is that of the first look, saved or not") {
+    for (const uint32_t there : {0u, 2u}) {
+        setup s;
+        s.what.first_start = begin_at::the_end;
+        s.log.append(there, "Beta");
+        s.store.saves.then(status::failed).then(status::failed);
+        REQUIRE(s.worker.start() == status::ok);
+        s.tick();
+        s.log.append(1, "Beta");        // while the place is not yet saved
+        s.run_for(60000);
+        CHECK(s.w.called() == "a" + std::to_string(there));
+        CHECK(s.worker.scanned() == position{there});
+    }
+}
+
 TEST_CASE("G5 a first start at the end is saved before anything is read") {
     setup s;
     s.log.append(5, "Beta");
