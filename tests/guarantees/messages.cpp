@@ -620,3 +620,20 @@ TEST_CASE("G17 no unit begins before the last one is rolled back, though pending
         CHECK(s.rollback_calls == 3);
     }
 }
+
+TEST_CASE("G25 a sink tells its handlers which messages another projection has handled before") {
+    queue q(false);
+    q.what.replayed_through = 2;
+    q.what.save = {100, 1000, false};
+    std::string seen;
+    q.hands[0]->says = [&](const pj::context& c) {
+        seen += c.replaying ? 'r' : 'n';
+        return pj::handled;
+    };
+    q.open();
+    for (const position at : {0, 1, 4, 5}) {
+        q.sink_tick();
+        CHECK(q.offer("x", at).answer == receipt::later);
+    }
+    CHECK(seen == "rrnn");
+}
