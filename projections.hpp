@@ -2391,9 +2391,7 @@ private:
     static const detail::role kind;
     enum class place : uint8_t { fresh, duplicate, other_source };
     /// A message takes the fast way of a read.
-    bool is_plain() const {
-        return !PROJECTIONS_SMALL_ && is_simple_ && !is_holding() && !is_replaying();
-    }
+    bool is_plain() const { return !PROJECTIONS_SMALL_ && is_simple_ && !is_holding(); }
     bool needs_a_tick(uint32_t elapsed_ms) const;
     receive_result get_to_work(uint32_t now_ms);
     place place_of(position offset, bool is_redelivered) const;
