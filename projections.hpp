@@ -2701,8 +2701,9 @@ template<class... Engines> uint32_t tick_all(uint32_t now_ms, Engines&... engine
     return wait_ms;
 }
 
-/// Ticks until the engine stops or halts; answers why. `now_ms()` is the clock; `sleep_ms(n)` waits
-/// that long at most and may return early (after a wake() it should).
+/// Ticks until the engine stops or halts; answers why (at once, of one that was not started).
+/// `now_ms()` is the clock; `sleep_ms(n)` waits that long at most and may return early (after a
+/// wake() it should).
 template<class Now, class Sleep> status run(engine& e, Now&& now_ms, Sleep&& sleep_ms) {
     while (e.running()) {
         const uint32_t wait_ms = e.tick(now_ms()).wait_ms;
@@ -5491,7 +5492,7 @@ PROJECTIONS_BODY_ bool engine::only_saves() const {
 
 PROJECTIONS_BODY_ bool engine::seeks_the_end(const checkpoint& found) const {
     return found.revision == 0 && found.at == before_first && at_ == before_first &&
-           !role_->is_rebuilding && what_->first_start == begin_at::the_end;
+           what_->first_start == begin_at::the_end;
 }
 
 /// After these ends the record is somebody else's, damaged, or a replay's: to save over it would
