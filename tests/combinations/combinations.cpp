@@ -61,7 +61,10 @@ public:
             if (w.with.is_doubled) add("p", all, role::worker);
             break;
         case world_kind::sink:
-        case world_kind::queue: add("p", all, role::sink); break;
+        case world_kind::queue:
+            add("p", all, role::sink);
+            if (w.with.is_doubled) add("p", all, role::sink);
+            break;
         case world_kind::replay:
             add("p", all, role::worker);
             add("p", all, role::replay);

@@ -90,7 +90,8 @@ inline void draw_features(chance& random, setting& s) {
     s.skips_replayed = draw(4);
     s.is_volatile = draw(4) && !s.has_lease && s.kind == world_kind::worker;
     s.has_units = draw() && !s.is_volatile;
-    s.is_doubled = draw(3) && s.has_lease && s.kind == world_kind::worker;
+    s.is_doubled = draw(3) && s.has_lease &&
+                   (s.kind == world_kind::worker || s.kind == world_kind::sink);
     s.has_sequences = s.has_letters && draw();
     s.has_small_table = draw();
     // Two engines that share it may each hold an event for a place that the other one keeps.
