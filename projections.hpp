@@ -3380,14 +3380,21 @@ PROJECTIONS_INLINE_ constexpr uint32_t key_of_whole(const char* name, size_t siz
 
 /// The key of a name by the words at two offsets; a name that is too short for a word has one of
 /// its characters. The size is part of it, so that a name and its beginning differ. The second word
-/// is turned, or two names with the same two words the other way round would have one key.
+/// is turned, or two names with the same two words the other way round would have one key. Where
+/// size matters there is one word at most, and the loop that the whole name goes through reads it.
 PROJECTIONS_INLINE_ constexpr uint32_t name_key(const char* name, size_t size, uint8_t first,
-                                                uint8_t second) {
+                                                [[maybe_unused]] uint8_t second) {
+#if PROJECTIONS_SMALL_
+    const size_t count = size < 4 || first == whole_name ? size : 4;
+    const size_t last = size - count;
+    return fnv1a(name + (first < last ? first : last), count, static_cast<uint32_t>(size));
+#else
     if (size < 4 || first == whole_name) return key_of_whole(name, size);
     const uint32_t key = word_of(name, size, first) + static_cast<uint32_t>(size);
     if (first == second) return key;
     const uint32_t word = word_of(name, size, second);
     return key + (word << 15 | word >> 17);
+#endif
 }
 
 #if (defined(__x86_64__) || defined(__aarch64__)) && defined(__GNUC__)
@@ -3724,8 +3731,10 @@ private:
         }
         // More than half a look per type is lost: a second word, which costs that much, may pay.
         if (least > N + N / 2) {
-            least = choose_word(false, true, least - N / 2) + N / 2;
-            least = choose_word(true, false, least - N / 2) + N / 2;    // that goes better with it
+            if (!PROJECTIONS_SMALL_) {
+                least = choose_word(false, true, least - N / 2) + N / 2;
+                least = choose_word(true, false, least - N / 2) + N / 2;    // better with it
+            }
             // Its key is the same whatever the second offset says.
             keys whole{true, whole_name, 0};
             if (looks(whole, first_multiplier) + 2 * N < least) sample[0] = whole_name;
