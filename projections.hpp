@@ -4860,6 +4860,37 @@ template<class F> PROJECTIONS_INLINE_ status ask(F&& call) {
     PROJECTIONS_CATCH_ { return status::failed; }
 }
 
+/// Divides the number of `rest` and `word`, the more significant first: the quotient comes into
+/// `word`, and what is left is answered. Pre: rest < by.
+PROJECTIONS_ONCE_ inline uint32_t divide_bit_by_bit(uint32_t& word, uint32_t by, uint32_t rest) {
+    for (int bit = 0; bit < 32; ++bit) {
+        const bool is_over = rest > all_bits >> 1;
+        rest = rest << 1 | word >> 31;
+        word <<= 1;
+        if (is_over || rest >= by) {
+            rest -= by;
+            ++word;
+        }
+    }
+    return rest;
+}
+/// Leaves the quotient, answers the remainder.
+inline uint32_t divide(uint32_t& number, uint32_t by) {
+#if defined(__arm__) && !defined(__ARM_FEATURE_IDIV)
+    // What the compiler links where the processor cannot divide is six times as large.
+    return divide_bit_by_bit(number, by, 0);
+#else
+    const uint32_t rest = number % by;
+    number /= by;
+    return rest;
+#endif
+}
+inline uint32_t quotient(uint32_t of, uint32_t by) {
+    static_cast<void>(divide(of, by));
+    return of;
+}
+inline uint32_t remainder(uint32_t of, uint32_t by) { return divide(of, by); }
+
 PROJECTIONS_ONCE_ inline position later(position a, position b) { return a > b ? a : b; }
 inline position earlier(position a, position b) { return a < b ? a : b; }
 
@@ -7886,7 +7917,8 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
         other_token_ = 0;
     }
     key_of(0);
-    if (is_held) return wait(what_->lease->ttl_ms / 10 + 1, status::lease_held, false);
+    if (is_held)
+        return wait(detail::quotient(what_->lease->ttl_ms, 10) + 1, status::lease_held, false);
     if (s == status::conflict) s = status::pending;     // its worker was quicker: look again
     if (s != status::ok) return wait_after(s, status::checkpoint_failed);
     read_failures_ = 0;
@@ -7909,8 +7941,8 @@ PROJECTIONS_BODY_ progress replay_engine::how_far() const {
         uint64_t done = static_cast<uint64_t>(at_) - static_cast<uint64_t>(options_.from);
         uint64_t all = static_cast<uint64_t>(target) - static_cast<uint64_t>(options_.from);
         while (all > 0xFFFFFF) { all >>= 1; done >>= 1; }       // so that 32 bits are enough
-        percent = static_cast<int>(static_cast<uint32_t>(done) * 100u /
-                                   static_cast<uint32_t>(all));
+        percent = static_cast<int>(detail::quotient(static_cast<uint32_t>(done) * 100u,
+                                                    static_cast<uint32_t>(all)));
     }
     return {counted(), options_.total, percent < 100 ? percent : 100};
 }
@@ -7968,7 +8000,7 @@ struct lease_hooks {
     }
     /// How long a standby waits: a tenth of the ttl, so that it takes over soon after the end of a
     /// lease.
-    static uint32_t retry_ms(const engine& e) { return e.what_->lease->ttl_ms / 10 + 1; }
+    static uint32_t retry_ms(const engine& e) { return quotient(e.what_->lease->ttl_ms, 10) + 1; }
     /// (Called where a throw is a failure of the store: under another name it would be no lease.)
     static text resource(const lease& l, text key) { return l.resource ? l.resource(key) : key; }
     /// A token of 0 is what a record without a lease has: it would fence nobody out.
@@ -8053,7 +8085,7 @@ struct lease_hooks {
     static void granted(engine& e, uint32_t began_ms) {
         const lease& l = *e.what_->lease;
         e.lease_in_ = began_ms == never ? 0 : after(began_ms, l.ttl_ms - l.margin_ms);
-        e.renew_in_ = after(began_ms, l.ttl_ms / 3);
+        e.renew_in_ = after(began_ms, quotient(l.ttl_ms, 3));
         e.lease_pending_ = 0;
     }
 
@@ -8268,24 +8300,20 @@ namespace detail {
 /// other implementation has saved. Digit by digit, since a bare target need not have a function
 /// that prints numbers.
 PROJECTIONS_BODY_ text key_buffer::spell(text name, uint32_t index) {
-    constexpr text of_count{"_partitions"};
-    const bool is_count = index == count_record;
-    size_t digits = 1;
-    for (uint32_t rest = index / 10; rest != 0; rest /= 10) ++digits;
-    const size_t size = name.size() + (is_count ? of_count.size() : 2 + digits);
-    // Both are compared: the length of a name that was never set right would wrap in the sum.
-    if (size > sizeof room_ || name.size() > sizeof room_) return {};
+    text last("_partitions");
+    char digits[12];                    // `_p` and ten of them
+    if (index != count_record) {
+        char* begin = digits + sizeof digits;
+        do *--begin = static_cast<char>('0' + divide(index, 10)); while (index != 0);
+        *--begin = 'p';
+        *--begin = '_';
+        last = text(begin, static_cast<size_t>(digits + sizeof digits - begin));
+    }
+    if (name.size() > sizeof room_ - last.size()) return {};
     char* to = room_;
     for (const char c : name) *to++ = c;
-    if (is_count) {
-        for (const char c : of_count) *to++ = c;
-    } else {
-        *to++ = '_';
-        *to = 'p';
-        for (to = room_ + size; digits != 0; --digits, index /= 10)
-            *--to = static_cast<char>('0' + index % 10);
-    }
-    size_ = static_cast<uint8_t>(size);
+    for (const char c : last) *to++ = c;
+    size_ = static_cast<uint8_t>(to - room_);
     return spelled();
 }
 
@@ -8390,11 +8418,8 @@ uint32_t modulo(const uint32_t (&words)[8], uint32_t count) {
         if constexpr (HasDivision) {
             rest = static_cast<uint32_t>((static_cast<uint64_t>(rest) << 32 | word) % count);
         } else {
-            for (uint32_t bit = uint32_t{1} << 31; bit != 0; bit >>= 1) {
-                const bool is_over = rest > all_bits >> 1;
-                rest = rest << 1 | ((word & bit) != 0 ? 1u : 0u);
-                if (is_over || rest >= count) rest -= count;
-            }
+            uint32_t left = word;
+            rest = divide_bit_by_bit(left, count, rest);
         }
     }
     return rest;
@@ -8463,7 +8488,7 @@ struct partition_hooks {
         const partitioned_worker& w = of(e);
         const uint32_t count = w.of_.count;
         if (count == 1) return true;
-        const uint32_t index = event.partition_key != no_key ? event.partition_key % count
+        const uint32_t index = event.partition_key != no_key ? remainder(event.partition_key, count)
                                                              : index_by_id(w, event.aggregate_id);
         return index == w.of_.index;
     }
@@ -8601,13 +8626,13 @@ struct repartitioning {
         checkpoint child;
         checkpoint next;
         status s = load(index, child);
-        for (uint32_t parent = index % step; s == status::ok && parent < from; parent += step) {
+        const uint32_t first = remainder(index, step);
+        for (uint32_t parent = first; s == status::ok && parent < from; parent += step) {
             checkpoint found;
             s = load(parent, found);
             // A rebuild would go on with the old count: it has to be finished first.
             if (found.replay_stage != 0) return status::rebuild_unfinished;
-            const bool is_first = parent == index % step;
-            if (is_first) next = found;
+            if (parent == first) next = found;
             if (found.at < next.at) next.at = found.at;
             if (found.replayed_through < next.replayed_through)
                 next.replayed_through = found.replayed_through;
@@ -8637,7 +8662,10 @@ PROJECTIONS_BODY_ status repartition(const projection& what, uint32_t from, uint
     detail::repartitioning work{what, from, to};
     if (what.checkpoints.load == nullptr) return status::no_load;
     if (what.checkpoints.save == nullptr) return status::no_save;
-    if (from == 0 || to == 0 || (from % to != 0 && to % from != 0)) return status::bad_partition;
+    if (from == 0 || to == 0 ||
+        (detail::remainder(from, to) != 0 && detail::remainder(to, from) != 0)) {
+        return status::bad_partition;
+    }
     if (work.key.spell(what.name, from > to ? from : to).empty() ||
         work.key.spell(what.name, detail::key_buffer::count_record).empty()) {
         return status::bad_key;

@@ -47,6 +47,16 @@ TEST_CASE("G19 the remainder is the same with and without a division of 64 bits"
     }
 }
 
+TEST_CASE("G19 numbers are divided bit by bit as by the processor") {
+    for (const uint32_t number : {0u, 1u, 9u, 10u, 99u, 0x7FFFFFFFu, 0x80000000u, ~0u}) {
+        for (const uint32_t by : {1u, 2u, 3u, 10u, 0x7FFFFFFFu, 0x80000000u, 0x80000001u, ~0u}) {
+            uint32_t word = number;
+            CHECK(pj::detail::divide_bit_by_bit(word, by, 0) == number % by);
+            CHECK(word == number / by);
+        }
+    }
+}
+
 TEST_CASE("G19 the remainder where it is the largest there is") {
     const uint32_t words[8] = {0, 0, 0, 0, 0, 0, 0, 0xFFFFFFFE};
     CHECK(pj::detail::modulo<false>(words, 0xFFFFFFFF) == 0xFFFFFFFE);
