@@ -1822,7 +1822,7 @@ public:
         *const_cast<volatile uint8_t*>(&byte_) = value;
 #endif
     }
-    uint8_t take() {
+    PROJECTIONS_ONCE_ uint8_t take() {
 #if defined(__GCC_ATOMIC_CHAR_LOCK_FREE) && __GCC_ATOMIC_CHAR_LOCK_FREE == 2
         if (__atomic_load_n(&byte_, __ATOMIC_RELAXED) == 0) return 0;
         return __atomic_exchange_n(&byte_, uint8_t{0}, __ATOMIC_ACQ_REL);
@@ -4961,8 +4961,8 @@ PROJECTIONS_BODY_ status engine::start(start_cause cause) {
     status fault = validate();
     if (fault == status::ok && role_->begin != nullptr) fault = role_->begin(*this);
     if (fault != status::ok) return fault;
-    static_cast<void>(stop_.take());
-    static_cast<void>(pause_.take());
+    stop_.set(0);
+    pause_.set(0);
     paused_ = 0;
     follows_crash_ = what_->crashes != nullptr && cause == start_cause::crash ? 1 : 0;
     load_anew();
