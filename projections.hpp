@@ -2184,7 +2184,7 @@ private:
     }
     /// What is done is not committed, or not known to be.
     bool is_tentative() const { return is_in_unit() || saving_ == detail::saving::uncertain; }
-    position done_through() const { return is_tentative() ? record_.at : at_; }
+    PROJECTIONS_ONCE_ position done_through() const { return is_tentative() ? record_.at : at_; }
     /// The checkpoint speaks of a crash, and there is nothing left that may have caused it.
     bool is_cleared() const;
     bool is_dirty() const { return save_first_ || at_ > record_.at || is_cleared(); }
@@ -5849,7 +5849,7 @@ PROJECTIONS_BODY_ void engine::count_as(detail::outcome what) {
 }
 
 /// What the store's answer says of the log.
-PROJECTIONS_BODY_ void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
     if (stage_ == stage::ending || is_fenced()) return;
     if (answer != status::ok && answer != status::more && answer != status::pending &&
         answer != status::trimmed) {
@@ -6395,7 +6395,7 @@ PROJECTIONS_BODY_ status engine::reset(position to) {
 /// Stands at another position, perhaps a lower one; saved before anything is read. A save that is
 /// under way stays so, for the position that it was begun with: its answer says whether the record
 /// is still ours. moved_back_ then makes another one for the new position.
-PROJECTIONS_BODY_ void engine::go_to(position to) {
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ void engine::go_to(position to) {
     drop_held();
     at_ = to;
     // The event in work lies ahead again, and whoever resets has a reason to have it tried.
