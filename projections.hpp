@@ -1725,8 +1725,8 @@ struct projection {
     routes handlers{};                  ///< one handler, a registry or a handler_map
     checkpoint_store checkpoints{};
 
-    // optional ports and features (these and the pace come first: a Cortex-M0 reaches 32 words of an
-    // object with one instruction)
+    // optional ports and features (they and the pace come first: a Cortex-M0 reaches 32 words of
+    // an object with one instruction)
     dead_letter_sink dead_letters{};
     unit_of_work transaction{};         ///< effects, letters and checkpoint together or not at all
     sequences_of sequences{};           ///< letter_sequences: keep the order of each aggregate
@@ -5849,7 +5849,8 @@ PROJECTIONS_BODY_ void engine::count_as(detail::outcome what) {
 }
 
 /// What the store's answer says of the log.
-PROJECTIONS_ONCE_ PROJECTIONS_BODY_ void engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ void
+engine::after_read(status answer, bool is_told_to_stop, bool has_moved) {
     if (stage_ == stage::ending || is_fenced()) return;
     if (answer != status::ok && answer != status::more && answer != status::pending &&
         answer != status::trimmed) {
@@ -8711,16 +8712,24 @@ inline uint32_t crc32(const uint8_t* data, size_t size) {
     return ~crc;
 }
 
-/// By shifts and not by copying the number's bytes, which lie in another order on other machines.
-PROJECTIONS_ONCE_ inline uint8_t* put_little(uint8_t* to, uint64_t value, size_t size) {
-    for (; size != 0; --size, value >>= 8) *to++ = static_cast<uint8_t>(value & 0xFFu);
-    return to;
-}
-inline uint64_t get_little(const uint8_t*& from, size_t size) {
-    uint64_t value = 0;
-    for (size_t i = size; i != 0; --i) value = value << 8 | from[i - 1];
-    from += size;
-    return value;
+/// Where a field lies in the encoded record, and where in a checkpoint. In between is 0.
+struct field { uint8_t encoded, decoded, size; };
+inline constexpr field fields[] = {
+    {1, offsetof(checkpoint, hash_scheme), 1},      {2, offsetof(checkpoint, replay_stage), 1},
+    {4, offsetof(checkpoint, revision), 4},         {8, offsetof(checkpoint, at), 8},
+    {16, offsetof(checkpoint, fencing_token), 8},   {24, offsetof(checkpoint, log_id), 8},
+    {32, offsetof(checkpoint, replayed_through), 8}, {40, offsetof(checkpoint, suspect), 8},
+    {48, offsetof(checkpoint, partition_count), 4}, {52, offsetof(checkpoint, rebuild), 4},
+    {56, offsetof(checkpoint, crashes), 2}};
+/// The bytes of a number, the lowest first on the side that is stored.
+PROJECTIONS_ONCE_ inline void copy_little(void* out, const void* in, size_t size) {
+    unsigned char* to = static_cast<unsigned char*>(out);
+    const unsigned char* from = static_cast<const unsigned char*>(in);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    for (; size != 0; --size) *to++ = from[size - 1];
+#else
+    for (; size != 0; --size) *to++ = *from++;
+#endif
 }
 // Another layout gets another number. Older programs then refuse it, and read nothing wrong from
 // it.
@@ -8729,47 +8738,28 @@ inline constexpr uint8_t layout_version = 1;
 } // namespace detail
 
 PROJECTIONS_BODY_ void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]) {
-    uint8_t* to = out;
-    to = detail::put_little(to, detail::layout_version, 1);
-    to = detail::put_little(to, in.hash_scheme, 1);
-    to = detail::put_little(to, in.replay_stage, 1);
-    to = detail::put_little(to, 0, 1);
-    to = detail::put_little(to, in.revision, 4);
-    to = detail::put_little(to, static_cast<uint64_t>(in.at), 8);
-    to = detail::put_little(to, in.fencing_token, 8);
-    to = detail::put_little(to, in.log_id, 8);
-    to = detail::put_little(to, static_cast<uint64_t>(in.replayed_through), 8);
-    to = detail::put_little(to, static_cast<uint64_t>(in.suspect), 8);
-    to = detail::put_little(to, in.partition_count, 4);
-    to = detail::put_little(to, in.rebuild, 4);
-    to = detail::put_little(to, in.crashes, 2);
-    to = detail::put_little(to, 0, 2);
+    constexpr size_t sum_at = checkpoint_bytes - 4;
+    const unsigned char* const from = bytes(&in, sizeof in).begin();
+    for (uint8_t& one : out) one = 0;
+    out[0] = detail::layout_version;
+    for (const detail::field& f : detail::fields)
+        detail::copy_little(out + f.encoded, from + f.decoded, f.size);
     // Over the bytes as they stand, and last: a write that is cut before its end has a wrong one.
-    to = detail::put_little(to, detail::crc32(out, checkpoint_bytes - 4), 4);
-    static_cast<void>(to);
+    const uint32_t sum = detail::crc32(out, sum_at);
+    detail::copy_little(out + sum_at, &sum, 4);
 }
 
 PROJECTIONS_BODY_ bool decode(bytes in, checkpoint& out) {
     if (in.size() != checkpoint_bytes) return false;
-    const uint8_t* from = in.begin() + (checkpoint_bytes - 4);
+    constexpr size_t sum_at = checkpoint_bytes - 4;
+    uint32_t sum = 0;
+    detail::copy_little(&sum, in.begin() + sum_at, 4);
     // Before anything goes to `out`: what is refused has changed nothing.
-    if (detail::get_little(from, 4) != detail::crc32(in.begin(), checkpoint_bytes - 4))
+    if (sum != detail::crc32(in.begin(), sum_at) || in.begin()[0] != detail::layout_version)
         return false;
-    from = in.begin();
-    if (detail::get_little(from, 1) != detail::layout_version) return false;
-    out.hash_scheme = static_cast<uint8_t>(detail::get_little(from, 1));
-    out.replay_stage = static_cast<uint8_t>(detail::get_little(from, 1));
-    // The byte of 0, which is free for a later layout.
-    ++from;
-    out.revision = static_cast<uint32_t>(detail::get_little(from, 4));
-    out.at = static_cast<position>(detail::get_little(from, 8));
-    out.fencing_token = detail::get_little(from, 8);
-    out.log_id = detail::get_little(from, 8);
-    out.replayed_through = static_cast<position>(detail::get_little(from, 8));
-    out.suspect = static_cast<position>(detail::get_little(from, 8));
-    out.partition_count = static_cast<uint32_t>(detail::get_little(from, 4));
-    out.rebuild = static_cast<uint32_t>(detail::get_little(from, 4));
-    out.crashes = static_cast<uint16_t>(detail::get_little(from, 2));
+    unsigned char* const to = static_cast<unsigned char*>(detail::address_of_named(out));
+    for (const detail::field& f : detail::fields)
+        detail::copy_little(to + f.decoded, in.begin() + f.encoded, f.size);
     return true;
 }
 
