@@ -8023,7 +8023,7 @@ struct lease_hooks {
         return status::ok;
     }
     /// What is not released ends by itself.
-    static status leave(const lease& l, text key, uint64_t token) {
+    PROJECTIONS_ONCE_ static status leave(const lease& l, text key, uint64_t token) {
         return ask([&]() { return l.store.release(l.store.self, resource(l, key), token); });
     }
     /// Counts what this host holds, where it has a limit: one lease more (+1; false: it has as many
