@@ -2409,10 +2409,6 @@ private:
         return {receipt::reject, 0, status::ok};
     }
 
-    sink_options options_;
-    position accepted_ = before_first;
-    position offered_from_ = before_first;      // in this run; before_first: none yet
-    position offered_through_ = before_first;
     bool subscribed_ = false;
     bool received_ = false;     // since the last tick
     bool rejected_ = false;     // the letter of this message is the broker's
@@ -2420,6 +2416,10 @@ private:
     bool is_simple_ = false;    // the description wants no tick and no closer look at each message
     bool committed_ = false;    // since then:
     uint32_t unanswered_ = 0;   // print of one without offset whose commit was not answered at once
+    position accepted_ = before_first;
+    position offered_from_ = before_first;      // in this run; before_first: none yet
+    position offered_through_ = before_first;
+    sink_options options_;
 };
 
 // ---------------------------------------------------------------------------------------- >>replay
@@ -2480,11 +2480,11 @@ private:
     bool visit_partitions(uint8_t to_stage);
     text key_of(uint32_t partition);
 
-    replay_options options_;
-    position told_ = before_first - 1;  // where on_progress was told of last
-    uint32_t partition_ = 1;            // whose record is next
     bool finished_ = false;
+    uint32_t partition_ = 1;            // whose record is next
     uint64_t other_token_ = 0;          // the lease of that partition; 0: not held
+    position told_ = before_first - 1;  // where on_progress was told of last
+    replay_options options_;
     detail::key_buffer key_{};
 };
 
