@@ -7073,13 +7073,18 @@ struct sequence_hooks {
                    ? status::ok : status::no_dead_letter_sink;
     }
 
-    /// FNV-1a, 64 bits, of handler and aggregate; the byte between them is in no UTF-8 text.
+    /// 64 bits of handler and aggregate: FNV-1a, and FNV-1a of all that it has been on the way. (The
+    /// byte between the two is in no UTF-8 text.)
     static uint64_t key_of(text handler, text aggregate_id) {
-        uint64_t hash = 14695981039346656037u;
-        const auto mix = [&](unsigned char c) { hash = (hash ^ c) * 1099511628211u; };
-        for (const char c : handler) mix(static_cast<unsigned char>(c));
-        mix(0xFF);
-        for (const char c : aggregate_id) mix(static_cast<unsigned char>(c));
+        uint32_t low = 2166136261u, high = 0;
+        const auto mix = [&](char c) {
+            low = (low ^ static_cast<unsigned char>(c)) * 16777619u;
+            high = (high ^ low) * 16777619u;
+        };
+        for (const char c : handler) mix(c);
+        mix('\xFF');
+        for (const char c : aggregate_id) mix(c);
+        const uint64_t hash = uint64_t{high} << 32 | low;
         return hash != 0 ? hash : 1;
     }
     /// The place of this sequence, or a free one that could be; nullptr: there is no room.
