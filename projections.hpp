@@ -2146,6 +2146,7 @@ private:
     }
     PROJECTIONS_INLINE_ detail::outcome choose(detail::delivery& d);
     const detail::route_table& table() const { return *what_->handlers.table; }
+    PROJECTIONS_ONCE_ bool was_handled(position at) const { return at <= record_.replayed_through; }
     bool is_replaying() const { return record_.replayed_through > at_; }
     const stored_event* end_of_replayed(const stored_event* event, const stored_event* end) const;
     void passed_first(bool was_dirty);
@@ -5985,8 +5986,10 @@ PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& e
         return from.close();
     }
     if (is_holding() && event.at > held_at_ && !has_vanished()) return from.close();
+    detail::delivery& d = *from.delivery_;
+    d.replaying = was_handled(event.at);        // failures and letters that are owed say so
     // A rebuild ends where it was told, though the log goes on: the worker takes it from there.
-    if (role_->is_rebuilding && event.at > record_.replayed_through) {
+    if (role_->is_rebuilding && !d.replaying) {
         caught_up_ = true;
         return from.close();
     }
@@ -5996,7 +5999,6 @@ PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& e
         return from.close();
     }
     if (p.gaps != nullptr && !p.gaps->passes_(*this, event.at)) return from.close();
-    detail::delivery& d = *from.delivery_;
     const detail::route& route = detail::find(*p.handlers.table, event.type);
     d.event = &event;
     d.to = &route;
@@ -6015,7 +6017,6 @@ PROJECTIONS_BODY_ detail::outcome engine::call_handlers(detail::delivery& d,
     const projection& p = *what_;
     const bool is_known = route.number != 0;
     uint32_t wanted = detail::all_bits;
-    d.replaying = d.event->at <= record_.replayed_through;      // letters that are owed say so
     if (is_holding()) wanted = has_units() ? units().next_pass(*this, d) : next_in_round(d);
     // Blamed by a crash_guard, or it cannot be opened: a failure without a call.
     if (d.is_hopeless) {
@@ -6458,7 +6459,7 @@ PROJECTIONS_BODY_ bool crash_guard::allows(engine& e, detail::delivery& d) {
     if (at > r.suspect || (at < r.suspect && (d.is_unplaced || e.has_units()))) {
         if (r.suspect != before_first) r.crashes = 0;
         // What a volatile model reads again comes before anything that may have been in work.
-        if (!e.what_->volatile_model || at > r.replayed_through) --e.careful_;
+        if (!e.what_->volatile_model || !d.replaying) --e.careful_;
         r.suspect = e.careful_ != 0 ? at : before_first;
         e.blames_ = 0;
         e.save_first_ = true;
@@ -6483,7 +6484,7 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
     const position next = detail::later(e.at_ + 1, g.first);
     // (It was let pass when it was begun.)
     if (e.is_holding()) return true;
-    if (at <= next || at - 1 <= e.record_.replayed_through) {
+    if (at <= next || e.was_handled(at - 1)) {
         if (e.aside_ == 0) e.forget_held();
         return true;
     }
@@ -7073,7 +7074,7 @@ struct sequence_hooks {
                    ? status::ok : status::no_dead_letter_sink;
     }
 
-    /// 64 bits of handler and aggregate: FNV-1a, and FNV-1a of all that it has been on the way. (The
+    /// 64 bits of handler and aggregate: FNV-1a, and FNV-1a of all that this was on the way. (The
     /// byte between the two is in no UTF-8 text.)
     static uint64_t key_of(text handler, text aggregate_id) {
         uint32_t low = 2166136261u, high = 0;
@@ -7273,7 +7274,7 @@ struct sequence_hooks {
         d.to = &found;
         d.is_letter = true;
         d.attempt = me.attempts_ + 1;
-        d.replaying = event.at <= e.record_.replayed_through;
+        d.replaying = e.was_handled(event.at);
         uint32_t bits = 0;
         for (unsigned i = 0; i < found.handlers; ++i) {
             const text name = to.table->handler_name(to.self, *to.table, found, i);
@@ -7347,7 +7348,7 @@ struct sequence_hooks {
                                 : me.said_.what() == verdict::kind::rejected
                                     ? failure_kind::permanent : failure_kind::transient;
         const failure f{kind, me.said_.argument(), me.attempts_ + 1,
-                        event.at <= e.record_.replayed_through, me.about_->partition,
+                        e.was_handled(event.at), me.about_->partition,
                         me.about_->rebuild, me.about_->projection, me.about_->handler, event};
         me.answer_ = ask([&]() { return sink.put(sink.self, f); });
     }

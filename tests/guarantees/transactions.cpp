@@ -416,6 +416,24 @@ TEST_CASE("G18 a commit that fails is narrowed down to one event before the poli
     }
 }
 
+TEST_CASE("G18 of a replayed event that cannot be committed the policy for replayed ones is asked") {
+    for (const position replayed_through : {3, 4}) {
+        shop s;
+        const pj::error_policy replaying = pj::error_policy::dead_letter();
+        s.what.on_error_replaying = &replaying;
+        s.what.replayed_through = replayed_through;
+        s.db.append(6, "Alpha");
+        s.db.refuses_commit = [](const database::tables& next, const database::tables&) {
+            return next.applied.count({"b", 4}) != 0;
+        };
+        REQUIRE(s.worker.start() == status::ok);
+        s.run_for(100000);
+        s.check_end({{"a", 4}, {"b", 4}, {"c", 4}});
+        CHECK(s.worker.last_failure().code == pj::code_uncommitted);
+        CHECK(s.db.letter_keys() == (replayed_through == 4 ? "@4" : ""));
+    }
+}
+
 TEST_CASE("G14 G18 a commit that fails for a while gives no event up") {
     shop s;
     s.what.on_error = pj::error_policy::retry(3);
