@@ -2479,7 +2479,6 @@ private:
     bool go_through();
     bool finish();
     bool visit_partitions(uint8_t to_stage);
-    text key_of(uint32_t partition);
 
     bool finished_ = false;
     uint32_t partition_ = 1;            // whose record is next
@@ -4896,7 +4895,7 @@ inline uint32_t quotient(uint32_t of, uint32_t by) {
 inline uint32_t remainder(uint32_t of, uint32_t by) { return divide(of, by); }
 
 PROJECTIONS_ONCE_ inline position later(position a, position b) { return a > b ? a : b; }
-inline position earlier(position a, position b) { return a < b ? a : b; }
+PROJECTIONS_ONCE_ inline position earlier(position a, position b) { return a < b ? a : b; }
 
 /// The status that stands for a kind of failure. Both are in the same order, but for transient and
 /// permanent, which share one.
@@ -5502,7 +5501,7 @@ PROJECTIONS_BODY_ bool engine::compare_bounds() {
 PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed, bool is_new) {
     const begin_at first = what_->first_start;
     if (at_ == before_first && at_ < record_.at) {      // a volatile model: from the oldest kept
-        at_ = trimmed < record_.at ? trimmed : record_.at;
+        at_ = detail::earlier(trimmed, record_.at);
     } else if (at_ == before_first && ((first == begin_at::the_end && is_new) ||
                                        (first == begin_at::oldest_kept && trimmed > at_))) {
         at_ = first == begin_at::the_end ? newest_ : trimmed;
@@ -7725,8 +7724,7 @@ inline constexpr position end_of_log = last_position;   // as replayed_through: 
 struct replay_hooks {
     static replay_engine& of(engine& e) { return static_cast<replay_engine&>(e); }
 
-    /// A key as long as any is tried first; the last spelled is the engine's own until another one
-    /// is visited.
+    /// A key as long as any is tried first; the last that is spelled stays: the engine's own.
     static status begin(engine& e) {
         replay_engine& r = of(e);
         r.finished_ = false;
@@ -7735,8 +7733,9 @@ struct replay_hooks {
         r.told_ = before_first - 1;
         if (r.options_.batch == 0 || r.options_.batch > batch_max) return status::bad_batch;
         if (r.options_.partitions == 0) return status::ok;
-        if (r.key_of(r.options_.partitions).empty()) return status::bad_key;
-        r.key_of(0);
+        const text name = r.what_->name;
+        if (r.key_.spell(name, r.options_.partitions).empty()) return status::bad_key;
+        r.key_.spell(name, 0);
         return status::ok;
     }
     static text key(const engine& e) {
@@ -7814,10 +7813,10 @@ PROJECTIONS_BODY_ bool replay_engine::begin() {
 PROJECTIONS_BODY_ bool replay_engine::knows_partitions() {
     const checkpoint_store& store = what_->checkpoints;
     checkpoint count;
-    const text key = key_of(detail::key_buffer::count_record);
+    detail::key_buffer spelled;
+    const text key = spelled.spell(what_->name, detail::key_buffer::count_record);
     status s = status::ok;
     if (!key.empty()) s = detail::ask([&]() { return store.load(store.self, key, count); });
-    key_of(0);                          // the own one stands there whenever the engine saves
     if (s != status::ok) return wait_after(s, status::checkpoint_failed);
     // (A stage is a repartition() under way: there is half of each count.)
     const uint32_t known = count.partition_count;
@@ -7891,7 +7890,8 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     if (!may_begin()) return false;
     const checkpoint_store& store = what_->checkpoints;
     checkpoint other;
-    const text key = key_of(partition_);
+    detail::key_buffer spelled;
+    const text key = spelled.spell(what_->name, partition_);
     status s = status::ok;
     // With a lease its worker has to be gone: it would go on in the model that is being dropped.
     // (Held for one load and one save; if these were put off, they may have outlived it.)
@@ -7903,10 +7903,7 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
         s = detail::ask([&]() { return store.load(store.self, key, other); });
     if (s == status::ok && other.replay_stage != to_stage) {
         // Taking and loading may have lasted until the end of our own lease (G20).
-        if (!may_begin()) {
-            key_of(0);
-            return false;
-        }
+        if (!may_begin()) return false;
         if (to_stage == 0) {
             other.at = detail::earlier(options_.from, other.replayed_through);
         } else {
@@ -7926,7 +7923,6 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
         static_cast<void>(keeper().leave(*what_->lease, key, other_token_));
         other_token_ = 0;
     }
-    key_of(0);
     if (is_held)
         return wait(detail::quotient(what_->lease->ttl_ms, 10) + 1, status::lease_held, false);
     if (s == status::conflict) s = status::pending;     // its worker was quicker: look again
@@ -7934,10 +7930,6 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     read_failures_ = 0;
     ++partition_;
     return false;
-}
-
-PROJECTIONS_BODY_ text replay_engine::key_of(uint32_t partition) {
-    return key_.spell(what_->name, partition);
 }
 
 /// By positions, since only these are known beforehand; a log with gaps moves unevenly. What is
@@ -8643,9 +8635,8 @@ struct repartitioning {
             // A rebuild would go on with the old count: it has to be finished first.
             if (found.replay_stage != 0) return status::rebuild_unfinished;
             if (parent == first) next = found;
-            if (found.at < next.at) next.at = found.at;
-            if (found.replayed_through < next.replayed_through)
-                next.replayed_through = found.replayed_through;
+            next.at = earlier(next.at, found.at);
+            next.replayed_through = earlier(next.replayed_through, found.replayed_through);
             if (found.rebuild > next.rebuild) next.rebuild = found.rebuild;
         }
         if (s != status::ok) return s;
