@@ -376,7 +376,7 @@ constexpr size_t length_of(const char* terminated) {
 }
 
 /// FNV-1a, 32 bits (Fowler, Noll, Vo; draft-eastlake-fnv).
-constexpr uint32_t fnv1a(const char* data, size_t size, uint32_t hash = 2166136261u) {
+PROJECTIONS_ONCE_ constexpr uint32_t fnv1a(const char* data, size_t size, uint32_t hash = 2166136261u) {
     for (size_t i = 0; i < size; ++i) {
         hash = (hash ^ static_cast<unsigned char>(data[i])) * 16777619u;
     }
@@ -5912,9 +5912,11 @@ namespace detail {
 /// Tells whether an event is the one that was seen before at its position. It notices a log that
 /// shows something else by mistake; it is no proof that it does not.
 inline uint32_t print_of(const stored_event& event) {
-    const text parts[] = {event.type.name(), event.aggregate_id, event.payload.text()};
     uint32_t print = event.type.number() ^ event.version;
-    for (const text part : parts) print = fnv1a(part.data(), part.size(), print);
+    const auto mix = [&](text part) { print = fnv1a(part.data(), part.size(), print); };
+    mix(event.type.name());
+    mix(event.aggregate_id);
+    mix(event.payload.text());
     return print;
 }
 /// Outside an engine, and for a letter that is redelivered, nothing is decided here: whoever has
