@@ -2056,7 +2056,7 @@ public:
 
 protected:
     constexpr engine(const projection& what, const detail::role& as)
-        : what_(&what), role_(&as), letter_failures_(0), looked_(0), furthest_(0), untold_(0),
+        : what_(&what), role_(&as), furthest_(0), looked_(0), untold_(0),
           moved_back_(0), save_doubtful_(0), yields_(0), unconfirmed_(0), lease_pending_(0),
           follows_crash_(0), more_(0), aside_(0), paused_(0), loaded_(0), halts_(0), narrowed_(0),
           uncommitted_(0), put_(0), reached_(0), worst_(detail::outcome::handled), careful_(0),
@@ -2222,10 +2222,10 @@ private:
     detail::unit unit_ = detail::unit::none;
     uint8_t read_failures_ = 0;
     uint8_t save_failures_ = 0;
-    uint8_t letter_failures_ : 7;       // 0 with a letter owed: the sink answered pending
-    uint8_t looked_ : 1;                // in this tick nothing stands in the way of a read
+    uint8_t letter_failures_ = 0;       // 0 with a letter owed: the sink answered pending
     uint8_t owed_ = 0;                  // letters that the sink has not taken, or not for good
-    uint8_t furthest_ : 7;              // unit of work: the last handler that the attempts are of
+    uint8_t furthest_ : 6;              // unit of work: the last handler that the attempts are of
+    uint8_t looked_ : 1;                // in this tick nothing stands in the way of a read
     uint8_t untold_ : 1;                // not to be saved: the broker does not know a letter;
                                         // or at the end of a run it was rolled back
     uint8_t moved_back_ : 1;            // the position to be saved is below the one that is kept
@@ -6303,7 +6303,7 @@ PROJECTIONS_INLINE_ bool engine::put_letter(const failure& f) {
     if (s == status::pending) {
         letter_failures_ = 0;
     } else {
-        letter_failures_ = detail::increased(letter_failures_) & 0x7F;
+        letter_failures_ = detail::increased(letter_failures_);
         letter_in_ = delay(letter_failures_);
         notify(notice_kind::letter_failed,
                s == status::sequences_full ? s : status::dead_letter_failed, &f);
@@ -6642,9 +6642,9 @@ struct unit_hooks {
             e.retry_ = all_bits;
             e.attempt_ = 1;
         }
-        const uint8_t place = handler & 0x7Fu;  // of no_handler: after all others
+        const uint8_t place = handler & 0x3Fu;  // of no_handler: after all others
         if (place > e.furthest_) {      // its first attempt, whatever the others have made
-            e.furthest_ = place & 0x7Fu;
+            e.furthest_ = place & 0x3Fu;
             e.attempt_ = 1;
         }
     }
