@@ -5186,12 +5186,8 @@ PROJECTIONS_BODY_ void engine::work() {
 PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
-    // Nothing else is done before the rollback, but for a lease that is still ours.
-    const bool is_over = unit_ == detail::unit::over;
-    if (is_over && lease_ == detail::leasing::none)
-        return is_ending ? sooner(ms, retry_in_) : ms;
-    // Before that, the load is all there is to wait for.
-    if (loaded_ && stage_ != stage::loading && !is_refused() && !is_over) {
+    // Before that, the load or the rollback is all there is to wait for.
+    if (loaded_ && stage_ != stage::loading && !is_refused() && unit_ != detail::unit::over) {
         if (is_ending) {
             // (The last save waits until the broker is left.)
             const bool is_leaving = role_->leave != nullptr && ms != 0;
@@ -8213,7 +8209,8 @@ struct lease_hooks {
         if (e.lease_ == leasing::ours)
             return sooner(ms, from_now(e, sooner(e.renew_in_, e.lease_in_)));
         if (e.lease_ == leasing::over) return 0;
-        if (e.stage_ == engine::stage::ending) return ms;
+        // (Nor is a lease asked for before the rollback.)
+        if (e.stage_ == engine::stage::ending || e.unit_ == unit::over) return ms;
         return e.paused_ != 0 ? never : from_now(e, e.renew_in_);
     }
     /// What counts from the begin of the tick, counted from its end.
