@@ -376,7 +376,8 @@ constexpr size_t length_of(const char* terminated) {
 }
 
 /// FNV-1a, 32 bits (Fowler, Noll, Vo; draft-eastlake-fnv).
-PROJECTIONS_ONCE_ constexpr uint32_t fnv1a(const char* data, size_t size, uint32_t hash = 2166136261u) {
+PROJECTIONS_ONCE_ constexpr uint32_t fnv1a(const char* data, size_t size,
+                                           uint32_t hash = 2166136261u) {
     for (size_t i = 0; i < size; ++i) {
         hash = (hash ^ static_cast<unsigned char>(data[i])) * 16777619u;
     }
@@ -2022,7 +2023,7 @@ public:
     bool caught_up() const { return caught_up_; }
     /// Everything up to here is done and saved (of a volatile model: by this run or one before; of
     /// messages without offsets: done in this run, and never saved).
-    position checkpointed() const { return loaded_ ? record_.at : before_first; }
+    position checkpointed() const { return record_.at; }
     /// Everything up to here is done; in a unit of work: and committed.
     position scanned() const { return loaded_ ? done_through() : before_first; }
     bool has_processed(position at) const { return at <= scanned(); }
@@ -5187,7 +5188,7 @@ PROJECTIONS_BODY_ uint32_t engine::wait_ms() const {
     const bool is_ending = stage_ == stage::ending;
     uint32_t ms = read_in_;
     // Before that, the load or the rollback is all there is to wait for.
-    if (loaded_ && stage_ != stage::loading && !is_refused() && unit_ != detail::unit::over) {
+    if (stage_ != stage::loading && !is_refused() && unit_ != detail::unit::over) {
         if (is_ending) {
             // (The last save waits until the broker is left.)
             const bool is_leaving = role_->leave != nullptr && ms != 0;
@@ -5484,10 +5485,8 @@ PROJECTIONS_BODY_ bool engine::compare_bounds() {
     // Those after an empty read were pending: to read once more for them would never be idle.
     const bool only_bounds = caught_up_ && why_ == status::pending;
     if (!ask_bounds(trimmed)) return false;
-    // Only the first answer after a load says where a new projection begins.
-    const bool is_first = asking_ == detail::asking::first;
     asking_ = detail::asking::none;
-    if (!begin_somewhere(trimmed, is_first && record_.revision == 0)) return false;
+    if (!begin_somewhere(trimmed, record_.revision == 0)) return false;
     return !only_bounds || newest_ > at_ || wait(what_->poll_ms, status::ok, true);
 }
 
@@ -5502,7 +5501,6 @@ PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed, bool is_new) {
                                        (first == begin_at::oldest_kept && trimmed > at_))) {
         at_ = first == begin_at::the_end ? newest_ : trimmed;
         save_first_ = true;         // or, after a crash, it would begin at a later place
-        save_in_ = 0;
     }
     // What is missing was never handled, and nobody would notice: a person has to decide (G5).
     if (at_ < trimmed) return halt(status::log_trimmed);
@@ -5978,7 +5976,8 @@ PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& e
     // A store that goes on after stop shows it to nobody (G6).
     if (from.closed_ || from.wanted() == 0) return false;
     // Also between at_ and the held event: nothing was there when that one was begun (G6, G7).
-    if (event.at <= at_ || (is_holding() && event.at < held_at_)) {
+    // (While none is held, held_at_ is below every event.)
+    if (event.at <= at_ || event.at < held_at_) {
         halt(status::store_unordered);
         return from.close();
     }
@@ -6062,7 +6061,7 @@ PROJECTIONS_INLINE_ detail::outcome engine::choose(detail::delivery& d) {
 /// The letters first: each that is taken makes room to note another, and a round does not end while
 /// one is owed, so that they are offered with the number of attempts that they were written for.
 PROJECTIONS_BODY_ uint32_t engine::next_in_round(detail::delivery& d) {
-    if (owed_ != 0 && letter_in_ == 0) offer_owed(d);
+    if (letter_in_ == 0) offer_owed(d);
     // The round has ended: on to the next, unless a policy has said that there is none.
     if (todo_ == 0 && owed_ == 0 && halts_ == 0 && retry_in_ == 0) {
         todo_ = retry_;
@@ -6399,7 +6398,6 @@ PROJECTIONS_ONCE_ PROJECTIONS_BODY_ void engine::go_to(position to) {
     at_ = to;
     // The event in work lies ahead again, and whoever resets has a reason to have it tried.
     if (record_.suspect > to) record_.suspect = before_first;
-    unsaved_ = saving_events_ = 0;
     save_first_ = true;
     untold_ = 0;
     moved_back_ = 1;
@@ -6908,7 +6906,6 @@ struct unit_hooks {
         if (e.held_at_ != at) {         // no handler has failed for it
             e.held_at_ = at;
             hold(e, true, 0);
-            e.attempt_ = 0;
         }
         if (e.retry_ == 0) return wait_longer(e, status::unit_of_work_failed);  // not its fault
         // The policy is asked when the event is read again, since it and its letter need to see it;
@@ -6937,8 +6934,8 @@ struct unit_hooks {
         // Before the rest, which clears what this looks at.
         count(e, e.counts_);
         // What was not the event's fault is no attempt of it.
-        const bool is_waiting = e.is_in_unit() && e.is_holding() && e.todo_ != 0;
-        if ((is_waiting || holds_done(e)) && e.attempt_ != 0) --e.attempt_;
+        const bool is_waiting = e.is_in_unit() && e.todo_ != 0;
+        if (is_waiting || holds_done(e)) --e.attempt_;
         if (holds_done(e)) {
             e.held_at_ = ~e.held_at_;
             e.aside_ = 0;
@@ -7291,7 +7288,7 @@ struct sequence_hooks {
         const uint32_t pending = call_each(me, d, bits);
         if (waits == nullptr) return;
         // In a unit of work it begins anew: what was done in it is rolled back.
-        waits->resumed = me.answer_ == status::pending && !e.has_units() ? pending : 0;
+        waits->resumed = !e.has_units() ? pending : 0;
         waits->resumed_at = event.at;
     }
     /// The handlers one by one, until one fails. Those that are pending. Each by itself, because
@@ -7542,7 +7539,7 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
         if (!is_untold) return offer(message, false);
         return {receipt::hold, what_->pending_ms, status::pending};
     }
-    if (is_holding() && message.at == held_at_) return offer(message, true);
+    if (message.at == held_at_) return offer(message, true);        // none is held below 0
     const place where = place_of(message.at, redelivered);
     // Also while another is held: a broker that hands out one message at a time, and after a crash
     // begins with old ones, would else never come to that other.
@@ -7800,7 +7797,6 @@ PROJECTIONS_BODY_ bool replay_engine::begin() {
     ++record_.rebuild;
     save_first_ = true;
     unconfirmed_ = 1;
-    partition_ = 1;
     notify(notice_kind::rebuild_began);
     return false;
 }
