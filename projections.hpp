@@ -2038,7 +2038,9 @@ public:
     const failure_record& last_failure() const { return last_failure_; }
     const projection& described_by() const { return *what_; }
     /// The lease is ours and claimed.
-    bool has_lease() const { return lease_ == detail::leasing::ours && loaded_ && !unconfirmed_; }
+    PROJECTIONS_ONCE_ bool has_lease() const {
+        return lease_ == detail::leasing::ours && loaded_ && !unconfirmed_;
+    }
     /// The lease's; 0 without one.
     uint64_t fencing_token() const {
         return lease_ == detail::leasing::ours ? record_.fencing_token : 0;
@@ -6581,7 +6583,7 @@ struct unit_hooks {
     }
     /// As many as before_unit_ can count. And no more than one save covers, since each unit ends
     /// with its checkpoint.
-    static uint32_t size_of_unit(const engine& e) {
+    PROJECTIONS_ONCE_ static uint32_t size_of_unit(const engine& e) {
         return sooner(sooner(e.batch(), e.what_->save.every_events), 0xFFFF);
     }
 
@@ -7352,7 +7354,8 @@ struct sequence_hooks {
 PROJECTIONS_BODY_ status redeliver(engine& e, text handler, text aggregate_id) {
     return sequence_hooks::redeliver(e, handler, aggregate_id);
 }
-PROJECTIONS_BODY_ void release(const engine& e, text handler, text aggregate_id) {
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ void
+release(const engine& e, text handler, text aggregate_id) {
     blocked_sequence* const found = sequence_hooks::find(e, handler, aggregate_id);
     if (found != nullptr) found->key = 0;
 }
