@@ -2127,6 +2127,7 @@ private:
                (caught_up_ && what_->save.when_idle);
     }
     void save();
+    status try_to_save(const checkpoint& next);
     checkpoint next_record(position at) const;
     void saved(const checkpoint& now);
     PROJECTIONS_COLD_ void end();
@@ -5551,6 +5552,19 @@ PROJECTIONS_QUICK_BODY_ bool engine::save_is_due() const {
     return only_saves() || wants_save();
 }
 
+/// Asks the store. pending: nothing more is to be done in this tick.
+PROJECTIONS_QUICK_BODY_ status engine::try_to_save(const checkpoint& next) {
+    // Not a failure, and nothing to repeat: without the lease nothing of this is ours (G20).
+    if (!may_begin()) return status::pending;
+    const checkpoint_store& store = what_->checkpoints;
+    const status s = detail::ask([&]() { return store.save(store.self, key(), next); });
+    if (s == status::pending) {
+        saving_ = detail::saving::pending;
+        save_in_ = what_->pending_ms;
+    }
+    return s;
+}
+
 /// One attempt. An attempt that failed is repeated as it was, though more may be done by now: only
 /// then can an answer that was lost be told from somebody else's work.
 PROJECTIONS_BODY_ void engine::save() {
@@ -5563,18 +5577,12 @@ PROJECTIONS_BODY_ void engine::save() {
         saving_events_ = unsaved_;
     }
     const checkpoint next = next_record(saving_at_);
-    // Not a failure, and nothing to repeat: without the lease nothing of this is ours (G20).
-    if (!may_begin()) return;
-    const checkpoint_store& store = what_->checkpoints;
-    const status s = detail::ask([&]() { return store.save(store.self, key(), next); });
+    const status s = try_to_save(next);
     if (s == status::ok) return saved(next);
-    if (s == status::pending) {
-        saving_ = saving::pending;
-        save_in_ = what_->pending_ms;
-    } else if (s == status::conflict) {
+    if (s == status::conflict) {
         saving_ = saving::refused;
         read_in_ = 0;
-    } else {
+    } else if (s != status::pending) {
         saving_ = saving::failed;
         save_doubtful_ = 1;
         save_failures_ = detail::increased(save_failures_);
@@ -6814,15 +6822,8 @@ struct unit_hooks {
     /// Puts the checkpoint among the effects, as the last of them, so that both become durable by
     /// one commit. False: it is not in the unit.
     static bool save(engine& e, const checkpoint& next) {
-        const checkpoint_store& store = e.what_->checkpoints;
-        if (!e.may_begin()) return false;
-        const status s = ask([&]() { return store.save(store.self, e.key(), next); });
-        if (s == status::ok) return true;
-        if (s == status::pending) {
-            e.saving_ = saving::pending;
-            e.save_in_ = e.what_->pending_ms;
-            return false;
-        }
+        const status s = e.try_to_save(next);
+        if (s == status::ok || s == status::pending) return s == status::ok;
         // Whether it failed or was refused, the effects may not be committed without it (G1, G21).
         take_back(e);
         if (s == status::conflict) {
