@@ -225,6 +225,21 @@ TEST_CASE("a filter that throws: as many attempts as the policy has, and nobody 
     CHECK(full.worker.checkpointed() == 0);
     CHECK(sink.letters.size() <= 13);
 }
+
+TEST_CASE("G16 an event whose filter throws once and then leaves it out counts as filtered") {
+    static int calls = 0;
+    calls = 0;
+    memory b;
+    b.what.filter = [](const pj::stored_event&) -> bool {
+        if (++calls == 1) throw 1;
+        return false;
+    };
+    b.what.on_error = pj::error_policy::retry(2);
+    b.append(1).start().run();
+    CHECK(calls == 2);
+    CHECK(b.worker.counts().filtered == 1);
+    CHECK(b.worker.counts().handled == 0);
+}
 #endif
 
 TEST_CASE("somebody else's record: halts, and after retry_failed() goes on from it") {
