@@ -5135,10 +5135,10 @@ PROJECTIONS_BODY_ void engine::take_requests() {
         if (lease_pending_ != 0) renew_in_ = 0;
     }
     const uint8_t pausing = pause_.take();
-    const uint8_t pauses = pausing == pause_on ? 1 : 0;
+    const bool pauses = pausing == pause_on;
     if (pausing != 0 && paused_ != pauses) {
-        paused_ = pauses & 1;
-        notify(paused_ != 0 ? notice_kind::paused : notice_kind::resumed);
+        paused_ = pauses;
+        notify(pauses ? notice_kind::paused : notice_kind::resumed);
     }
     // After pause and resume: it ends a paused run, too. What would have stood by for another turn
     // of its lease ends as well.
@@ -5363,8 +5363,8 @@ PROJECTIONS_BODY_ void engine::load() {
     const checkpoint_store& store = what_->checkpoints;
     const status s = detail::ask([&]() { return store.load(store.self, key(), found); });
     if (s == status::checkpoint_corrupt || (s == status::ok && found.at < before_first)) {
-        halt(status::checkpoint_corrupt);
         end_reason_ = status::checkpoint_corrupt;       // whatever else it was ending for
+        halt(end_reason_);
     } else if (s != status::ok) {
         wait_after(s, status::checkpoint_failed);
     } else {
@@ -5419,8 +5419,8 @@ PROJECTIONS_BODY_ void engine::settle_conflict(checkpoint& found) {
     // With a lease it was the last save of a former owner. Without one, two engines share a name,
     // and each would overwrite what the other has done: that is for a person to end.
     if (what_->lease != nullptr && keeper().goes_on(*this, found)) return;
-    halt(status::checkpoint_conflict);
     end_reason_ = status::checkpoint_conflict;      // whatever else it was ending for
+    halt(end_reason_);
 }
 
 /// Reads back what nothing may begin without: the claim of a lease, the marker of a rebuild. A
@@ -5547,9 +5547,8 @@ PROJECTIONS_BODY_ bool engine::may_save() const {
 /// counts: more events do not make a store answer sooner.
 PROJECTIONS_QUICK_BODY_ bool engine::save_is_due() const {
     if (!is_dirty() || untold_ != 0) return false;
-    if (save_in_ == 0 || saving_ != detail::saving::none || save_failures_ != 0)
-        return save_in_ == 0;
-    return only_saves() || wants_save();
+    if (save_in_ == 0) return true;
+    return saving_ == detail::saving::none && save_failures_ == 0 && (only_saves() || wants_save());
 }
 
 /// Asks the store. pending: nothing more is to be done in this tick.
