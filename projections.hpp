@@ -2106,6 +2106,7 @@ private:
     void settle_conflict(checkpoint& found);
     bool confirm();
     partition part() const;
+    uint32_t part_index() const { return part().index; }
     const detail::lease_keeper& keeper() const { return *what_->lease->keeper_; }
     bool has_units() const { return what_->transaction.begin.code_ != nullptr; }
     const detail::unit_keeper& units() const { return *what_->transaction.begin.code_; }
@@ -3177,7 +3178,7 @@ struct delivery {
         to = &found;
         found.call(self, *this);
     }
-    uint32_t part() const { return from != nullptr ? from->part().index : 0; }
+    uint32_t part() const { return from != nullptr ? from->part_index() : 0; }
     uint64_t token() const { return from != nullptr ? from->fencing_token() : 0; }
     /// Each call has one of its own: `resumed` differs from handler to handler.
     context for_handler(uint32_t bit) const {
@@ -6211,7 +6212,7 @@ PROJECTIONS_BODY_ failure engine::describe(const detail::delivery& from, uint8_t
     const routes& to = what_->handlers;
     const text name = handler == detail::no_handler
                           ? text() : to.table->handler_name(to.self, *to.table, *from.to, handler);
-    return {kind,        code, attempt_,   from.replaying, part().index, record_.rebuild,
+    return {kind,        code, attempt_,   from.replaying, part_index(), record_.rebuild,
             what_->name, name, *from.event};
 }
 
@@ -7092,7 +7093,7 @@ struct sequence_hooks {
         // for.
         for (size_t i = 0; i < table.count_; ++i) {
             blocked_sequence& one = table.places_[i];
-            if (one.key == key && one.partition == e.part().index) return &one;
+            if (one.key == key && one.partition == e.part_index()) return &one;
             if (one.key == 0) found = &one;
         }
         return found;
@@ -7108,7 +7109,7 @@ struct sequence_hooks {
         if (aggregate_id.empty()) return true;
         const uint64_t key = key_of(handler, aggregate_id);
         blocked_sequence* const place = place_of(e, key);
-        if (place != nullptr && place->key == 0) *place = {key, e.part().index, 0, before_first};
+        if (place != nullptr && place->key == 0) *place = {key, e.part_index(), 0, before_first};
         return place != nullptr;
     }
     /// A place that was reserved for a letter that is then never put goes with the next recall().
@@ -7119,7 +7120,7 @@ struct sequence_hooks {
     /// With the number of the rebuild: letters of before it speak of a model that is gone, and are
     /// not asked for.
     static letter_sequence sequence_of(const engine& e, text handler, text aggregate_id) {
-        return {e.what_->name, e.part().index, e.record_.rebuild, handler, aggregate_id};
+        return {e.what_->name, e.part_index(), e.record_.rebuild, handler, aggregate_id};
     }
 
     /// What waits, as the letters' store has it. False: not now.
@@ -7128,7 +7129,7 @@ struct sequence_hooks {
         const dead_letter_sink& sink = e.what_->dead_letters;
         // Only those of this partition: the table may serve others, which have not loaded anything.
         for (size_t i = 0; i < table.count_; ++i) {
-            if (table.places_[i].partition == e.part().index) table.places_[i].key = 0;
+            if (table.places_[i].partition == e.part_index()) table.places_[i].key = 0;
         }
         sequence_visitor show(e);
         const status s = ask(
