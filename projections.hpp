@@ -1921,7 +1921,6 @@ struct lease_keeper {
     status (*extend)(engine& e);
     status (*take)(const lease& l, text key, uint64_t& token);  // of another partition
     status (*leave)(const lease& l, text key, uint64_t token);
-    status (*renew)(const lease& l, text key, uint64_t& token);
 };
 
 /// What an engine with a unit of work does besides.
@@ -7893,9 +7892,7 @@ PROJECTIONS_BODY_ bool replay_engine::visit_partitions(uint8_t to_stage) {
     status s = status::ok;
     // With a lease its worker has to be gone: it would go on in the model that is being dropped.
     // (Held for one load and one save; if these were put off, they may have outlived it.)
-    if (other_token_ != 0) s = keeper().renew(*what_->lease, key, other_token_);
-    if (what_->lease != nullptr && other_token_ == 0)
-        s = keeper().take(*what_->lease, key, other_token_);
+    if (what_->lease != nullptr) s = keeper().take(*what_->lease, key, other_token_);
     const bool is_held = s == status::conflict;
     if (s == status::ok)
         s = detail::ask([&]() { return store.load(store.self, key, other); });
@@ -8003,20 +8000,18 @@ struct lease_hooks {
     static uint32_t retry_ms(const engine& e) { return quotient(e.what_->lease->ttl_ms, 10) + 1; }
     /// (Called where a throw is a failure of the store: under another name it would be no lease.)
     static text resource(const lease& l, text key) { return l.resource ? l.resource(key) : key; }
-    /// A token of 0 is what a record without a lease has: it would fence nobody out.
+    /// Takes it, or makes what is held last; one that is over is taken anew. A token of 0 is what a
+    /// record without a lease has: it would fence nobody out.
     static status take(const lease& l, text key, uint64_t& token) {
-        const status s = ask(
-            [&]() { return l.store.acquire(l.store.self, resource(l, key), l.ttl_ms, token); });
-        if (s != status::ok) token = 0;
-        return s == status::ok && token == 0 ? status::failed : s;
-    }
-    /// One that is over is to be taken anew: then the token is 0.
-    static status renew(const lease& l, text key, uint64_t& token) {
-        const status s = ask(
-            [&]() { return l.store.extend(l.store.self, resource(l, key), l.ttl_ms, token); });
+        const lease_store& store = l.store;
+        status s = status::conflict;
+        if (token != 0)
+            s = ask([&]() { return store.extend(store.self, resource(l, key), l.ttl_ms, token); });
         if (s != status::conflict) return s;
         token = 0;
-        return status::ok;
+        s = ask([&]() { return store.acquire(store.self, resource(l, key), l.ttl_ms, token); });
+        if (s != status::ok) token = 0;
+        return s == status::ok && token == 0 ? status::failed : s;
     }
     /// What is not released ends by itself.
     PROJECTIONS_ONCE_ static status leave(const lease& l, text key, uint64_t token) {
@@ -8264,8 +8259,7 @@ PROJECTIONS_SHARED_ const detail::lease_keeper lease::keeper{
     &detail::lease_hooks::validate, &detail::lease_hooks::hold, &detail::lease_hooks::may_begin,
     &detail::lease_hooks::claim, &detail::lease_hooks::confirm, &detail::lease_hooks::goes_on,
     &detail::lease_hooks::wait_ms, &detail::lease_hooks::call, &detail::lease_hooks::give_back,
-    &detail::lease_hooks::extend, &detail::lease_hooks::take, &detail::lease_hooks::leave,
-    &detail::lease_hooks::renew};
+    &detail::lease_hooks::extend, &detail::lease_hooks::take, &detail::lease_hooks::leave};
 
 /// ok without a lease: a handler need not know how it is run.
 PROJECTIONS_BODY_ status context::extend_lease() const {
