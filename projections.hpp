@@ -8859,29 +8859,31 @@ PROJECTIONS_BODY_ status memory_log_core::bounds(position& trimmed, position& ne
     return status::ok;
 }
 
+/// The cell of the key, else the first that is free (they fill up in order, and are emptied
+/// together), else `count`.
+inline size_t place_of(const checkpoint_slot* cells, const char* names, size_t count, size_t width,
+                       text key) {
+    size_t at = 0;
+    while (at < count && cells[at].used &&
+           text(names + at * width, cells[at].name_size) != key) {
+        ++at;
+    }
+    return at;
+}
+
 /// ok also where there is none, with `out` left alone: that is a projection that begins.
 PROJECTIONS_BODY_ status load_from(const checkpoint_slot* cells, const char* names, size_t count,
                                    size_t width, text key, checkpoint& out) {
-    for (size_t i = 0; i < count; ++i) {
-        if (cells[i].used && text(names + i * width, cells[i].name_size) == key) {
-            __builtin_memcpy(&out, cells[i].record, sizeof out);
-        }
-    }
+    const size_t at = place_of(cells, names, count, width, key);
+    if (at != count && cells[at].used) __builtin_memcpy(&out, cells[at].record, sizeof out);
     return status::ok;
 }
 
-/// The place of the key, else the first that is free. Refused before anything is written: a save
-/// that does not answer ok has changed nothing. A key that has no record yet has revision 0, so
-/// that its first save is compared, too.
+/// Refused before anything is written: a save that does not answer ok has changed nothing. A key
+/// that has no record yet has revision 0, so that its first save is compared, too.
 PROJECTIONS_BODY_ status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width,
                                  text key, const checkpoint& next) {
-    size_t at = count;
-    for (size_t i = count; i-- > 0;) {
-        if (!cells[i].used) at = i;
-    }
-    for (size_t i = 0; i < count; ++i) {
-        if (cells[i].used && text(names + i * width, cells[i].name_size) == key) at = i;
-    }
+    const size_t at = place_of(cells, names, count, width, key);
     if (at == count || key.size() > width) return status::failed;
     checkpoint_slot& slot = cells[at];
     checkpoint before;
