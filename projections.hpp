@@ -5991,10 +5991,8 @@ PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& e
         return from.close();
     }
     if (is_holding() && event.at > held_at_ && !has_vanished()) return from.close();
-    detail::delivery& d = *from.delivery_;
-    d.replaying = was_handled(event.at);        // failures and letters that are owed say so
     // A rebuild ends where it was told, though the log goes on: the worker takes it from there.
-    if (role_->is_rebuilding && !d.replaying) {
+    if (role_->is_rebuilding && !was_handled(event.at)) {
         caught_up_ = true;
         return from.close();
     }
@@ -6004,9 +6002,11 @@ PROJECTIONS_BODY_ bool engine::take_closely(visitor& from, const stored_event& e
         return from.close();
     }
     if (p.gaps != nullptr && !p.gaps->passes_(*this, event.at)) return from.close();
+    detail::delivery& d = *from.delivery_;
     const detail::route& route = detail::find(*p.handlers.table, event.type);
     d.event = &event;
     d.to = &route;
+    d.replaying = was_handled(event.at);        // failures and letters that are owed say so
     if (careful_ != 0 && !what_->crashes->allows_(*this, d)) return from.close();
     if (has_units() && !units().enter(*this, d)) return from.close();
     const detail::outcome result = call_handlers(d, route);
