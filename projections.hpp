@@ -6908,6 +6908,7 @@ struct unit_hooks {
         if (e.held_at_ != at) {         // no handler has failed for it
             e.held_at_ = at;
             hold(e, true, 0);
+            e.attempt_ = 0;
         }
         if (e.retry_ == 0) return wait_longer(e, status::unit_of_work_failed);  // not its fault
         // The policy is asked when the event is read again, since it and its letter need to see it;
@@ -6937,7 +6938,7 @@ struct unit_hooks {
         count(e, e.counts_);
         // What was not the event's fault is no attempt of it.
         const bool is_waiting = e.is_in_unit() && e.todo_ != 0;
-        if (is_waiting || holds_done(e)) --e.attempt_;
+        if ((is_waiting || holds_done(e)) && e.attempt_ != 0) --e.attempt_;
         if (holds_done(e)) {
             e.held_at_ = ~e.held_at_;
             e.aside_ = 0;
