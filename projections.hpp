@@ -7457,9 +7457,10 @@ struct sink_hooks {
     /// memory. One that the broker is to keep stops all saves until receive() has said so: it may
     /// be committed by a tick, and nobody has told the broker yet.
     static void committed(engine& e) {
-        if (of(e).unkept_) e.record_.at = e.at_;
-        of(e).committed_ = true;
-        e.untold_ = of(e).rejected_ ? 1 : 0;
+        event_sink& sink = of(e);
+        if (sink.unkept_) e.record_.at = e.at_;
+        sink.committed_ = true;
+        e.untold_ = sink.rejected_ && !sink.unkept_ ? 1 : 0;    // no save could pass that one
     }
 };
 
@@ -7538,8 +7539,7 @@ PROJECTIONS_BODY_ receive_result event_sink::receive(const stored_event& message
     if (ready.reason != status::ok) return ready;
     // Without offsets nothing tells a duplicate: offer() only looks whether another one is held.
     if (message.at < 0) {
-        const bool is_untold = untold_ != 0 && is_dirty() &&
-                               (detail::print_of(message) | 1u) != unanswered_;
+        const bool is_untold = untold_ != 0 && (detail::print_of(message) | 1u) != unanswered_;
         if (!is_untold) return offer(message, false);
         return {receipt::hold, what_->pending_ms, status::pending};
     }

@@ -385,6 +385,32 @@ TEST_CASE("G12 what is not counted and was not told as a letter keeps no other m
     CHECK(s.times("two") == 1);
 }
 
+TEST_CASE("G15 G32 nor does it where a crash guard has the other named first") {
+    const pj::crash_guard guard{3};
+    for (int named = 0; named < 3; ++named) {
+        queue s(true);
+        s.what.on_error = pj::error_policy::dead_letter();
+        s.what.dead_letters = {};
+        s.what.crashes = &guard;
+        s.does = [&](const std::string& p) { return p == "one" ? pj::reject() : pj::handled; };
+        s.sink.reset(new pj::event_sink(s.what, s.options));
+        REQUIRE(s.sink->start(pj::start_cause::crash) == status::ok);
+        s.sink_tick();
+        for (int i = 0; i < named; ++i) s.commits.then(status::ok);
+        s.commits.then(status::pending);
+        for (int i = 0; i < 9 && !s.commits.is_empty(); ++i) static_cast<void>(s.offer("one"));
+        REQUIRE(s.commits.is_empty());
+        for (int i = 0; i < 3; ++i) s.sink_tick(50);
+        pj::receive_result r = s.offer("two");
+        for (int i = 0; i < 9 && r.answer == receipt::hold; ++i) {
+            s.sink_tick(50);
+            r = s.offer("two");
+        }
+        CHECK(r.answer == receipt::ack);
+        CHECK(s.times("two") == 1);
+    }
+}
+
 namespace {
 /// The print of this payload, by which an engine knows a message of type "Alpha" again, is 0 by
 /// chance: as if none had been taken. (Found by trying: FNV-1a of "Alpha", begun with the version.)
