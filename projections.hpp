@@ -7327,19 +7327,18 @@ struct sequence_hooks {
     /// only there while first() shows it: so first() is asked once more. The caller is told how the
     /// handler failed when the sink has taken that.
     static status requeue(engine& e, const letter_sequence& of, const letter_visitor& failed) {
-        if (!e.may_begin()) return status::lease_held;
         const dead_letter_sink& sink = e.what_->dead_letters;
         letter_visitor show(&put_again, e, of);
         show.said_ = failed.said_;
         show.answer_ = failed.answer_;
         status s = ask([&]() { return sink.first(sink.self, of, show); });
         if (s == status::ok && show.at_ >= 0) s = show.answer_;
-        return s == status::ok      ? failed.answer_
-             : s == status::pending ? s : status::dead_letter_failed;
+        if (s == status::ok) return failed.answer_;
+        return s == status::pending || s == status::lease_held ? s : status::dead_letter_failed;
     }
     /// The same key, so it takes the place of the old letter and stays the first of its sequence.
     static void put_again(letter_visitor& me, const stored_event& event) {
-        const engine& e = *me.engine_;
+        engine& e = *me.engine_;
         const dead_letter_sink& sink = e.what_->dead_letters;
         const failure_kind kind = me.answer_ == status::decode_failed ? failure_kind::decode
                                 : me.said_.what() == verdict::kind::rejected
@@ -7347,7 +7346,9 @@ struct sequence_hooks {
         const failure f{kind, me.said_.argument(), me.attempts_ + 1,
                         e.was_handled(event.at), me.about_->partition,
                         me.about_->rebuild, me.about_->projection, me.about_->handler, event};
-        me.answer_ = ask([&]() { return sink.put(sink.self, f); });
+        // (The handler or first() may have outlasted the lease.)
+        me.answer_ = e.may_begin() ? ask([&]() { return sink.put(sink.self, f); })
+                                   : status::lease_held;
     }
 };
 

@@ -914,6 +914,22 @@ TEST_CASE("G20 a redelivery whose handler outlasts the lease evicts no letter an
     }
 }
 
+TEST_CASE("G20 a redelivery whose letter is found too late for the lease changes none") {
+    for (const int slow : {0, 1}) {             // the second look is for the letter that says so
+        leased<shop> s;
+        s.a.says = [](const pj::context&) { return pj::fail(9); };
+        int looks = 0;
+        s.letters.firsts.decide = [&](bool& works) {
+            works = true;
+            if (looks++ == slow) s.clock.advance(2700);
+            return status::ok;
+        };
+        CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::lease_held);
+        CHECK(s.a.called.size() == (slow == 0 ? 0 : 1));
+        s.check_nothing_done();
+    }
+}
+
 TEST_CASE("G17 G20 a redelivery that outlasts the lease is rolled back, its eviction, too") {
     leased<unit_shop> s;
     s.effects.clear();
