@@ -248,6 +248,32 @@ TEST_CASE("G23 a partition's record that cannot be had is waited for, and then i
     }
 }
 
+TEST_CASE("G13 G23 a rebuild prolongs its own lease while it looks at another partition") {
+    cluster all;
+    all.append(5);
+    host h(all, 1);
+    struct slow_store {
+        cluster& of;
+        status load(pj::text key, pj::checkpoint& out) {
+            if (key == "p_p1") of.clock.advance(1200);          // more than a third of the lease
+            return of.store.load(key, out);
+        }
+        status save(pj::text key, const pj::checkpoint& next) { return of.store.save(key, next); }
+    } store{all};
+    h.what.checkpoints = store;
+    pj::replay_options options;
+    options.partitions = 2;
+    pj::replay_engine replay{h.what, options};
+    REQUIRE(replay.start() == status::ok);
+    for (int i = 0; i < 50 && replay.running(); ++i) {
+        const pj::tick_result r = replay.tick(all.clock());
+        CHECK(r.reason != status::lease_lost);
+        all.clock.advance(r.wait_ms == pj::never ? 0 : r.wait_ms);
+    }
+    CHECK(replay.finished());
+    CHECK(all.store.at("p_p1").rebuild == 1);
+}
+
 TEST_CASE("G23 a rebuild waits for the lease of each partition, saves under it, gives it back") {
     cluster all;
     all.append(5);
