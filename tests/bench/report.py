@@ -8,12 +8,12 @@ TIMED_SLACK = 1.15                  # a ratio of times that is known to miss its
 
 # Budgets that do not hold. None: the figure is the recorded one. A figure: of times, as the README states it.
 KNOWN_MISSES = {
-    'including projections.hpp, -fsyntax-only': 9.0,
-    'including projections.hpp, -c': 7.5,
-    'including projections.hpp, PROJECTIONS_SEPARATE, -fsyntax-only': 4.7,
+    'including projections.hpp, -fsyntax-only': 9.6,
+    'including projections.hpp, -c': 8.0,
+    'including projections.hpp, PROJECTIONS_SEPARATE, -fsyntax-only': 5.0,
+    'including projections.hpp, PROJECTIONS_SEPARATE, -c': 4.3,
     '64 registered types, g++ 12': 5.7,
-    '64 registered types, PROJECTIONS_SEPARATE, g++ 12': 3.2,
-    '1024 registered types, g++ 12': 3.5,
+    '1024 registered types, g++ 12': 3.1,
 }
 
 

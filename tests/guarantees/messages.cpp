@@ -663,3 +663,36 @@ TEST_CASE("G25 a sink tells its handlers which messages another projection has h
     }
     CHECK(seen == "rrnn");
 }
+
+TEST_CASE("G11 G12 a letter is owed for a message that can no longer be opened: one of nobody's instead") {
+    for (const bool has_units : {false, true}) {
+        for (const position at : {position{3}, pj::before_first}) {
+            CAPTURE(has_units);
+            CAPTURE(at);
+            queue s(has_units);
+            s.what.on_error = pj::error_policy::dead_letter();
+            s.does = [](const std::string&) { return pj::reject(7); };
+            bool is_sealed = false;
+            const auto open = [&](pj::stored_event&) { return !is_sealed; };
+            s.options.open = open;
+            s.open();
+            s.puts.then(status::failed);
+            for (int i = 0; i < 5 && !s.puts.is_empty(); ++i)
+                CHECK(s.offer("x", at).answer == receipt::hold);
+            REQUIRE(s.puts.is_empty());
+            is_sealed = true;
+            pj::receive_result r{receipt::hold, 0, status::ok};
+            for (int i = 0; i < 9 && r.answer == receipt::hold; ++i) {
+                s.sink_tick(1000);
+                r = s.offer("x", at, true);
+            }
+            CHECK(r.answer == receipt::ack);
+            if (!has_units) CHECK(s.times("x") == 1);
+            REQUIRE(s.db.durable.letters.size() == 1);
+            const auto& [key, letter] = *s.db.durable.letters.begin();
+            CHECK(key.first.empty());
+            CHECK(letter.kind == pj::failure_kind::decode);
+            CHECK(s.sink->counts().lettered == 1);
+        }
+    }
+}
