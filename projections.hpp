@@ -2469,8 +2469,9 @@ public:
         : engine(what, kind), options_(options) {}
     replay_engine(const projection&&, const replay_options& = {}) = delete;
 
-    /// The run has ended, and the model is rebuilt.
-    bool finished() const { return finished_ && !running(); }
+    /// The run has ended, the model is rebuilt, and the record says so. (Without that, reason() is
+    /// why: start() again.)
+    bool finished() const { return finished_ && !running() && loaded() && !save_first_; }
     progress how_far() const;
 
 private:
@@ -6469,8 +6470,11 @@ PROJECTIONS_BODY_ bool crash_guard::allows(engine& e, detail::delivery& d) {
         e.save_first_ = true;
         return false;
     }
-    d.is_hopeless = e.blames_ != 0 && at == r.suspect;
-    d.why = failure_kind::permanent;
+    // (A message that could not be opened is hopeless already, and not for this.)
+    if (e.blames_ != 0 && at == r.suspect) {
+        d.is_hopeless = true;
+        d.why = failure_kind::permanent;
+    }
     return true;
 }
 

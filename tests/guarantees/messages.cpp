@@ -696,3 +696,29 @@ TEST_CASE("G11 G12 a letter is owed for a message that can no longer be opened: 
         }
     }
 }
+
+TEST_CASE("G12 G32 a message that cannot be opened is for no handler, where a crash guard is careful, too") {
+    const pj::crash_guard guard{3};
+    for (const bool has_units : {false, true}) {
+        for (const position at : {position{3}, pj::before_first}) {
+            queue s(has_units);
+            s.what.on_error = pj::error_policy::dead_letter();
+            s.what.crashes = &guard;
+            const auto open = [](pj::stored_event&) { return false; };
+            s.options.open = open;
+            s.sink.reset(new pj::event_sink(s.what, s.options));
+            REQUIRE(s.sink->start(pj::start_cause::crash) == status::ok);
+            pj::receive_result r{receipt::hold, 0, status::ok};
+            for (int i = 0; i < 9 && r.answer == receipt::hold; ++i) {
+                s.sink_tick(100);
+                r = s.offer("x", at, true);
+            }
+            CHECK(r.answer == receipt::ack);
+            CHECK(s.handled.empty());
+            REQUIRE(s.db.durable.letters.size() == 1);
+            const auto& [key, letter] = *s.db.durable.letters.begin();
+            CHECK(key.first.empty());
+            CHECK(letter.kind == pj::failure_kind::decode);
+        }
+    }
+}

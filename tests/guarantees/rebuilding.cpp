@@ -274,6 +274,44 @@ TEST_CASE("G13 G23 a rebuild prolongs its own lease while it looks at another pa
     CHECK(all.store.at("p_p1").rebuild == 1);
 }
 
+TEST_CASE("G23 a rebuild that ends without its last save is not finished, and the next one goes on") {
+    for (const bool has_lease : {false, true}) {
+        cluster all;
+        all.append(5);
+        host h(all, 1);
+        if (!has_lease) h.what.lease = nullptr;
+        struct barred_store {
+            cluster& of;
+            bool has_begun, is_barred, is_ending;
+            status load(pj::text key, pj::checkpoint& out) { return of.store.load(key, out); }
+            status save(pj::text key, const pj::checkpoint& next) {
+                has_begun = has_begun || next.replay_stage != 0;
+                if (!is_barred || !has_begun || next.replay_stage != 0)
+                    return of.store.save(key, next);
+                is_ending = true;
+                return status::failed;
+            }
+        } store{all, false, true, false};
+        h.what.checkpoints = store;
+        pj::replay_engine replay{h.what};
+        REQUIRE(replay.start() == status::ok);
+        for (int i = 0; i < 20 && replay.running(); ++i) {
+            static_cast<void>(replay.tick(all.clock()));
+            if (!store.is_ending) continue;
+            replay.stop();
+            all.clock.advance(20000);           // longer than the lease and stop_ms
+        }
+        REQUIRE_FALSE(replay.running());
+        CHECK(replay.reason() == status::checkpoint_failed);
+        CHECK_FALSE(replay.finished());
+        store.is_barred = false;
+        REQUIRE(replay.start() == status::ok);
+        run_for(all, 5000, replay);
+        CHECK(replay.finished());
+        CHECK(all.store.at("p").replay_stage == 0);
+    }
+}
+
 TEST_CASE("G23 a rebuild waits for the lease of each partition, saves under it, gives it back") {
     cluster all;
     all.append(5);
