@@ -40,7 +40,7 @@ struct setting {
     uint32_t first_events;
 
     // features
-    bool has_lease, is_doubled;         // doubled: two workers of one name
+    bool has_lease, is_doubled;         // doubled: two of one name
     bool has_gaps, tells_dead;          // tells: else only the time of a gap_guard is over
     bool has_crashes, has_filter, store_filters, has_budget, has_bounds;
     bool has_letters, letters_inside;   // inside: the sink is part of the unit of work

@@ -6,24 +6,12 @@
 #include "../../examples/13_nats/nats_store.hpp"
 #include "engines/contract.hpp"
 
-#include <chrono>
-#include <cstdlib>
 #include <optional>
 #include <string>
-#include <thread>
 
 namespace {
 
-nats_store::model_text spelled(int& number) {
-    return {[&] { return std::to_string(number); },
-            [&](const std::string& text) {
-                number = text.empty() ? 0 : std::atoi(text.c_str());
-                return true;
-            }};
-}
-
-/// What may spoil a unit is another process that writes the value in between: the key is deleted,
-/// which is a write, too.
+/// What may spoil a unit is another process that writes the value in between.
 void units(const std::string& address) {
     nats_link link, beside;
     check(link.connect(address) && link.make("KIT", "kit.>", "kit"), "no bucket");
@@ -31,19 +19,10 @@ void units(const std::string& address) {
     if (faults != 0) return;
     int number = 0, as_kept = 0;
     std::optional<nats_store> store;
-    const auto reopen = [&] { store.emplace(link, spelled(number)); };
+    const auto reopen = [&] { store.emplace(link, spelled<nats_store>(number)); };
     reopen();
-    nats_store other{beside, spelled(as_kept)};
-    kit::unit_parts parts{*store, *store};
-    parts.write = [&](int n) {
-        number = n;
-        return pj::status::ok;
-    };
-    parts.read = [&] {
-        pj::checkpoint unused;
-        return other.load("kit_unit", unused) == pj::status::ok ? as_kept : -1;
-    };
-    parts.elsewhere = other;
+    nats_store other{beside, spelled<nats_store>(as_kept)};
+    kit::unit_parts parts = parts_of(*store, number, other, as_kept);
     parts.reopen = reopen;
     parts.trouble = [&] {
         kvEntry* entry = nullptr;

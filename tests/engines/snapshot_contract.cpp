@@ -12,30 +12,13 @@
 
 namespace {
 
-snapshot_file::model_text spelled(int& number) {
-    return {[&] { return std::to_string(number); },
-            [&](const std::string& text) {
-                number = text.empty() ? 0 : std::atoi(text.c_str());
-                return true;
-            }};
-}
-
 void units(const std::string& folder) {
     int number = 0, as_kept = 0;
     std::optional<snapshot_file> file;
-    const auto reopen = [&] { file.emplace(folder, "model", spelled(number)); };
+    const auto reopen = [&] { file.emplace(folder, "model", spelled<snapshot_file>(number)); };
     reopen();
-    snapshot_file other{folder, "model", spelled(as_kept)};
-    kit::unit_parts parts{*file, *file};
-    parts.write = [&](int n) {
-        number = n;
-        return pj::status::ok;
-    };
-    parts.read = [&] {
-        pj::checkpoint unused;
-        return other.load("kit_unit", unused) == pj::status::ok ? as_kept : -1;
-    };
-    parts.elsewhere = other;
+    snapshot_file other{folder, "model", spelled<snapshot_file>(as_kept)};
+    kit::unit_parts parts = parts_of(*file, number, other, as_kept);
     parts.reopen = reopen;
     parts.compares_revisions = false;
     // The next commit cannot make its file, for as long as a folder of that name is in the way.
@@ -61,7 +44,7 @@ void units(const std::string& folder) {
 /// write over the model.
 void unreadable(const std::string& folder) {
     int number = 7;
-    snapshot_file file{folder, "kept", spelled(number)};
+    snapshot_file file{folder, "kept", spelled<snapshot_file>(number)};
     pj::checkpoint next, found;
     next.at = 41;
     next.revision = 1;
@@ -77,7 +60,7 @@ void unreadable(const std::string& folder) {
     check(file.load("kept", found) == pj::status::ok && found.at == 41, "it cannot be read later");
 
     check(std::filesystem::create_directory(folder + "/folder"), "no folder");
-    snapshot_file other{folder, "folder", spelled(number)};
+    snapshot_file other{folder, "folder", spelled<snapshot_file>(number)};
     check(other.load("folder", found) == pj::status::failed, "a read that fails looks like an end");
 }
 
