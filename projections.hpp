@@ -2118,7 +2118,7 @@ private:
     bool ask_bounds(position& trimmed);
     bool look_at_bounds();
     bool compare_bounds();
-    bool begin_somewhere(position trimmed, bool is_new);
+    bool begin_somewhere(position trimmed);
     bool read(uint32_t limit, bool closely);
     void after_read(status answer, bool is_told_to_stop, bool has_moved);
     bool save_is_due() const;
@@ -5490,18 +5490,18 @@ PROJECTIONS_BODY_ bool engine::compare_bounds() {
     const bool only_bounds = caught_up_ && why_ == status::pending;
     if (!ask_bounds(trimmed)) return false;
     asking_ = detail::asking::none;
-    if (!begin_somewhere(trimmed, record_.revision == 0)) return false;
+    if (!begin_somewhere(trimmed)) return false;
     return !only_bounds || newest_ > at_ || wait(what_->poll_ms, status::ok, true);
 }
 
 /// A projection without a checkpoint begins where it was told; then nothing after it may be gone.
 /// (the_end only where nothing was ever saved: an engine that had begun there, had seen nothing and
 /// was stopped would else jump over what has come since.)
-PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed, bool is_new) {
+PROJECTIONS_BODY_ bool engine::begin_somewhere(position trimmed) {
     const begin_at first = what_->first_start;
     if (at_ == before_first && at_ < record_.at) {      // a volatile model: from the oldest kept
         at_ = detail::earlier(trimmed, record_.at);
-    } else if (at_ == before_first && ((first == begin_at::the_end && is_new) ||
+    } else if (at_ == before_first && ((first == begin_at::the_end && record_.revision == 0) ||
                                        (first == begin_at::oldest_kept && trimmed > at_))) {
         at_ = first == begin_at::the_end ? newest_ : trimmed;
         save_first_ = true;         // or, after a crash, it would begin at a later place
