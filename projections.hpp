@@ -6494,6 +6494,8 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
     if (e.is_holding()) return true;
     if (at <= next || e.was_handled(at - 1)) {
         if (e.aside_ == 0) e.forget_held();
+        // A replayed hole stays one, though it may be filled while the event behind it is held.
+        if (at > next) e.at_ = at - 1;
         return true;
     }
     // One that is done in this unit, and set aside, is committed first: if that fails, it is still

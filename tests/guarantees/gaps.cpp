@@ -327,6 +327,30 @@ TEST_CASE("G8 a replay passes the holes that were settled before") {
     CHECK(s.handled() == list{0, 2, 5});
 }
 
+TEST_CASE("G6 G8 a replayed hole that is filled while the event behind it is tried again stays a hole") {
+    gap_setup s(500);
+    s.h.what.on_error = pj::error_policy::retry(1);
+    s.start();
+    s.rows.show({0, 2, 3});
+    run_for(s.all, 1000, s.w);
+    REQUIRE(s.skipped() == 1);
+    s.w.stop();
+    drain(s.all, s.w);
+    s.all.effects.clear();
+    int failures = 1;
+    s.h.does = [&](const pj::context& c, bool second) -> pj::verdict {
+        return c.event.at == 2 && !second && failures-- > 0 ? pj::fail() : pj::handled;
+    };
+    s.h.what.volatile_model = true;     // every start reads from the oldest event
+    s.start();
+    drain(s.all, s.w);
+    CHECK(s.handled() == list{0, 2});
+    s.rows.show({1});
+    run_for(s.all, 1000, s.w);
+    CHECK(s.w.reason() == pj::status::ok);
+    CHECK(s.handled() == list{0, 2, 2, 3});
+}
+
 #if PROJECTIONS_EXCEPTIONS
 TEST_CASE("G8 a verdict that throws is no verdict") {
     gap_setup s;
