@@ -7427,11 +7427,12 @@ struct sink_hooks {
         sink.unanswered_ = 0;
         return status::ok;
     }
-    /// Subscribes; and a tick that follows another without a message between them is idle.
+    /// Subscribes; and a tick that follows another without a message between them is idle, unless
+    /// one is to come again because the broker has not heard that it is to keep it.
     static bool prepare(engine& e) {
         event_sink& sink = of(e);
         const sink_options& with = sink.options_;
-        sink.caught_up_ = !sink.received_;
+        sink.caught_up_ = !sink.received_ && sink.untold_ == 0;
         sink.received_ = false;
         const projection& p = *e.what_;
         if (!PROJECTIONS_SMALL_)

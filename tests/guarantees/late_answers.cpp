@@ -100,6 +100,41 @@ TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a co
     }
 }
 
+TEST_CASE("G27 bounds() that failed are asked again while the broker does not know what it keeps") {
+    struct moody_log {
+        int failures = 0;
+        int asked = 0;
+        status read(position, pj::visitor&) { return status::ok; }
+        status bounds(position& trimmed, position& newest) {
+            ++asked;
+            trimmed = pj::before_first;
+            newest = 100;
+            return failures-- > 0 ? status::failed : status::ok;
+        }
+    };
+    moody_log log;
+    const pj::crash_guard guard{3};
+    offered s;
+    s.what.log = log;
+    s.what.crashes = &guard;
+    REQUIRE(s.sink.start(pj::start_cause::crash) == status::ok);
+    static_cast<void>(s.sink.tick(s.now_ms));
+    for (int i = 0; i < 2; ++i) CHECK(s.offer(5, -1) == pj::receipt::hold);     // named, rolled back
+    s.units.pending = 1;
+    CHECK(s.offer(5, -1) == pj::receipt::hold);         // its commit is pending
+    static_cast<void>(s.sink.tick(s.now_ms += 20));     // is committed
+    static_cast<void>(s.sink.tick(s.now_ms += 20));     // nothing has come since: idle
+    log.failures = 1;
+    log.asked = 0;
+    const pj::tick_result failed = s.sink.tick(s.now_ms += 20);
+    REQUIRE(log.asked == 1);
+    CHECK(failed.reason == status::store_failed);
+    REQUIRE(failed.wait_ms != pj::never);
+    CHECK(s.sink.tick(s.now_ms += failed.wait_ms).reason == status::ok);
+    CHECK(log.asked == 2);
+    CHECK(s.offer(5, -1) == pj::receipt::reject);
+}
+
 TEST_CASE("G23 a rebuild that loses its lease when it is finished is not done once more") {
     database locks;
     pj::memory_log<4, 256> log;
