@@ -57,9 +57,13 @@ public:
         case pj::notice_kind::lease_released: of_.pending_save.reset(); break;
         case pj::notice_kind::loaded:
             of_.moved_to = pj::before_first;
+            in_.moving.erase(of_.number);
             of_.seen.forget();
             break;
         case pj::notice_kind::started: of_.seen.forget(); break;
+        case pj::notice_kind::checkpoint_saved:
+            if (of_.engine->scanned() >= of_.engine->checkpointed()) in_.moving.erase(of_.number);
+            break;
         default: break;
         }
     }

@@ -259,6 +259,7 @@ private:
         if (is_queue()) return;
         in.forget_applied(key, to, pj::before_first);
         in.may_go_back(key, to);
+        in.moving[number] = to;
         source.acked = to;
         source.later.clear();
         for (const auto& [at, e] : in.log) {
@@ -304,7 +305,7 @@ private:
         if (with.has_small_table) in.small_table.release(*engine, k.handler, k.aggregate);
         else in.large_table.release(*engine, k.handler, k.aggregate);
     }
-    /// Through where every record stands, or not at all.
+    /// Through where every record stands or is about to be set, or not at all.
     void trim() {
         if (!with.trims) return;
         const position through = std::min(lowest_record(), engine->scanned());
@@ -317,6 +318,7 @@ private:
         position at = record_at();
         for (const auto& [name, c] : in.records)
             if (name != key_of_count) at = std::min(at, c.at);
+        for (const auto& [engine_number, to] : in.moving) at = std::min(at, to);
         return at;
     }
     /// An event that nobody has had yet is taken out of the log: a store that may do that, and

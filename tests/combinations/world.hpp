@@ -133,6 +133,7 @@ struct world {
     marks applied;                      // and by a unit of work that was committed
     std::set<position> named{pj::before_first};
     std::map<std::string, position> lowest;     // by key: so far back a command asked to go
+    std::map<int, position> moving;             // by engine: to where, and not yet saved
     position begun_at = pj::before_first;       // a first start passed over all up to here
     std::set<position> excused;                 // by a command, a gap, the store itself
     bool is_rebuilding = false;
