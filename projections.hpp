@@ -1558,8 +1558,9 @@ private:
 /// (gap_skipped). Positions that a filtering store reports by scanned_to() are not missing, and
 /// replayed holes were settled before (so a rebuild of what has no checkpoint yet takes the holes
 /// in the log for settled, and begin_at::the_end those below the newest event: begin when no
-/// transaction is under way). Name the guard in projection::gaps; one serves many engines, and must
-/// outlive them.
+/// transaction is under way. If one is filled all the same, in a unit of work, while the event
+/// behind it is tried again, the engine halts for store_unordered, and retry_failed() goes on).
+/// Name the guard in projection::gaps; one serves many engines, and must outlive them.
 class gap_guard {
 public:
     constexpr explicit gap_guard(uint32_t timeout = never) : timeout_ms(timeout) {}
@@ -6493,7 +6494,8 @@ PROJECTIONS_BODY_ bool gap_guard::passes(engine& e, position at) {
     // (It was let pass when it was begun.)
     if (e.is_holding()) return true;
     if (at <= next || e.was_handled(at - 1)) {
-        if (e.aside_ == 0) e.forget_held();
+        if (e.aside_ != 0) return true;
+        e.forget_held();
         // A replayed hole stays one, though it may be filled while the event behind it is held.
         if (at > next) e.at_ = at - 1;
         return true;

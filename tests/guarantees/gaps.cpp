@@ -425,3 +425,43 @@ TEST_CASE("G8 G17 a row that is gone before an event that is to be tried again i
     CHECK(s.w.checkpointed() == 3);
     CHECK(s.w.counts().handled == 3);
 }
+
+TEST_CASE("G8 G16 an event that is set aside and then vanishes from a replay is no hole: it is counted") {
+    unit_gaps s(500);
+    s.rows.show({0, 1});
+    s.h.does = [](const pj::context& c, bool) { return c.event.at == 1 ? pj::fail() : pj::handled; };
+    s.h.what.replayed_through = 1;
+    s.start();
+    while (s.h.count(pj::notice_kind::event_skipped) == 0)
+        static_cast<void>(s.w.tick(s.all.clock()));
+    CHECK(s.handled().empty());         // 0 is to be done again
+    s.rows.visible.erase(1);
+    s.rows.show({2, 3});
+    run_for(s.all, 1000, s.w);
+    CHECK(s.handled() == list{0, 2, 3});
+    CHECK(s.w.counts().scanned == 4);
+    CHECK(s.w.counts().handled == 3);
+    CHECK(s.w.counts().vanished == 1);
+}
+
+TEST_CASE("G6 G8 a replayed hole that is filled while its neighbour is in a unit: a retry takes both") {
+    unit_gaps s(500);
+    s.rows.show({0, 2, 3});
+    int failures = 1;
+    s.h.does = [&](const pj::context& c, bool) {
+        return c.event.at == 2 && failures-- > 0 ? pj::fail() : pj::handled;
+    };
+    s.h.what.on_error = pj::error_policy::retry(1);
+    s.h.what.replayed_through = 3;
+    s.h.what.delays.first_ms = 1000;
+    s.start();
+    run_for(s.all, 500, s.w);
+    CHECK(s.handled() == list{0});
+    s.rows.show({1});
+    run_for(s.all, 5000, s.w);
+    CHECK(s.w.reason() == pj::status::store_unordered);
+    REQUIRE(s.w.retry_failed() == pj::status::ok);
+    run_for(s.all, 1000, s.w);
+    CHECK(s.handled() == list{0, 1, 2, 3});
+    CHECK(s.w.checkpointed() == 3);
+}
