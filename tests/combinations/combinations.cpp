@@ -81,6 +81,7 @@ public:
         if (in_.with.is_successor) {
             in_.append(8);
             in_.named.insert(host::successor_from);
+            in_.settle_holes_through(host::successor_from);
         }
         in_.append(in_.with.first_events);
         in_.append(in_.random.below(6));

@@ -191,6 +191,14 @@ struct world {
             named.insert(next);
         }
     }
+    /// Another projection has been there: it has seen that event, and what had not appeared by then
+    /// was given up.
+    void settle_holes_through(position last) {
+        for (auto& [at, e] : log) {
+            if (at == last) e.is_visible = true;
+            if (at <= last && !e.is_visible) excused.insert(at);
+        }
+    }
     /// Of a message without an offset only the payload says which it is.
     position position_of(uint32_t value) const {
         return static_cast<position>((value - with.first_events) / 7);
