@@ -146,7 +146,7 @@ constexpr pj::projection described(pj::text name) {
 constexpr pj::projection size_projection = described("edges");
 #if defined(FEATURE_partition)
 pj::partitioned_worker size_worker{size_projection, {1, 3}};
-#else
+#elif !defined(FEATURE_in_main)
 pj::worker size_worker{size_projection};
 #endif
 #if defined(FEATURE_second_worker)
@@ -173,6 +173,11 @@ pj::replay_engine size_replay{size_rebuilt};
 
 // A function of its own, so that the depth of the stack has a beginning: the compiler makes tick()
 // a part of it.
+#if defined(FEATURE_in_main)
+extern "C" __attribute__((noinline)) uint32_t size_tick(pj::worker& one) {
+    return one.tick(user_clock()).wait_ms;
+}
+#else
 extern "C" __attribute__((noinline)) uint32_t size_tick() {
 #if defined(FEATURE_second_worker)
     return pj::tick_all(user_clock(), size_worker, size_worker_2);
@@ -180,8 +185,12 @@ extern "C" __attribute__((noinline)) uint32_t size_tick() {
     return size_worker.tick(user_clock()).wait_ms;
 #endif
 }
+#endif
 
 int main() {
+#if defined(FEATURE_in_main)
+    pj::worker size_worker{size_projection};    // no first value of it is in flash
+#endif
 #if defined(FEATURE_handler_map)
     size_registry.add(size_first);
 #if defined(TWO_CLASSES)
@@ -242,7 +251,11 @@ int main() {
     user_output(pj::to_string(size_worker.reason()));
 #endif
     for (;;) {
+#if defined(FEATURE_in_main)
+        user_sleep(size_tick(size_worker));
+#else
         user_sleep(size_tick());
+#endif
         if (!size_worker.running()) return 4;
     }
 }
