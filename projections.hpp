@@ -6354,8 +6354,9 @@ PROJECTIONS_BODY_ status engine::retry_failed() {
         blames_ = 0;
         save_first_ = true;             // or the next crash would find the old count
     }
-    // The next round makes it 1: as many attempts as at first, for those in retry_ (G9, G10).
-    attempt_ = 0;
+    // The next round makes it 1: as many attempts as at first, for those in retry_ (G9, G10). A
+    // round that was not over (the checkpoint was ahead of the log) goes on as it was.
+    if ((todo_ | owed_) == 0) attempt_ = 0;
     halts_ = 0;
     retry_in_ = 0;
     go_on();

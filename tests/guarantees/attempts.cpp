@@ -248,3 +248,42 @@ TEST_CASE("G11 an exception is a failure that may pass") {
     CHECK(s.worker.last_failure().kind == pj::failure_kind::transient);
 }
 #endif
+
+TEST_CASE("G9 G10 a round that a log which is behind has cut short goes on as it was") {
+    const auto lose_and_restore = [](setup& s) {
+        const std::vector<row> whole = s.log.rows;
+        s.log.rows.resize(1);
+        s.run_for(5000);
+        REQUIRE(s.worker.reason() == status::checkpoint_ahead);
+        s.log.rows = whole;
+        REQUIRE(s.worker.retry_failed() == status::ok);
+        s.run_for(60000);
+    };
+    SUBCASE("a handler is pending: it is resumed in the attempt that it is in") {
+        attempts s(pj::error_policy::retry(1));
+        s.a.says.at(2, pj::pending).always(2, pj::fail());
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        lose_and_restore(s);
+        CHECK(s.worker.reason() == status::handler_failed);
+        CHECK(s.worker.counts().failed_calls == 2);
+        CHECK(s.worker.last_failure().attempts == 2);
+        for (const call& c : s.w.calls) CHECK(c.attempt > 0);
+        CHECK(s.w.times("b", 2) == 1);
+    }
+    SUBCASE("a letter is owed: it says how many attempts were made") {
+        attempts s(pj::error_policy::retry_then_dead_letter(1));
+        s.what.dead_letters = s.sink;
+        s.sink.puts.then(status::failed);
+        s.a.says.always(2, pj::fail());
+        REQUIRE(s.start() == status::ok);
+        s.tick();
+        s.tick_after(s.last.wait_ms);
+        REQUIRE(s.sink.put_count == 1);
+        lose_and_restore(s);
+        REQUIRE(s.sink.letters.size() == 1);
+        CHECK(s.sink.letters[0].attempts == 2);
+        CHECK(s.w.times("a", 2) == 2);
+        CHECK(s.stored().at == 2);
+    }
+}
