@@ -1904,7 +1904,7 @@ struct role {
     const projections::partition* (*part)(const engine& e);     // nullptr: of no partition
     bool (*is_ours)(const engine& e, const stored_event& event);
     bool (*may_hold)(engine& e, int change);            // counts leases; false: no more of them
-    void (*committed)(engine& e);           // after the commit of a unit of work
+    void (*committed)(engine& e);           // after the commit of a unit; after skip_failed()
 };
 inline constexpr role worker_role{};
 
@@ -6373,6 +6373,10 @@ PROJECTIONS_BODY_ status engine::skip_failed(position at) {
     ticking_ = true;
     give_up_held(detail::outcome::skipped);
     ticking_ = false;
+    if (role_->committed != nullptr) {  // a sink's message, of which perhaps nothing is to be saved
+        role_->committed(*this);
+        untold_ = 0;                    // or, with a lease, its claim could not be saved
+    }
     go_on();
     return status::ok;
 }
@@ -7464,12 +7468,15 @@ struct sink_hooks {
     }
     /// In place of put(): nothing to wait for, since the broker has the message.
     static void reject(engine& e) { of(e).rejected_ = true; }
-    /// After the commit of a unit. The record goes along with a message that has no position, in
-    /// memory. One that the broker is to keep stops all saves until receive() has said so: it may
-    /// be committed by a tick, and nobody has told the broker yet.
+    /// After the commit of a unit, and after skip_failed(). The record goes along with a message
+    /// that has no position, in memory. One that the broker is to keep stops all saves until
+    /// receive() has said so: it may be committed by a tick, and nobody has told the broker yet.
     static void committed(engine& e) {
         event_sink& sink = of(e);
-        if (sink.unkept_) e.record_.at = e.at_;
+        if (sink.unkept_) {
+            e.record_.at = e.at_;
+            e.unsaved_ = 0;
+        }
         sink.committed_ = true;
         e.untold_ = sink.rejected_ && !sink.unkept_ ? 1 : 0;    // no save could pass that one
     }
@@ -7674,10 +7681,7 @@ PROJECTIONS_BODY_ receive_result event_sink::handle(const stored_event& event, d
     if (!has_offset && is_holding() && print_ == 0) print_ = detail::print_of(message);
     // Not `wanted()` alone: in a unit it counts when it is committed.
     const bool is_done = v.wanted() == 0 && done_through() >= event.at;
-    if (is_done && unkept_) {           // nothing that a save could keep
-        record_.at = at_;
-        unsaved_ = 0;
-    }
+    if (is_done && unkept_) hooks::committed(*this);    // nothing that a save could keep
     if (unit_ == detail::unit::none) passed_first(was_dirty);
     // A letter that is the broker's is not passed by the checkpoint before the broker was told.
     if (stage_ == stage::working && unit_ == detail::unit::none && !is_refused() &&

@@ -1112,3 +1112,22 @@ TEST_CASE("G15 a sink that stops while a save is pending is not busy before it h
     CHECK(s.sink_tick().wait_ms == 10);
     CHECK(s.sink_tick(5).wait_ms == 5); // the save was due now, but comes after the broker
 }
+
+TEST_CASE("G31 skip_failed() of a message without an offset saves nothing") {
+    for (const bool is_counted : {false, true}) {
+        fed s(false);
+        s.options.count_messages = is_counted;
+        s.what.unsaved_max = 1;
+        s.what.on_error = pj::error_policy::halt();
+        s.a.says.always(0, pj::fail());
+        s.open();
+        CHECK(s.offer(-1) == receipt::hold);
+        REQUIRE(s.fed_by->skip_failed(s.fed_by->last_failure().at) == pj::status::ok);
+        for (int i = 0; i < 3; ++i) static_cast<void>(s.sink_tick(1000));
+        CHECK(s.fed_by->counts().skipped == 1);
+        CHECK(s.fed_by->scanned() == 0);
+        CHECK(s.store.tried.size() == (is_counted ? 1 : 0));
+        CHECK(s.sink_tick().wait_ms == pj::never);
+        CHECK(s.offer(-1) == receipt::ack);
+    }
+}
