@@ -2516,7 +2516,8 @@ private:
 
 /// The same for all partitions of a projection.
 struct partition_options {
-    /// In place of partition_of(): an index below `count`. Must never change its mind.
+    /// In place of partition_of(): an index, or any number, which is taken modulo `count`. Must
+    /// never change its mind.
     callback<uint32_t(text aggregate_id, uint32_t count)> partition_by{};
     /// The number of that function, kept in the records so that no other is used by mistake. 0: 1
     /// (SHA-256) without partition_by, else 255. State 1 if it computes the same.
@@ -8493,15 +8494,16 @@ struct partition_hooks {
     }
     static const partition* part(const engine& e) { return &of(e).of_; }
     /// The store's own key comes first, and costs no hash. It is taken modulo the count, so in a
-    /// split it falls to one of the children, as a hash does. With one partition nothing is
-    /// computed.
+    /// split it falls to one of the children, as a hash does; and so is what a function of the
+    /// user's answers, or what is not below the count would be nobody's. With one partition nothing
+    /// is computed.
     static bool is_ours(const engine& e, const stored_event& event) {
         const partitioned_worker& w = of(e);
         const uint32_t count = w.of_.count;
         if (count == 1) return true;
-        const uint32_t index = event.partition_key != no_key ? remainder(event.partition_key, count)
-                                                             : index_by_id(w, event.aggregate_id);
-        return index == w.of_.index;
+        const uint32_t key = event.partition_key != no_key ? event.partition_key
+                                                           : index_by_id(w, event.aggregate_id);
+        return remainder(key, count) == w.of_.index;
     }
     /// Apart, so that who has a key need not make room for what a hash needs.
     PROJECTIONS_APART_ static uint32_t index_by_id(const partitioned_worker& w, text id) {

@@ -161,6 +161,20 @@ TEST_CASE("a key from the store, a user's function, and a store that selects by 
         CHECK(all.times(0) == 2);
         CHECK(all.times(1) == 2);
     }
+    SUBCASE("G19 partition_by that answers any number: each aggregate is one partition's") {
+        options.partition_by = [](pj::text id, uint32_t) {
+            return static_cast<uint32_t>(id.size()) + 0xFFFFFFF0u;
+        };
+        all.events = {{"a", 1}, {"bb", 2}, {"ccc", 3}, {"", 4}};
+        pj::partitioned_worker even{h.what, {0, 2}, options}, odd{h.what, {1, 2}, options};
+        for (pj::partitioned_worker* const w : {&even, &odd}) {
+            REQUIRE(w->start() == pj::status::ok);
+            drain(all, *w);
+        }
+        CHECK(even.counts().handled == 2);
+        CHECK(odd.counts().handled == 2);
+        for (pj::position at = 0; at < 4; ++at) CHECK(all.times(at) == 2);  // by both handlers
+    }
     SUBCASE("not computed for a single partition") {
         options.partition_by = [](pj::text, uint32_t) -> uint32_t {
             CHECK(false);
