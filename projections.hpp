@@ -1634,13 +1634,15 @@ public:
     status redeliver(engine& e, text handler, text aggregate_id) {
         return detail::redeliver(e, handler, aggregate_id);
     }
-    /// Later events of the sequence are tried again. Its letters stay where they are, and whether
-    /// they still matter is the caller's to know. An engine that waits for a place with an event in
-    /// hand looks for one after projection::delays; one that was just started after poll_ms or
-    /// wake().
+    /// Later events of the sequence are tried again. Its letters stay where they are, and block it
+    /// anew when their store is next asked what waits (after a load, a reset(), a skip_failed(), an
+    /// event that vanished, ...): take them away, too, if they do not matter any more. An engine
+    /// that waits for a place with an event in hand looks for one after projection::delays; one
+    /// that was just started after poll_ms or wake().
     void release(const engine& e, text handler, text aggregate_id) {
         detail::release(e, handler, aggregate_id);
     }
+    /// Known once the letters' store was asked, which is right before the first read.
     bool is_blocked(const engine& e, text handler, text aggregate_id) const {
         return detail::is_blocked(e, handler, aggregate_id);
     }
