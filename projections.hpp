@@ -1745,7 +1745,8 @@ struct projection {
     uint32_t pending_ms = 10; ///< wait after `pending`; `never` if completing calls wake()
     save_rule save{};
     uint32_t unsaved_max = 0;           ///< events unsaved because saving fails; 0: ten batches
-    uint32_t stop_ms = 5000;            ///< stop() gives up saving after so long
+    uint32_t stop_ms = 5000;            ///< a stop() or halt gives up saving after so long; 0: it
+                                        ///< does not try
     uint32_t unit_ms_max = 1000;        ///< a unit of work waits so long for one pending event
 
     // failures
@@ -2006,6 +2007,7 @@ public:
     // out.
 
     /// Save and end. Done when running() is false; reason() then is ok, or why the save is missing.
+    /// (To one that does not run: start() forgets it; a run that goes on after a halt obeys.)
     void stop() { stop_.set(1); }
     /// Save and rest: no read, no handler. The last of pause() and resume() wins.
     void pause() { pause_.set(pause_on); }
@@ -2021,7 +2023,8 @@ public:
     bool running() const { return stage_ > stage::halted; }
     /// The checkpoint is known; the positions below mean something.
     bool loaded() const { return loaded_; }
-    /// The last read reached the end of the log.
+    /// The last read reached the end of the log; of a sink: no message between two ticks; of a
+    /// replay_engine: the end of what it rebuilds.
     bool caught_up() const { return caught_up_; }
     /// Everything up to here is done and saved (of a volatile model: by this run or one before; of
     /// messages without offsets: done in this run, and never saved).
@@ -2054,7 +2057,8 @@ public:
     /// Returns: ok; not_halted; reentered.
     status retry_failed();
     /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
-    /// last_failure().at.
+    /// last_failure().at. (Of a message without an offset nothing is kept: acknowledge it at the
+    /// broker, too, or it comes again as a new one.)
     /// Returns: ok; not_halted, also if the engine no longer stands before that event, or the
     /// record is not ours to replace; reentered.
     status skip_failed(position at);
@@ -2323,8 +2327,8 @@ struct consumer {
     /// Called by the first tick that has the checkpoint, and after a halt. Answers ok, pending or
     /// failed; asked until it is ok.
     status (*subscribe)(void* self, text topic, text queue) = nullptr;
-    /// Called when the run ends, before the last save. Answers ok or pending; a failure is reported
-    /// to the observer, and the run ends all the same.
+    /// Called when the run ends, before the last save, unless stop_ms is over. Answers ok or
+    /// pending; a failure is reported to the observer, and the run ends all the same.
     status (*unsubscribe)(void* self, text topic, text queue) = nullptr;
     void* self = nullptr;
 
@@ -2383,11 +2387,13 @@ public:
     /// `redelivered`, if it was offered before in this run, if the log's identity is that of the
     /// checkpoint, or at or below accept_up_to(). Otherwise the source has started over: hold,
     /// log_replaced.
-    /// Calls: as tick(), for this one event.
+    /// Calls: as tick(), up to twice where something else was due, and then for this one event.
     /// Returns: hold also with reentered, stopped, what it halted for, paused, or while loading.
     [[nodiscard]] receive_result receive(const stored_event& message, uint32_t now_ms,
                                          bool redelivered = false);
-    /// Offsets up to here are duplicates: for taking over from a worker, its checkpoint.
+    /// Offsets up to here, but none above the last one done, are duplicates: for taking over from a
+    /// worker, its checkpoint. Kept for all runs. Also for what the broker still has after a
+    /// set_position() to a higher place, or of before begin_at::the_end.
     void accept_up_to(position last) { accepted_ = last; }
 
     /// As a worker's.
