@@ -622,13 +622,14 @@ enum class [[nodiscard]] status : uint8_t {
     bad_type,                   ///< without a name or number, or a name above 253 characters
     duplicate_type,             ///< two event types with one name or number
     duplicate_handler,          ///< one handler name twice for one event type
-    bad_batch,
-    bad_save_rule,
-    bad_backoff,
-    bad_key,                    ///< the keys of the partitions do not fit into the buffer
+    bad_batch,                  ///< 0, or 2^28 and more
+    bad_save_rule,              ///< every_events is 0
+    bad_backoff,                ///< multiplier is 0, or jitter_percent above 100
+    bad_key,                    ///< a name above 52 characters, where there are partitions
     bad_partition,              ///< no such partition, or the counts do not divide
     no_lease,                   ///< acquire(), extend() or release() is missing
-    bad_lease,                  ///< ttl_ms not above 2 x margin_ms; or with a volatile_model
+    bad_lease,                  ///< margin_ms not below ttl_ms / 2; ttl_ms below 3, or 2^30 and
+                                ///< above; or with a volatile_model
     no_unit_of_work,            ///< begin(), commit() or rollback() is missing
     bad_unit_of_work            ///< with a volatile_model
 };
@@ -2449,7 +2450,8 @@ struct replay_options {
     /// Empties the read model. Called until it answers ok, and again after a crash before the reset
     /// was saved: dropping twice must do no harm. None: the model is new, or handlers overwrite.
     callback<status()> on_drop{};
-    callback<void(const progress&)> on_progress{};      ///< after each tick that moved on
+    callback<void(const progress&)> on_progress{};      ///< after each tick that moved on; not with
+                                                        ///< partitions, whose workers do the work
     position from = before_first;       ///< the events after this one are replayed
     int64_t total = -1;                 ///< how many these are, if the host knows
     uint32_t batch = 500;               ///< as projection::batch, in its place
@@ -2508,8 +2510,9 @@ private:
 /// number, modulo `count`, as the Python package has it. 0 for a count of 0.
 uint32_t partition_of(text aggregate_id, uint32_t count);
 
-/// How many partitions the workers of this process may hold together; whoever spreads partitions
-/// over hosts sets it. What is above it is given up between two batches. For one thread.
+/// How many leases of partitions the workers of this process may hold together; whoever spreads
+/// partitions over hosts sets it. What is above it is given up between two batches. Without a lease
+/// it does nothing. For one thread. (A worker that is destroyed while it runs keeps its place.)
 class partition_limit {
 public:
     constexpr explicit partition_limit(uint32_t most) : most_(most) {}
@@ -2574,7 +2577,8 @@ private:
 /// Returns: ok, also if it is done already; pending, lease_held, conflict, failed: call again, it
 /// goes on where it was, and until then no worker starts; partition_count_changed: the records
 /// speak of neither, as those of a store that keeps positions only; partial_record: the store keeps
-/// no marker; rebuild_unfinished; bad_partition, bad_key, no_load, no_save.
+/// no marker; rebuild_unfinished; bad_partition, bad_key, no_load, no_save; or what else load() or
+/// save() has answered, as checkpoint_corrupt.
 [[nodiscard]] status repartition(const projection& what, uint32_t from, uint32_t to);
 
 // ---------------------------------------------------------------------------------------- >>stores
@@ -2677,8 +2681,8 @@ status save_to(checkpoint_slot* cells, char* names, size_t count, size_t width, 
 
 } // namespace detail
 
-/// Checkpoints of up to `N` projections in memory, compared and set as a real store does. For
-/// tests, and for read models that are rebuilt at every start.
+/// Up to `N` records in memory (of a projection in n partitions n + 1), compared and set as a real
+/// store does. For tests, and for read models that are rebuilt at every start.
 template<size_t N, size_t NameBytes = 48> class memory_checkpoint_store {
     static_assert(N > 0 && NameBytes > 0 && NameBytes < 0x10000, "projections: an empty store");
 
