@@ -1404,7 +1404,7 @@ enum class notice_kind : uint8_t {
     lease_lost,
     lease_released,
     lease_failed,               ///< the lease store failed; asked again
-    gap_found,                  ///< `at`: the last position before it
+    gap_found,                  ///< `at`: the last one passed before it (none: before_first)
     gap_skipped                 ///< declared dead, or its time is over; `at`: its last position
 };
 constexpr const char* to_string(notice_kind k);
@@ -1414,7 +1414,8 @@ struct notice {
     notice_kind kind;
     status reason;
     text projection;
-    position at;                ///< the event's, or the checkpoint's
+    position at;                ///< the event's, or up to where all is done (what of that is saved,
+                                ///< checkpointed() says)
     const failure* cause;
 };
 using observer = callback<void(const notice&)>;
@@ -1807,7 +1808,8 @@ struct counters {
     event_count scanned, handled, unhandled, unknown, filtered, skipped, lettered, vanished;
     event_count duplicate;      ///< a sink's: messages that were done already
     event_count foreign;        ///< of other partitions
-    event_count failed_calls;   ///< every failed attempt of every handler
+    event_count failed_calls;   ///< as often as a policy was asked: once for each call that failed,
+                                ///< and for each attempt at an event that came to no handler
 };
 
 /// The most recent failure. `attempts` is 0 if there was none since start().
@@ -1982,14 +1984,16 @@ public:
     engine(const engine&) = delete;
     engine& operator=(const engine&) = delete;
 
-    /// Checks the description and begins a run; nothing is called or touched before the first tick.
+    /// Checks the description and begins a run; nothing but the observer is called, and nothing is
+    /// touched, before the first tick.
     /// Pre: stopped or halted (a halted engine starts over from its checkpoint). Forgets stop(),
     /// pause() and resume() from before, keeps wake(), and sets the counters to zero.
     /// Returns: ok, already_started, reentered, or one of the configuration group.
     /// `cause` says whether the last run ended by a crash; only a crash_guard looks at it.
     status start(start_cause cause = start_cause::clean);
 
-    /// One bounded portion of work, in this order: requests; load; bounds; read and handle; save.
+    /// One bounded portion of work, in this order: requests; lease; load; bounds; read and handle;
+    /// save.
     /// Calls: load, save, read at most once each; bounds at most twice; acquire and release once,
     /// extend where a third of the lease's time has passed, the clock before each handler if there
     /// is a lease; decode, handlers, filter, policy, letters and observer for at most `batch`
