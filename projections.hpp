@@ -1428,6 +1428,7 @@ public:
     enum class kind : uint8_t { skip, retry, letter, halt };
 
     static constexpr decision skip() { return {kind::skip, 0}; }
+    /// `never`: until reset(), set_position() or another start().
     static constexpr decision retry_after(uint32_t ms) { return {kind::retry, ms}; }
     static constexpr decision dead_letter() { return {kind::letter, 0}; }
     static constexpr decision halt() { return {kind::halt, 0}; }
@@ -1443,7 +1444,8 @@ private:
 using policy_function = callback<decision(const failure&)>;
 
 /// What is done when a handler fails. A permanent or decode failure is never retried by the
-/// built-in policies: it goes straight to what follows the retries.
+/// built-in policies: it goes straight to what follows the retries. (65535 retries are retries
+/// without end: attempts are counted no further.)
 class error_policy {
 public:
     /// Counted and observed; on with the next handler, the next event. The default.
@@ -1774,7 +1776,7 @@ struct projection {
     position replayed_through = before_first;
     /// The model does not survive a restart (it lives in RAM): every run reads again from the
     /// oldest event that is kept, silently up to the checkpoint, and saves nothing before it. For
-    /// workers.
+    /// workers. (With begin_at::the_end only the first run leaves out what is older.)
     bool volatile_model = false;
 
     /// The checkpoint store keeps no more than the position, and that is known: what else is saved
@@ -2312,9 +2314,9 @@ public:
     /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry
     /// and a pending call. Never from inside a callback. (A halted engine has given its lease away:
     /// if another one saves before this one has it back, the other's checkpoint stands.)
-    /// Returns: ok; conflict, the engine is not at `expected` (see scanned()), a rebuild is
-    /// unfinished, or a commit is pending or a save was refused: tick, then again; stopped;
-    /// not_loaded; reentered.
+    /// Returns: ok; conflict, the engine is not at `expected` (see scanned()), `next` is below
+    /// before_first, a rebuild is unfinished, or a commit is pending or a save was refused: tick,
+    /// then again; stopped, or not started, or about to end; not_loaded; reentered.
     status set_position(position expected, position next) {
         return engine::set_position(expected, next);
     }
