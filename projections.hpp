@@ -77,7 +77,8 @@
 //                 A commit that fails is narrowed down to one event before a policy is asked.
 //   Leases    G13 During a backoff the lease is renewed; stop and pause take one tick.
 //             G19 Every aggregate belongs to exactly one partition, the same as in Python.
-//             G20 No handler, letter or save begins at or after the lease's end minus its margin.
+//             G20 No handler, letter, save or commit begins at or after the lease's end minus its
+//                 margin.
 //             G21 A former owner's save is refused once the new owner has claimed, if the store
 //                 compares; when a lease is gained again all is loaded anew.
 //             G22 Another partition count or hash is refused until repartition() has moved over.
@@ -229,8 +230,8 @@
 #  define PROJECTIONS_CATCH_ else
 #endif
 
-/// PROJECTIONS_ASSERT(condition): for errors of the programmer only (an engine destroyed inside its
-/// own callback, a null function). Bad data and bad answers are statuses. Default: not evaluated.
+/// PROJECTIONS_ASSERT(condition): for errors of the programmer only (a null function given to a
+/// handler_map). Bad data and bad answers are statuses. Default: not evaluated.
 #if defined(PROJECTIONS_ASSERT)
 #  define PROJECTIONS_ASSERTS_ _asserts
 #else
@@ -472,7 +473,7 @@ struct raw_t {};
 /// Marks an event type whose payload is the struct's own bytes: same machine, same compiler, your
 /// risk.
 inline constexpr raw_t raw{};
-/// The number that a log stores in place of a name.
+/// The number that a log stores in place of a name; 0 is none.
 struct id { uint32_t value; };
 /// The version of a payload's layout that decode() understands.
 struct schema { uint32_t value; };
@@ -651,7 +652,8 @@ class [[nodiscard]] verdict {
 public:
     enum class kind : uint8_t { handled, pending, failed, rejected };
 
-    /// So that a handler can return what a port answered: ok, pending, anything else failed.
+    /// So that a handler can return what a port answered: ok, pending, anything else failed, with
+    /// its number as the code.
     constexpr verdict(status s)
         : word_(s == status::ok        ? 0u
                 : s == status::pending ? 1u
@@ -1296,7 +1298,8 @@ struct dead_letter_sink {
 /// by itself; commit() without a save(), for messages that have no position. In a unit that the
 /// database has ended by itself save() and put() MUST fail until rollback(), or they would be
 /// durable without the effects. What handlers do outside of it is done again after a rollback. An
-/// engine that is destroyed while it runs leaves it open.
+/// engine that is destroyed while it runs leaves it open; one that ended while its rollback() was
+/// pending asks again in its next run, and needs this port until then.
 struct unit_of_work {
     /// Begins one. Answers ok; pending, also while another is open on this connection; failed.
     /// Until it answers ok nothing is open for a save(), and it may never be called again (after
