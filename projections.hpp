@@ -1150,11 +1150,13 @@ void encode(const checkpoint& in, uint8_t (&out)[checkpoint_bytes]);
 /// Where checkpoints are kept, one record per key.
 struct checkpoint_store {
     /// Fills `out`, or leaves it as it is if there is no record. Answers ok, pending, failed, or
-    /// checkpoint_corrupt: there is something, but no checkpoint.
+    /// checkpoint_corrupt: there is something, but no checkpoint. Not only asked where a run
+    /// begins: after a save that was refused it tells whose the record is, and the run goes on.
     status (*load)(void* self, text key, checkpoint& out) = nullptr;
     /// Replaces the record, atomically and durably. Answers ok, pending, failed (perhaps saved), or
     /// conflict if the stored revision is not `next.revision - 1`; a store that cannot compare
-    /// never does.
+    /// never does. (It may answer ok to the very record that it holds. One that keeps the model,
+    /// too, and takes it back in load(), has to: see the README.)
     status (*save)(void* self, text key, const checkpoint& next) = nullptr;
     void* self = nullptr;
 

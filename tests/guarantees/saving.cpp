@@ -61,6 +61,52 @@ TEST_CASE("G14 an answer that was lost is recognised by the record itself") {
     }
 }
 
+TEST_CASE("G14 a model that load() takes back is right where save() accepts what it holds") {
+    struct sum {                        // of the events handled: the model
+        using handles = pj::events<beta>;
+        unsigned events = 0;
+        void on(const beta&) { ++events; }
+    };
+    struct snapshot {                   // model and record, replaced together
+        sum& model;
+        pj::checkpoint record{}, tried{};
+        unsigned kept = 0, attempt = 0, loads = 0;
+        bool loses_answers = false;
+        pj::status load(pj::text, pj::checkpoint& out) {
+            ++loads;
+            out = record;
+            model.events = kept;
+            return status::ok;
+        }
+        pj::status save(pj::text, const pj::checkpoint& next) {
+            if (record.revision != 0 && bytes_of(record) == bytes_of(next)) return status::ok;
+            if (record.revision + 1 != next.revision) return status::conflict;
+            if (bytes_of(tried) != bytes_of(next)) attempt = model.events;
+            record = tried = next;
+            kept = attempt;
+            return loses_answers ? status::failed : status::ok;
+        }
+    };
+    sum model;
+    snapshot store{model};
+    pj::memory_log<32, 512> log;
+    pj::projection described{"sum", log, model, store};
+    described.batch = described.save.every_events = 3;
+    pj::worker worker{described};
+    for (int i = 0; i < 9; ++i) log.append("Beta", {});
+    REQUIRE(worker.start() == status::ok);
+    store.loses_answers = true;
+    uint32_t now = 0;
+    for (int i = 0; i < 3; ++i) static_cast<void>(worker.tick(now));    // goes on meanwhile
+    CHECK(store.kept == 3);
+    store.loses_answers = false;
+    for (int i = 0; i < 50; ++i) static_cast<void>(worker.tick(now += 100));
+    CHECK(worker.checkpointed() == 8);
+    CHECK(model.events == 9);
+    CHECK(store.kept == 9);
+    CHECK(store.loads == 1);            // that of the start
+}
+
 TEST_CASE("G14 more events are done while the answer is lost: the rest is saved afterwards") {
     setup s;
     s.log.append(5, "Beta");
