@@ -6421,7 +6421,9 @@ PROJECTIONS_BODY_ status engine::reset(position to) {
     if (!loaded_ || stage_ == stage::loading) return status::not_loaded;
     if (saving_ >= detail::saving::committing || !may_save() || to < before_first)
         return status::conflict;
-    if (end_reason_ == status::log_replaced) {      // the log that is there now is meant
+    // The log that is there now is meant, and nothing of it was handled. (A shorter one may be
+    // another, too.)
+    if (end_reason_ == status::log_replaced || end_reason_ == status::checkpoint_ahead) {
         record_.log_id = 0;
         record_.replayed_through = before_first;
     }

@@ -354,3 +354,28 @@ TEST_CASE("G25 G31 reset to a new log: what the old one had replayed says nothin
     CHECK(s.w.called() == "mail0 mail1 mail2 mail3");
     CHECK(s.stored().replayed_through == pj::before_first);
 }
+
+TEST_CASE("G25 G31 reset to a log that is shorter: it may be another, so all of it is new") {
+    for (const bool is_volatile : {false, true}) {
+        CAPTURE(is_volatile);
+        setup s;
+        mailer mail(s.w);
+        s.what.handlers = mail;
+        s.what.volatile_model = is_volatile;
+        s.log.append(2, "Alpha");
+        pj::checkpoint record;
+        record.at = 5;                      // its events 2 to 5 are gone
+        record.revision = 1;
+        record.replayed_through = 4;
+        s.store.put("p", record);
+        REQUIRE(s.start() == status::ok);
+        s.run_for(100);
+        REQUIRE(s.worker.reason() == status::checkpoint_ahead);
+        REQUIRE(s.worker.reset() == status::ok);
+        s.run_for(3000);
+        s.log.append(5, "Alpha");
+        s.run_for(3000);
+        CHECK(s.w.called() == "mail0 mail1 mail2 mail3 mail4 mail5 mail6");
+        CHECK(s.stored().replayed_through == pj::before_first);
+    }
+}
