@@ -2318,7 +2318,9 @@ public:
 
     /// Moves the checkpoint, down too; saved before the next event is read. Ends a halt, a retry
     /// and a pending call. Never from inside a callback. (A halted engine has given its lease away:
-    /// if another one saves before this one has it back, the other's checkpoint stands.)
+    /// if another one saves before this one has it back, the other's checkpoint stands.) Events
+    /// that come again are new ones, above the record's replayed_through: live_only handlers are
+    /// called for them again. To have those silent takes a replay_engine.
     /// Returns: ok; conflict, the engine is not at `expected` (see scanned()), `next` is below
     /// before_first, a rebuild is unfinished, or a commit is pending or a save was refused: tick,
     /// then again; stopped, or not started, or about to end; not_loaded; reentered.
@@ -2374,7 +2376,8 @@ constexpr const char* to_string(receipt r);
 struct receive_result {
     receipt answer;
     uint32_t wait_ms;           ///< after hold: nothing changes before, except by wake()
-    status reason;              ///< after hold: why; pending, too, while another one is held
+    status reason;              ///< after hold: why; pending, too, while another one is held; ok,
+                                ///< nothing is wrong, another unit of work is to be made for it
 };
 
 /// Runs a projection on what a broker delivers: the same description, handlers, policies and
