@@ -2070,7 +2070,8 @@ public:
     status retry_failed();
     /// Goes on after a halt and gives the event up: it counts as skipped. `at` is
     /// last_failure().at. (Of a message without an offset nothing is kept: acknowledge it at the
-    /// broker, too, or it comes again as a new one.)
+    /// broker, too, or it comes again as a new one. If another handler's letter of it is for the
+    /// broker to keep, a crash before it is offered again, and answered reject, loses that letter.)
     /// Returns: ok; not_halted, also if the engine no longer stands before that event, or the
     /// record is not ours to replace; reentered.
     status skip_failed(position at);
@@ -8199,8 +8200,9 @@ struct lease_hooks {
             e.lease_ = leasing::over;
             return false;
         }
-        // After a halt, and nobody has worked in between: what is in hand still counts.
-        const bool is_same = e.loaded_ && found.at == e.record_.at &&
+        // After a halt, and nobody has worked in between: what is in hand still counts. (But not a
+        // message that the broker does not yet know it keeps: no claim could be saved.)
+        const bool is_same = e.loaded_ && found.at == e.record_.at && e.untold_ == 0 &&
                              found.revision == e.record_.revision && !e.is_refused();
         // Somebody has worked: attempts, letters owed and pending handlers are of events that he
         // has had.

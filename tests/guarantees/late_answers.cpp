@@ -135,6 +135,53 @@ TEST_CASE("G27 bounds() that failed are asked again while the broker does not kn
     CHECK(s.offer(5, -1) == pj::receipt::reject);
 }
 
+TEST_CASE("G21 a sink that halts before the broker knows what it keeps can claim its lease again") {
+    struct named_log {
+        uint64_t id = 7;
+        status read(position, pj::visitor&) { return status::ok; }
+        status bounds(position& trimmed, position& newest, uint64_t& log_id) {
+            trimmed = pj::before_first;
+            newest = 100;
+            log_id = id;
+            return status::ok;
+        }
+    };
+    named_log log;
+    database locks;
+    pj::lease lease{locks};
+    offered s;
+    s.what.log = log;
+    s.what.lease = &lease;
+    s.what.clock = {[](void* ms) { return *static_cast<uint32_t*>(ms); }, &s.now_ms};
+    const auto tick = [&](uint32_t ms) {
+        locks.now_ms = s.now_ms += ms;
+        return s.sink.tick(s.now_ms);
+    };
+    REQUIRE(s.sink.start() == status::ok);
+    for (int i = 0; i < 5; ++i) static_cast<void>(tick(10));
+    REQUIRE(s.offer(4, 1) == pj::receipt::ack);
+    s.units.pending = 1;
+    for (int i = 0; i < 2; ++i) CHECK(s.offer(5, -1) == pj::receipt::hold);
+    static_cast<void>(tick(20));        // committed, and the broker has not heard of it
+    log.id = 8;
+    static_cast<void>(tick(20));
+    while (s.sink.running()) static_cast<void>(tick(20));
+    REQUIRE(s.sink.reason() == status::log_replaced);
+    log.id = 7;
+    REQUIRE(s.sink.retry_failed() == status::ok);
+    const auto answer_to = [&](position at, int32_t value) {
+        pj::receipt answer = pj::receipt::hold;
+        for (int i = 0; i < 20 && answer == pj::receipt::hold; ++i) {
+            static_cast<void>(tick(20));
+            answer = s.offer(at, value);
+        }
+        return answer;
+    };
+    CHECK(answer_to(5, -1) == pj::receipt::reject);
+    CHECK(answer_to(6, 1) == pj::receipt::ack);
+    CHECK(s.model.handled == 2);
+}
+
 TEST_CASE("G23 a rebuild that loses its lease when it is finished is not done once more") {
     database locks;
     pj::memory_log<4, 256> log;
