@@ -8202,8 +8202,9 @@ struct lease_hooks {
         }
         // After a halt, and nobody has worked in between: what is in hand still counts. (But not a
         // message that the broker does not yet know it keeps: no claim could be saved.)
-        const bool is_same = e.loaded_ && found.at == e.record_.at && e.untold_ == 0 &&
-                             found.revision == e.record_.revision && !e.is_refused();
+        const bool is_same = e.loaded_ && found.at == e.record_.at &&
+                             found.revision == e.record_.revision && !e.is_refused() &&
+                             e.untold_ == 0;
         // Somebody has worked: attempts, letters owed and pending handlers are of events that he
         // has had.
         if (e.loaded_ && !is_same) e.load_anew();
