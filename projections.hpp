@@ -7543,7 +7543,7 @@ PROJECTIONS_BODY_ bool event_sink::needs_a_tick(uint32_t elapsed_ms) const {
 /// A tick comes first, if there is anything for it to do: it loads, keeps the lease and saves what
 /// is due, so that a host that has messages without pause need not call tick() besides. After it
 /// the sink works (ok), or the message is held with the reason why it does not.
-PROJECTIONS_BODY_ receive_result event_sink::get_to_work(uint32_t now_ms) {
+PROJECTIONS_ONCE_ PROJECTIONS_BODY_ receive_result event_sink::get_to_work(uint32_t now_ms) {
     if (!PROJECTIONS_SMALL_ && !needs_a_tick(passed_ms(now_ms))) {
         // What a tick would change even so: the time, and that the source is not idle.
         age(now_ms);
@@ -7562,14 +7562,9 @@ PROJECTIONS_BODY_ receive_result event_sink::get_to_work(uint32_t now_ms) {
         now = tick(now_ms);
         received_ = true;
     }
-    // A lease that is ours, but not yet claimed and read back, does not let anything begin (G21).
-    const bool is_ready = what_->lease == nullptr || has_lease();
-    // While a letter of the broker's is untold nothing is saved, so no save can be waited for.
-    const bool only_saving = only_saves() && untold_ == 0;
-    if (stage_ == stage::working && paused_ == 0 && !only_saving && !is_refused() &&
-        read_in_ == 0 && is_ready && (looked_ != 0 || untold_ != 0)) {
-        return {receipt::hold, 0, status::ok};
-    }
+    // Nothing stood in the way of a read, nor has the save since then put itself there. (Whether
+    // the lease is still ours is asked before each call, as in a read.)
+    if (looked_ != 0 && !only_saves() && !is_refused()) return {receipt::hold, 0, status::ok};
     const status why = now.reason != status::ok ? now.reason
                      : !running()               ? status::stopped
                      : paused_ != 0             ? status::paused

@@ -1131,3 +1131,14 @@ TEST_CASE("G31 skip_failed() of a message without an offset saves nothing") {
         CHECK(s.offer(-1) == receipt::ack);
     }
 }
+
+TEST_CASE("G21 a message is not handled where the save before it was refused") {
+    fed s(false);
+    s.what.save = {100, 1000, false};
+    s.open();
+    CHECK(s.offer(1) == receipt::later);
+    s.store.saves.then(pj::status::conflict);
+    s.now_ms += 1000;
+    CHECK(s.offer(2) == receipt::hold);
+    CHECK(s.w.called() == "a1 b1 c1");
+}
