@@ -51,7 +51,7 @@
 //
 //   Progress  G1  The checkpoint never passes an event that has no outcome.
 //             G2  It moves back only by reset() and set_position(), and is always a position that
-//                 the store named.
+//                 the store named, or where a hole ends that a gap_guard has settled.
 //             G3  Filtered and unhandled events advance it; no batch is read again for itself.
 //             G4  Reading resumes strictly after it. "None" is -1, so event 0 is delivered.
 //             G5  A checkpoint below what the log still has, above its newest event, or of another
@@ -7562,9 +7562,10 @@ PROJECTIONS_ONCE_ PROJECTIONS_BODY_ receive_result event_sink::get_to_work(uint3
         now = tick(now_ms);
         received_ = true;
     }
-    // Nothing stood in the way of a read, nor has the save since then put itself there. (Whether
-    // the lease is still ours is asked before each call, as in a read.)
-    if (looked_ != 0 && !only_saves() && !is_refused()) return {receipt::hold, 0, status::ok};
+    // Nothing stood in the way of a read, nor has anything since then: a save, the rollback of a
+    // unit. (Whether the lease is still ours is asked before each call, as in a read.)
+    if (looked_ != 0 && !only_saves() && !is_refused() && read_in_ == 0)
+        return {receipt::hold, 0, status::ok};
     const status why = now.reason != status::ok ? now.reason
                      : !running()               ? status::stopped
                      : paused_ != 0             ? status::paused

@@ -347,6 +347,8 @@ template<class Engine> struct host {
         uint32_t most = in.in.byte();
         demand(visit.wanted() > 0 && visit.wanted() <= in.with.batch, "wanted() is no good LIMIT");
         for (auto one = in.events.upper_bound(after); one != in.events.end(); ++one) {
+            // A replayed hole ends there: it was settled before, and is not skipped once more.
+            if (in.with.has_gaps) in.named.insert(one->first - 1);
             if (!visit(stored(one->first, one->second))) return s;
             if (most != 0 && --most == 0) return s == status::ok ? status::more : s;
         }
