@@ -5112,12 +5112,12 @@ PROJECTIONS_BODY_ tick_result engine::tick() {
 /// reckon with a state that changes under it.
 PROJECTIONS_BODY_ tick_result engine::tick(uint32_t now_ms) {
     if (ticking_) return {state_, status::reentered, never, 0};
+    looked_ = 0;
     if (!running()) return {state_, reason_, never, 0};
     ticking_ = true;
     age(now_ms);                // at the first tick of a run nothing waits yet
     const event_count before = counted();
     take_requests();
-    looked_ = 0;
     advance();
     const uint32_t wait = running() ? wait_ms() : 0;    // nobody may sleep over the end of a run
     // While nobody looks the log may be trimmed or replaced. (A wait of 0 is no wait: then bounds
@@ -7562,10 +7562,9 @@ PROJECTIONS_ONCE_ PROJECTIONS_BODY_ receive_result event_sink::get_to_work(uint3
         now = tick(now_ms);
         received_ = true;
     }
-    // Nothing stood in the way of a read, nor has anything since then: a save, the rollback of a
-    // unit. (Whether the lease is still ours is asked before each call, as in a read.)
-    if (looked_ != 0 && !only_saves() && !is_refused() && read_in_ == 0)
-        return {receipt::hold, 0, status::ok};
+    // Nothing stood in the way of a read, nor has a save since then put itself there. (Whether the
+    // lease is still ours is asked before each call, as in a read.)
+    if (looked_ != 0 && !only_saves() && !is_refused()) return {receipt::hold, 0, status::ok};
     const status why = now.reason != status::ok ? now.reason
                      : !running()               ? status::stopped
                      : paused_ != 0             ? status::paused

@@ -1142,3 +1142,23 @@ TEST_CASE("G21 a message is not handled where the save before it was refused") {
     CHECK(s.offer(2) == receipt::hold);
     CHECK(s.w.called() == "a1 b1 c1");
 }
+
+TEST_CASE("G11 a sink that has halted for a message takes nothing, that one neither") {
+    fed s(false);
+    s.what.on_error = pj::error_policy::halt();
+    int filtered = 0;
+    const auto let_in = [&](const pj::stored_event&) { return ++filtered != 0; };
+    s.what.filter = let_in;
+    s.a.says.always(1, pj::fail());
+    s.open();
+    for (int i = 0; i < 3; ++i) {
+        CHECK(s.offer(1) == receipt::hold);
+        CHECK(s.last_answer.reason == pj::status::handler_failed);
+        CHECK(s.last_answer.wait_ms == pj::never);
+    }
+    CHECK(s.offer(2) == receipt::hold);
+    CHECK(s.last_answer.reason == pj::status::handler_failed);
+    CHECK(s.fed_by->state() == pj::run_state::halted);
+    CHECK(s.watch.count(pj::notice_kind::halted) == 1);
+    CHECK(filtered == 1);
+}
