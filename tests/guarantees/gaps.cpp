@@ -45,6 +45,16 @@ struct gap_setup {
         h.what.poll_ms = 100;
     }
     void start() { REQUIRE(w.start() == pj::status::ok); }
+    /// A run that skips so many holes between these rows, and ends; its effects are forgotten.
+    void settle(std::initializer_list<pj::position> at, uint32_t holes) {
+        start();
+        rows.show(at);
+        run_for(all, 1000, w);
+        REQUIRE(skipped() == holes);
+        w.stop();
+        drain(all, w);
+        all.effects.clear();
+    }
     /// The handled positions, in order.
     std::vector<pj::position> handled() const {
         std::vector<pj::position> at;
@@ -312,14 +322,8 @@ TEST_CASE("G8 a replay passes the holes that were settled before") {
     bool is_rolled_back = true;
     const auto dead = [&](pj::position, pj::position) { return is_rolled_back; };
     s.guard.is_dead = dead;
-    s.start();
-    s.rows.show({0, 2, 5});
-    run_for(s.all, 500, s.w);
-    CHECK(s.skipped() == 2);
-    s.w.stop();
-    drain(s.all, s.w);
+    s.settle({0, 2, 5}, 2);
     is_rolled_back = false;             // nobody remembers
-    s.all.effects.clear();
     pj::replay_engine replay{s.h.what};
     REQUIRE(replay.start() == pj::status::ok);
     run_for(s.all, 1000, replay);
@@ -330,13 +334,7 @@ TEST_CASE("G8 a replay passes the holes that were settled before") {
 TEST_CASE("G6 G8 a replayed hole that is filled while the event behind it is tried again stays a hole") {
     gap_setup s(500);
     s.h.what.on_error = pj::error_policy::retry(1);
-    s.start();
-    s.rows.show({0, 2, 3});
-    run_for(s.all, 1000, s.w);
-    REQUIRE(s.skipped() == 1);
-    s.w.stop();
-    drain(s.all, s.w);
-    s.all.effects.clear();
+    s.settle({0, 2, 3}, 1);
     int failures = 1;
     s.h.does = [&](const pj::context& c, bool second) -> pj::verdict {
         return c.event.at == 2 && !second && failures-- > 0 ? pj::fail() : pj::handled;

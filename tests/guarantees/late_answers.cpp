@@ -60,6 +60,21 @@ struct offered {
         return sink.receive(one, now_ms).answer;
     }
 };
+
+/// What a sink asks of a log.
+struct bounded_log {
+    int failures = 0;
+    int asked = 0;
+    uint64_t id = 0;
+    status read(position, pj::visitor&) { return status::ok; }
+    status bounds(position& trimmed, position& newest, uint64_t& log_id) {
+        ++asked;
+        trimmed = pj::before_first;
+        newest = 100;
+        log_id = id;
+        return failures-- > 0 ? status::failed : status::ok;
+    }
+};
 } // namespace
 
 TEST_CASE("G12 no other message is tried before the broker knows that it keeps the last") {
@@ -101,18 +116,7 @@ TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a co
 }
 
 TEST_CASE("G27 bounds() that failed are asked again while the broker does not know what it keeps") {
-    struct moody_log {
-        int failures = 0;
-        int asked = 0;
-        status read(position, pj::visitor&) { return status::ok; }
-        status bounds(position& trimmed, position& newest) {
-            ++asked;
-            trimmed = pj::before_first;
-            newest = 100;
-            return failures-- > 0 ? status::failed : status::ok;
-        }
-    };
-    moody_log log;
+    bounded_log log;
     const pj::crash_guard guard{3};
     offered s;
     s.what.log = log;
@@ -136,17 +140,8 @@ TEST_CASE("G27 bounds() that failed are asked again while the broker does not kn
 }
 
 TEST_CASE("G21 a sink that halts before the broker knows what it keeps can claim its lease again") {
-    struct named_log {
-        uint64_t id = 7;
-        status read(position, pj::visitor&) { return status::ok; }
-        status bounds(position& trimmed, position& newest, uint64_t& log_id) {
-            trimmed = pj::before_first;
-            newest = 100;
-            log_id = id;
-            return status::ok;
-        }
-    };
-    named_log log;
+    bounded_log log;
+    log.id = 7;
     database locks;
     pj::lease lease{locks};
     offered s;

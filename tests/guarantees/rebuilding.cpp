@@ -306,6 +306,7 @@ TEST_CASE("G23 a rebuild that ends without its last save is not finished, and th
             all.clock.advance(20000);           // longer than the lease and stop_ms
         }
         REQUIRE_FALSE(replay.running());
+        if (stopped_after == 0) CHECK(replay.reason() == status::checkpoint_failed);
         CHECK(replay.loaded() == (stopped_after == 0));
         CHECK_FALSE(replay.finished());
         store.is_barred = false;
