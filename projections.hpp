@@ -8525,16 +8525,16 @@ struct partition_hooks {
     /// is computed.
     static bool is_ours(const engine& e, const stored_event& event) {
         const partitioned_worker& w = of(e);
-        const uint32_t count = w.of_.count;
-        if (count == 1) return true;
-        const uint32_t key = event.partition_key != no_key ? event.partition_key
-                                                           : index_by_id(w, event.aggregate_id);
-        return remainder(key, count) == w.of_.index;
+        if (w.of_.count == 1) return true;
+        if (event.partition_key == no_key) return is_ours_by_id(w, event.aggregate_id);
+        return remainder(event.partition_key, w.of_.count) == w.of_.index;
     }
     /// Apart, so that who has a key need not make room for what a hash needs.
-    PROJECTIONS_APART_ static uint32_t index_by_id(const partitioned_worker& w, text id) {
+    PROJECTIONS_APART_ static bool is_ours_by_id(const partitioned_worker& w, text id) {
+        const uint32_t count = w.of_.count;
         const bool has_own = w.with_ != nullptr && w.with_->partition_by;
-        return has_own ? w.with_->partition_by(id, w.of_.count) : partition_of(id, w.of_.count);
+        const uint32_t index = has_own ? w.with_->partition_by(id, count) : partition_of(id, count);
+        return remainder(index, count) == w.of_.index;
     }
     /// A place is counted once, however often it is asked for or given back: `has_slot_` says
     /// whether this worker has one. Otherwise a stop without a lease would free the place of
