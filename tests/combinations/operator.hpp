@@ -24,7 +24,9 @@ public:
         }
         // (A queue hands out several: one that is held is not kept back by an earlier one.)
         const auto next = is_queue() && source.held ? in.log.find(*source.held) : next_message();
-        if (engine->running() && next != in.log.end()) offer(next->first, next->second);
+        if (next == in.log.end()) return;
+        if (engine->running()) offer(next->first, next->second);
+        else if (in.random.one_in(4)) offer_in_vain(next->first, next->second);
     }
 
     // ---- commands
@@ -172,6 +174,18 @@ private:
         const pj::receive_result r = offer_to_engine(old->first, old->second, true);
         in.demand(is_dead || r.answer != pj::receipt::reject || old->first == engine->scanned(),
                   "G12 a message that is done is rejected when it comes again");
+        look();
+    }
+    /// To a sink that is stopped, or has halted, for this message or another.
+    void offer_in_vain(position at, const entry& e) {
+        const position scanned = engine->scanned();
+        is_at_rest = true;
+        const pj::receive_result r = offer_to_engine(at, e, at <= source.offered);
+        is_at_rest = false;
+        in.demand(is_dead || r.answer == pj::receipt::hold,
+                  "G11 a sink that does not run answers other than hold");
+        in.demand(is_dead || r.reason != status::ok, "no reason is told");
+        in.demand(is_dead || engine->scanned() == scanned, "a sink that does not run goes on");
         look();
     }
     void offer(position at, const entry& e) {
