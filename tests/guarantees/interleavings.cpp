@@ -7,7 +7,7 @@ using namespace support;
 
 namespace {
 
-constexpr uint32_t ttl_ms = 3000, margin_ms = 300;
+constexpr uint32_t leased_ms = 3000, margin_ms = 300;
 
 enum class act : uint8_t {
     tick_a,             // by the true time
@@ -53,7 +53,7 @@ struct game {
         };
         a.what.clock = {clock_of_a, this};
         for (host* h : {&a, &b}) {
-            h->lease.ttl_ms = ttl_ms;
+            h->lease.ttl_ms = leased_ms;
             h->lease.margin_ms = margin_ms;
             h->what.batch = 2;
             h->what.save = {2, 100000, false};
@@ -80,7 +80,7 @@ struct game {
             break;
         case act::some_time: all.clock.advance(900); break;
         case act::expiry:
-            all.clock.advance(ttl_ms + 1);
+            all.clock.advance(leased_ms + 1);
             serve();
             break;
         case act::lost_lease_answer:
@@ -99,7 +99,7 @@ struct game {
         case act::late_lease_answer:
             all.leases.late = [this] {
                 all.leases.late = nullptr;
-                all.clock.advance(ttl_ms - 200);
+                all.clock.advance(leased_ms - 200);
             };
             break;
         case act::lost_save_answer: all.store.saves.then(pj::status::failed, true); break;
@@ -118,7 +118,7 @@ struct game {
     /// Everything works again, and somebody else takes over.
     void finish(bool wakes_the_late = true) {
         serve();
-        all.clock.advance(ttl_ms + 1);
+        all.clock.advance(leased_ms + 1);
         host c(all, 3);
         pj::worker wc{c.what};
         CHECK(wc.start() == pj::status::ok);

@@ -27,7 +27,7 @@ struct counting {
 namespace {
 /// A sink with units and without a sink for letters: what fails the broker keeps. Commits take two
 /// calls as often as `units.pending` says.
-struct offered {
+struct unlettered_sink {
     struct slow {
         int pending = 0;
         status begin() { return status::ok; }
@@ -42,7 +42,7 @@ struct offered {
     pj::event_sink sink;
     uint32_t now_ms = 0;
 
-    explicit offered(bool has_offsets = true)
+    explicit unlettered_sink(bool has_offsets = true)
         : options(counting_if(!has_offsets)), sink(what, options) {
         what.transaction = units;
         what.on_error = pj::error_policy::dead_letter();
@@ -80,7 +80,7 @@ struct bounded_log {
 TEST_CASE("G12 no other message is tried before the broker knows that it keeps the last") {
     for (const bool has_offsets : {true, false}) {
         CAPTURE(has_offsets);
-        offered s(has_offsets);
+        unlettered_sink s(has_offsets);
         s.units.pending = 1;
         REQUIRE(s.sink.start() == status::ok);
         static_cast<void>(s.sink.tick(s.now_ms));
@@ -98,7 +98,7 @@ TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a co
     for (const bool is_guarded : {false, true}) {
         CAPTURE(is_guarded);
         const pj::crash_guard guard{3};
-        offered s;
+        unlettered_sink s;
         if (is_guarded) s.what.crashes = &guard;
         REQUIRE(s.sink.start(pj::start_cause::crash) == status::ok);
         static_cast<void>(s.sink.tick(s.now_ms));
@@ -118,7 +118,7 @@ TEST_CASE("G12 G32 after a crash, too, the broker is told what to keep when a co
 TEST_CASE("G27 bounds() that failed are asked again while the broker does not know what it keeps") {
     bounded_log log;
     const pj::crash_guard guard{3};
-    offered s;
+    unlettered_sink s;
     s.what.log = log;
     s.what.crashes = &guard;
     REQUIRE(s.sink.start(pj::start_cause::crash) == status::ok);
@@ -144,7 +144,7 @@ TEST_CASE("G21 a sink that halts before the broker knows what it keeps can claim
     log.id = 7;
     database locks;
     pj::lease lease{locks};
-    offered s;
+    unlettered_sink s;
     s.what.log = log;
     s.what.lease = &lease;
     s.what.clock = {[](void* ms) { return *static_cast<uint32_t*>(ms); }, &s.now_ms};
@@ -323,7 +323,7 @@ TEST_CASE("a partition that stops is not told to yield as well") {
 
 namespace {
 /// Keeps letters in order, has units, and a log of two events of one aggregate. All in memory.
-struct desk {
+struct registrar {
     std::vector<position> events{0, 1};
     uint32_t reads = 0, puts = 0;
     status log_says = status::ok, letters_say = status::ok;
@@ -354,7 +354,7 @@ struct desk {
     status rollback() { return pending != 0 && pending-- != 0 ? status::pending : status::ok; }
 };
 struct sequenced {
-    desk all;
+    registrar all;
     counting model;
     pj::memory_checkpoint_store<1> store;
     pj::letter_sequences<4> sequences;
@@ -419,10 +419,10 @@ TEST_CASE("G7 G11 an event that vanishes before its letter was taken keeps no se
 }
 
 TEST_CASE("G7 G11 an event that a store has passed over without showing keeps no sequence back") {
-    struct passing : desk {
+    struct passing : registrar {
         status read(position after, pj::visitor& visit) {
             if (events.size() == 1) visit.scanned_to(0);        // it looked, and showed nothing
-            return desk::read(after, visit);
+            return registrar::read(after, visit);
         }
     } log;
     sequenced s;
@@ -445,7 +445,7 @@ TEST_CASE("G7 G11 an event that a store has passed over without showing keeps no
 
 namespace {
 /// One letter of all handlers waits for the aggregate A.
-struct waiting : desk {
+struct waiting : registrar {
     status sequences(const pj::letter_sequence&, pj::sequence_visitor& show) {
         return show("", "A") ? status::ok : status::failed;
     }

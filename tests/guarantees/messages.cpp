@@ -10,7 +10,7 @@ using pj::status;
 namespace {
 
 /// A broker's client whose answers are planned.
-struct broker {
+struct planned_broker {
     plan subscribes, unsubscribes;
     uint32_t subscribed = 0, unsubscribed = 0;
     status subscribe(pj::text, pj::text) {
@@ -24,7 +24,7 @@ struct broker {
 };
 
 struct queue : office {
-    broker client;
+    planned_broker client;
     pj::sink_options options;
     std::unique_ptr<pj::event_sink> sink;
     std::vector<std::string> handled;   // payloads, in the order of the calls

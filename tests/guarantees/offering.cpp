@@ -10,7 +10,7 @@ using pj::status;
 
 namespace {
 
-struct broker {
+struct subscription {
     plan subscribes, unsubscribes;
     std::string calls;
     status subscribe(pj::text topic, pj::text queue) {
@@ -123,7 +123,7 @@ private:
 
     std::minstd_rand random_;
     pj::position next_ = 0;
-    broker client_;
+    subscription client_;
     mailer mail_{w};
     pj::registry<hand_a, mailer> registry_{a, mail_};
 };
@@ -301,7 +301,7 @@ TEST_CASE("a letter that is the broker's is answered reject again, and only that
 
 TEST_CASE("a broker that does not subscribe at once is asked again, told of, and waited for") {
     offered s;
-    broker b;
+    subscription b;
     s.options.client = b;
     s.options.topic = "topic";
     s.options.queue = "queue";
@@ -325,7 +325,7 @@ TEST_CASE("a broker that does not subscribe at once is asked again, told of, and
 TEST_CASE("a broker that does not unsubscribe well is told of, and the sink ends all the same") {
     for (const status answer : {status::ok, status::failed, status::pending}) {
         offered s;
-        broker b;
+        subscription b;
         s.options.client = b;
         s.options.topic = "topic";
         s.options.queue = "queue";

@@ -6,16 +6,6 @@ using namespace support;
 using pj::notice_kind;
 using pj::status;
 
-namespace {
-
-uint32_t count(const host& h, notice_kind kind, status why) {
-    uint32_t n = 0;
-    for (const auto& [k, reason] : h.notices) n += k == kind && reason == why ? 1u : 0u;
-    return n;
-}
-
-} // namespace
-
 TEST_CASE("G29 a lease: both sides of every limit, and no function of its store may be missing") {
     struct { uint32_t ttl_ms, margin_ms; status expected; } const cases[] = {
         {3, 0, status::ok},
@@ -71,14 +61,14 @@ TEST_CASE("G21 how long a standby waits, and why: pending, held, failing") {
         CHECK(w.tick(all.clock()).wait_ms == 1);
         all.clock.advance(1);
     }
-    CHECK(count(h, notice_kind::lease_failed, status::lease_failed) == 2);
+    CHECK(h.count(notice_kind::lease_failed, status::lease_failed) == 2);
     CHECK(h.count(notice_kind::lease_failed) == 2);
     // Once it has the lease, what fails then begins with the first wait.
     all.store.loads.then(status::failed, false);
     const pj::tick_result r = w.tick(all.clock());
     CHECK(r.wait_ms == 100);
     CHECK(r.reason == status::checkpoint_failed);
-    CHECK(count(h, notice_kind::lease_gained, status::ok) == 1);
+    CHECK(h.count(notice_kind::lease_gained, status::ok) == 1);
     all.clock.advance(100);
     drain(all, w);
     CHECK(w.reason() == status::ok);
@@ -102,7 +92,7 @@ TEST_CASE("G20 a renewal that fails is told and tried again; the loss is told wi
     run_for(all, 2699, w);
     CHECK(w.has_lease());
     CHECK(asked >= 3);
-    CHECK(count(h, notice_kind::lease_failed, status::lease_failed) == asked);
+    CHECK(h.count(notice_kind::lease_failed, status::lease_failed) == asked);
     CHECK(h.count(notice_kind::lease_failed) == asked);
     CHECK(h.count(notice_kind::lease_lost) == 0);
     all.clock.advance(1);
@@ -110,7 +100,7 @@ TEST_CASE("G20 a renewal that fails is told and tried again; the loss is told wi
     CHECK_FALSE(w.has_lease());
     CHECK(r.reason == status::lease_lost);
     CHECK(r.wait_ms == 301);
-    CHECK(count(h, notice_kind::lease_lost, status::lease_lost) == 1);
+    CHECK(h.count(notice_kind::lease_lost, status::lease_lost) == 1);
 }
 
 TEST_CASE("G20 extend_lease() in a handler: every answer, and nothing is asked after the end") {
@@ -230,9 +220,9 @@ TEST_CASE("G28 the end of a lease is told: given back, or that this has failed")
         drain(all, w);
         CHECK(w.state() == pj::run_state::stopped);
         const bool is_ok = answer == status::ok;
-        CHECK(count(h, notice_kind::lease_released, status::ok) == (is_ok ? 1 : 0));
+        CHECK(h.count(notice_kind::lease_released, status::ok) == (is_ok ? 1 : 0));
         CHECK(h.count(notice_kind::lease_released) == (is_ok ? 1 : 0));
-        CHECK(count(h, notice_kind::lease_failed, status::lease_failed) == (is_ok ? 0 : 1));
+        CHECK(h.count(notice_kind::lease_failed, status::lease_failed) == (is_ok ? 0 : 1));
         CHECK(h.count(notice_kind::lease_failed) == (is_ok ? 0 : 1));
     }
 }
@@ -288,7 +278,7 @@ TEST_CASE("G22 the record of the count: conflict and pending wait, a failure is 
         CHECK(r.reason == one.why);
         CHECK(all.effects.empty());
         CHECK(h.count(notice_kind::checkpoint_failed) == one.told);
-        CHECK(count(h, notice_kind::checkpoint_failed, status::checkpoint_failed) == one.told);
+        CHECK(h.count(notice_kind::checkpoint_failed, status::checkpoint_failed) == one.told);
         run_for(all, 3000, w);
         CHECK(all.store.at("p_partitions").partition_count == 1);
         CHECK(all.store.at("p_p0").at == 3);

@@ -38,12 +38,6 @@ struct rebuild : host {
     }
 };
 
-uint32_t count(const host& h, notice_kind kind, status why) {
-    uint32_t n = 0;
-    for (const auto& [k, reason] : h.notices) n += k == kind && reason == why ? 1u : 0u;
-    return n;
-}
-
 /// The records of so many partitions that have stopped, each at its own place.
 void put_partitions(cluster& all, uint32_t partitions) {
     uint64_t token = 0;
@@ -88,7 +82,7 @@ TEST_CASE("G23 a drop that fails is told and tried with backoff; what fails late
         CHECK(now.state == pj::run_state::waiting);
         all.clock.advance(ms);
     }
-    CHECK(count(r, notice_kind::store_failed, status::store_failed) == 2);
+    CHECK(r.count(notice_kind::store_failed, status::store_failed) == 2);
     CHECK(drain(all, engine).wait_ms == 50);
     CHECK(engine.reason() == status::pending);
     CHECK(r.drops == 0);

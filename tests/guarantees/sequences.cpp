@@ -18,9 +18,9 @@ struct step_done {
 };
 
 /// Two handlers, an aggregate id per event, letters in order, and every kind of engine over them.
-struct shop {
+struct letter_shop {
     struct hand {
-        shop& of;
+        letter_shop& of;
         std::string name;
         std::vector<position> called;
         std::vector<uint32_t> attempts;
@@ -36,7 +36,7 @@ struct shop {
     template<char Name> struct named : hand {
         using handles = pj::events<step_done>;
         static constexpr char handler_name[] = {Name, '\0'};
-        explicit named(shop& in) : hand{in, handler_name, {}, {}, {}} {}
+        explicit named(letter_shop& in) : hand{in, handler_name, {}, {}, {}} {}
         pj::verdict on(const step_done&, const pj::context& c) { return this->run(c); }
     };
 
@@ -55,17 +55,17 @@ struct shop {
     uint32_t now_ms = 0;
     pj::tick_result last{};
 
-    shop() {
+    letter_shop() {
         what.dead_letters = letters;
         what.sequences = waiting;
         what.on_error = pj::error_policy::dead_letter();
         what.delays.jitter_percent = 0;
         what.observe = {[](void* me, const pj::notice& n) {
-            static_cast<shop*>(me)->reasons.push_back(n.reason);
+            static_cast<letter_shop*>(me)->reasons.push_back(n.reason);
         }, this};
     }
-    shop(const shop&) = delete;
-    shop& operator=(const shop&) = delete;
+    letter_shop(const letter_shop&) = delete;
+    letter_shop& operator=(const letter_shop&) = delete;
 
     status read(position after, pj::visitor& visit) {
         for (size_t i = static_cast<size_t>(after + 1); i < aggregates.size(); ++i) {
@@ -113,7 +113,7 @@ struct shop {
 } // namespace
 
 TEST_CASE("G7 G12 later events of the aggregate become letters untried, for that handler only") {
-    shop s;
+    letter_shop s;
     s.append("xyxyx-");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -135,7 +135,7 @@ TEST_CASE("G7 G12 later events of the aggregate become letters untried, for that
 }
 
 TEST_CASE("events without an aggregate are not concerned") {
-    shop s;
+    letter_shop s;
     s.append("---");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -146,7 +146,7 @@ TEST_CASE("events without an aggregate are not concerned") {
 }
 
 TEST_CASE("G7 redelivery goes front to back, one letter a call, and moves no checkpoint") {
-    shop s;
+    letter_shop s;
     s.append("xyxx");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -182,7 +182,7 @@ TEST_CASE("G7 redelivery goes front to back, one letter a call, and moves no che
 }
 
 TEST_CASE("a redelivery that fails stops at the first failure; the letter says what it came to") {
-    shop s;
+    letter_shop s;
     s.append("xxx");
     s.a.says = [](const pj::context& c) {
         return c.event.at == 0 ? pj::fail(5) : c.event.at == 1 && c.attempt < 3 ? pj::fail(6)
@@ -203,7 +203,7 @@ TEST_CASE("a redelivery that fails stops at the first failure; the letter says w
 }
 
 TEST_CASE("release lets later events through; the letters stay") {
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -216,7 +216,7 @@ TEST_CASE("release lets later events through; the letters stay") {
 }
 
 TEST_CASE("what waits survives a restart, with the letters' store as its memory") {
-    shop s;
+    letter_shop s;
     s.append("xy");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -238,7 +238,7 @@ TEST_CASE("what waits survives a restart, with the letters' store as its memory"
 }
 
 TEST_CASE("a full table holds the event that needs one more place, and all behind it") {
-    shop s;
+    letter_shop s;
     s.append("xyzw");
     s.a.says = [](const pj::context& c) { return c.event.at < 3 ? pj::reject() : pj::handled; };
     REQUIRE(s.worker.start() == status::ok);
@@ -258,7 +258,7 @@ TEST_CASE("a full table holds the event that needs one more place, and all behin
 }
 
 TEST_CASE("more sequences in the store than the table holds: nothing begins, and room can be made") {
-    shop s;
+    letter_shop s;
     s.append("xyz");
     s.a.says = [](const pj::context&) { return pj::reject(); };
     pj::letter_sequences<8> large;
@@ -283,8 +283,8 @@ TEST_CASE("more sequences in the store than the table holds: nothing begins, and
 }
 
 TEST_CASE("an undecodable event blocks its aggregate for all handlers") {
-    shop s;
-    struct broken : shop {
+    letter_shop s;
+    struct broken : letter_shop {
         status read(position after, pj::visitor& visit) {
             for (size_t i = static_cast<size_t>(after + 1); i < aggregates.size(); ++i) {
                 const step_done e{static_cast<uint32_t>(i)};
@@ -310,7 +310,7 @@ TEST_CASE("G12 G7 a sink that fails or waits holds what waits for it, in order")
     for (const status answer : {status::failed, status::pending}) {
         for (const bool works : {true, false}) {
             for (int at = 1; at < 6; ++at) {
-                shop s;
+                letter_shop s;
                 s.append("xyxxy");
                 s.fail_at(s.a, 0);
                 s.letters.puts.pass(at - 1).then(answer, works, 2);
@@ -335,7 +335,7 @@ TEST_CASE("redelivery: every answer of the letters' store, and a handler that is
                           {1, status::failed, true, status::failed},
                           {1, status::pending, false, status::pending}};
     for (const line& l : lines) {
-        shop s;
+        letter_shop s;
         s.append("xx");
         s.fail_at(s.a, 0);
         REQUIRE(s.worker.start() == status::ok);
@@ -348,7 +348,7 @@ TEST_CASE("redelivery: every answer of the letters' store, and a handler that is
         CHECK(s.kept().empty());
         CHECK(s.a.called.back() == 1);
     }
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -366,7 +366,7 @@ TEST_CASE("redelivery: every answer of the letters' store, and a handler that is
 }
 
 TEST_CASE("G15 a letter for all handlers: those that have handled it are not called while others are pending") {
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.what.on_unknown = pj::unknown_types::fail;
     s.what.on_error = pj::error_policy::custom({[](const pj::failure&) {
@@ -408,7 +408,7 @@ TEST_CASE("G15 a letter for all handlers: those that have handled it are not cal
 }
 
 TEST_CASE("G15 what is pending of a letter that somebody else has taken away says nothing of the next") {
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -426,7 +426,7 @@ TEST_CASE("G15 what is pending of a letter that somebody else has taken away say
 }
 
 TEST_CASE("G31 a place that was kept for a letter that was never put is free again after a reset") {
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
     s.letters.puts.then(status::failed, false, 1000);
@@ -442,7 +442,7 @@ TEST_CASE("G31 a place that was kept for a letter that was never put is free aga
 }
 
 TEST_CASE("G29 letters that cannot be asked for again are refused at start; redeliver says what is wrong") {
-    shop s;
+    letter_shop s;
     CHECK(s.waiting.redeliver(s.worker, "a", "x") == status::not_loaded);
     const auto put = [](const pj::dead_letter&) { return status::ok; };
     s.what.dead_letters = put;
@@ -465,7 +465,7 @@ TEST_CASE("G29 letters that cannot be asked for again are refused at start; rede
 }
 
 TEST_CASE("a letter whose handler or type is gone stays") {
-    shop s;
+    letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -480,7 +480,7 @@ TEST_CASE("a letter whose handler or type is gone stays") {
 }
 
 TEST_CASE("letters of before a rebuild are discarded; those of the rebuild keep their order") {
-    shop s;
+    letter_shop s;
     s.append("xyx");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -505,7 +505,7 @@ TEST_CASE("letters of before a rebuild are discarded; those of the rebuild keep 
 }
 
 TEST_CASE("partitions of one table do not see each other's sequences") {
-    shop s;
+    letter_shop s;
     s.append("xyzwxyzw");
     s.a.says = [](const pj::context& c) { return c.event.at < 4 ? pj::reject() : pj::handled; };
     pj::letter_sequences<8> table;
@@ -535,7 +535,7 @@ TEST_CASE("partitions of one table do not see each other's sequences") {
 namespace {
 
 /// The same with a unit of work over letters, effects and checkpoints.
-struct unit_shop : shop {
+struct unit_letter_shop : letter_shop {
     struct saved_state {
         std::vector<std::pair<std::string, position>> effects;
         std::map<kit::memory_letters::key, kit::memory_letters::letter> letters;
@@ -546,7 +546,7 @@ struct unit_shop : shop {
     kit::faults begins, commits, rollbacks;
     int begun = 0, committed = 0;
 
-    unit_shop() { what.transaction = *this; }
+    unit_letter_shop() { what.transaction = *this; }
     status begin() {
         bool works;
         const status answer = begins.next(works);
@@ -591,7 +591,7 @@ struct unit_shop : shop {
 TEST_CASE("G17 G12 sequences in a unit of work: letters, effects and checkpoint together") {
     for (int commit = 0; commit < 8; ++commit) {
         for (const bool works : {false, true}) {
-            unit_shop s;
+            unit_letter_shop s;
             s.append("xyxyx");
             s.what.on_error = pj::error_policy::retry_then_dead_letter(3);
             s.fail_at(s.a, 1);
@@ -613,7 +613,7 @@ TEST_CASE("G17 G12 sequences in a unit of work: letters, effects and checkpoint 
 
 TEST_CASE("G17 a redelivery is a unit of its own: effect and eviction together or not at all") {
     for (const bool works : {false, true}) {
-        unit_shop s;
+        unit_letter_shop s;
         s.append("xx");
         s.fail_at(s.a, 0);
         REQUIRE(s.worker.start() == status::ok);
@@ -649,7 +649,7 @@ TEST_CASE("G12 G17 a letter of a sequence that is not taken takes its unit back,
     for (const status answer : {status::failed, status::pending}) {
         for (const bool works : {false, true}) {
             for (int at = 0; at < 4; ++at) {
-                unit_shop s;
+                unit_letter_shop s;
                 s.append("xyxx");
                 s.fail_at(s.a, 0);
                 s.letters.puts.pass(at).then(answer, works, 2);
@@ -667,7 +667,7 @@ TEST_CASE("G12 G17 a letter of a sequence that is not taken takes its unit back,
 }
 
 TEST_CASE("a rollback of a redelivery that is pending is asked again by the engine") {
-    unit_shop s;
+    unit_letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -684,7 +684,7 @@ TEST_CASE("a rollback of a redelivery that is pending is asked again by the engi
 
 TEST_CASE("G7 what waits is asked for before anything is handled, whatever command comes first") {
     for (const bool is_failing : {false, true}) {
-        shop s;
+        letter_shop s;
         s.append("x");
         s.fail_at(s.a, 0);
         REQUIRE(s.worker.start() == status::ok);
@@ -714,7 +714,7 @@ struct mails {
 };
 
 /// Its only event was replayed, for a handler and one that is live_only.
-struct replayed : shop {
+struct replayed : letter_shop {
     mails live;
     pj::registry<named<'a'>, mails> both{a, live};
     pj::worker one{what};
@@ -741,7 +741,7 @@ TEST_CASE("G25 a redelivery calls no live_only handler for a replayed event") {
 }
 
 TEST_CASE("G9 a sink that does not take the letter of one handler costs the others no attempt") {
-    unit_shop s;
+    unit_letter_shop s;
     s.append("xx");
     s.what.on_error = pj::error_policy::retry_then_skip(3);
     s.letters.kept[{"p", 0, "b", 0, 0}] = {pj::failure_kind::permanent, 1, 1, "StepDone", "",
@@ -758,7 +758,7 @@ TEST_CASE("G9 a sink that does not take the letter of one handler costs the othe
 }
 
 TEST_CASE("a redelivery waits for a save, a lease and a rollback, and leaves a rebuild alone") {
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
     s.store.saves.then(status::pending, false, 2);
@@ -792,7 +792,7 @@ TEST_CASE("a redelivery waits for a save, a lease and a rollback, and leaves a r
     CHECK(s.waiting.redeliver(third, "a", "x") == status::not_loaded);
     CHECK(s.kept() == "a1");
 
-    unit_shop u;
+    unit_letter_shop u;
     u.append("x");
     u.fail_at(u.a, 0);
     u.what.stop_ms = 100;
@@ -815,7 +815,7 @@ TEST_CASE("a redelivery waits for a save, a lease and a rollback, and leaves a r
 }
 
 TEST_CASE("G29 letters that can be asked for again are whole, or start() says so") {
-    shop s;
+    letter_shop s;
     const pj::dead_letter_sink whole = s.what.dead_letters;
     s.what.dead_letters.put = nullptr;
     s.what.on_error = pj::error_policy::retry(1);       // it wants no letter of its own
@@ -831,7 +831,7 @@ TEST_CASE("G29 letters that can be asked for again are whole, or start() says so
 }
 
 TEST_CASE("G12 two handlers have letters to come: while one is not taken the other is not offered") {
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.a.says = s.b.says = [](const pj::context&) { return pj::reject(5); };
     s.letters.puts.pass(2).then(status::failed);
@@ -849,11 +849,11 @@ TEST_CASE("G12 two handlers have letters to come: while one is not taken the oth
 namespace {
 
 /// One letter, a@0, and an engine that has a lease until 3000 ms, less 300.
-template<class Shop> struct leased : Shop {
+template<class Shop> struct leased_shop : Shop {
     kit::manual_clock clock{1000};
     kit::memory_leases leases{clock};
     pj::lease lease{leases};
-    leased() {
+    leased_shop() {
         lease.ttl_ms = 3000;
         lease.margin_ms = 300;
         this->what.clock = clock;
@@ -877,7 +877,7 @@ template<class Shop> struct leased : Shop {
 } // namespace
 
 TEST_CASE("G20 a redelivery does nothing without a lease, nor after its end") {
-    leased<shop> stopped;
+    leased_shop<letter_shop> stopped;
     stopped.worker.stop();
     static_cast<void>(stopped.worker.tick(stopped.clock()));
     REQUIRE_FALSE(stopped.worker.running());
@@ -885,7 +885,7 @@ TEST_CASE("G20 a redelivery does nothing without a lease, nor after its end") {
     CHECK(stopped.a.called.empty());
     stopped.check_nothing_done();
 
-    leased<shop> late;
+    leased_shop<letter_shop> late;
     late.clock.advance(2700);
     CHECK(late.waiting.redeliver(late.worker, "a", "x") == status::lease_held);
     CHECK(late.a.called.empty());
@@ -903,7 +903,7 @@ TEST_CASE("G20 a redelivery does nothing without a lease, nor after its end") {
 
 TEST_CASE("G20 a redelivery whose handler outlasts the lease evicts no letter and changes none") {
     for (const pj::verdict v : {pj::handled, pj::fail(9)}) {
-        leased<shop> s;
+        leased_shop<letter_shop> s;
         s.a.says = [&](const pj::context&) {
             s.clock.advance(2700);
             return v;
@@ -916,7 +916,7 @@ TEST_CASE("G20 a redelivery whose handler outlasts the lease evicts no letter an
 
 TEST_CASE("G20 a redelivery whose letter is found too late for the lease changes none") {
     for (const int slow : {0, 1}) {             // the second look is for the letter that says so
-        leased<shop> s;
+        leased_shop<letter_shop> s;
         s.a.says = [](const pj::context&) { return pj::fail(9); };
         int looks = 0;
         s.letters.firsts.decide = [&](bool& works) {
@@ -931,7 +931,7 @@ TEST_CASE("G20 a redelivery whose letter is found too late for the lease changes
 }
 
 TEST_CASE("G17 G20 a redelivery that outlasts the lease is rolled back, its eviction, too") {
-    leased<unit_shop> s;
+    leased_shop<unit_letter_shop> s;
     s.effects.clear();
     s.letters.evicts.decide = [&](bool& works) {
         works = true;
@@ -946,7 +946,7 @@ TEST_CASE("G17 G20 a redelivery that outlasts the lease is rolled back, its evic
 }
 
 TEST_CASE("a redelivery waits while the record is to tell who has saved") {
-    shop s;
+    letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     s.store.saves.then(status::conflict);
@@ -970,7 +970,7 @@ TEST_CASE("G25 a replayed letter of a live_only handler is done without calling 
 }
 
 TEST_CASE("G15 G17 a redelivery that is pending in a unit begins anew, as its effects do") {
-    unit_shop s;
+    unit_letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -1000,7 +1000,7 @@ TEST_CASE("a redelivery that fails again: what the letters' store answers then, 
         {status::ok, status::failed, true, status::dead_letter_failed, false},
     };
     for (const auto& one : cases) {
-        shop s;
+        letter_shop s;
         s.append("x");
         s.fail_at(s.a, 0);
         REQUIRE(s.worker.start() == status::ok);
@@ -1038,7 +1038,7 @@ struct talkative {
 } // namespace
 
 TEST_CASE("of the letters of a sequence that a store shows, the first counts") {
-    shop s;
+    letter_shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -1054,7 +1054,7 @@ TEST_CASE("of the letters of a sequence that a store shows, the first counts") {
 }
 
 TEST_CASE("a store that shows sequences after it was told to stop: there is no room, all the same") {
-    shop s;
+    letter_shop s;
     s.append("x");
     talkative store{s.letters};
     s.what.dead_letters = store;
@@ -1076,7 +1076,7 @@ kit::memory_letters::letter earlier_letter(const char* aggregate) {
 } // namespace
 
 TEST_CASE("G27 wake() looks at once whether what waits has room by now") {
-    shop s;
+    letter_shop s;
     s.letters.kept[{"p", 0, "a", 0, 0}] = earlier_letter("x");
     s.letters.kept[{"p", 0, "a", 1, 0}] = earlier_letter("y");
     s.letters.kept[{"p", 0, "a", 2, 0}] = earlier_letter("z");
@@ -1094,7 +1094,7 @@ TEST_CASE("G27 wake() looks at once whether what waits has room by now") {
 }
 
 TEST_CASE("G7 a handler's name and an aggregate's id are told apart, whatever is in them") {
-    shop s;
+    letter_shop s;
     const std::string handler("a\0b", 3), aggregate("b\0c", 3);
     s.letters.kept[{"p", 0, handler, 0, 0}] = earlier_letter("c");
     REQUIRE(s.worker.start() == status::ok);
@@ -1104,7 +1104,7 @@ TEST_CASE("G7 a handler's name and an aggregate's id are told apart, whatever is
 }
 
 TEST_CASE("G15 events that go behind a letter do not make it forget who was done with it") {
-    shop s;
+    letter_shop s;
     const step_done e{0};
     const std::string x = "x";
     REQUIRE(s.letters.put({pj::failure_kind::decode, 0, 1, false, 0, 0, "p", {},
@@ -1129,7 +1129,7 @@ TEST_CASE("G15 events that go behind a letter do not make it forget who was done
 }
 
 TEST_CASE("G7 G17 in a unit, too, all handlers that have letters to come get the next one") {
-    unit_shop s;
+    unit_letter_shop s;
     s.append("xx");
     s.fail_at(s.a, 0);
     s.fail_at(s.b, 0);
@@ -1142,7 +1142,7 @@ TEST_CASE("G7 G17 in a unit, too, all handlers that have letters to come get the
 
 TEST_CASE("G15 G17 a letter in place of a call: pending it keeps its unit open, else ends it") {
     for (const status answer : {status::pending, status::failed}) {
-        unit_shop s;
+        unit_letter_shop s;
         s.letters.kept[{"p", 0, "a", 0, 0}] = earlier_letter("x");
         s.append("xx");
         s.store.records["p"].at = 0;
@@ -1159,9 +1159,9 @@ TEST_CASE("G15 G17 a letter in place of a call: pending it keeps its unit open, 
 }
 
 TEST_CASE("G9 a handler that has letters to come costs those before it no attempt") {
-    unit_shop s;
-    shop::named<'c'> c{s};
-    pj::registry<shop::named<'a'>, shop::named<'b'>, shop::named<'c'>> three{s.a, s.b, c};
+    unit_letter_shop s;
+    letter_shop::named<'c'> c{s};
+    pj::registry<letter_shop::named<'a'>, letter_shop::named<'b'>, letter_shop::named<'c'>> three{s.a, s.b, c};
     s.what.handlers = three;
     s.what.on_error = pj::error_policy::retry_then_skip(1);
     s.letters.kept[{"p", 0, "c", 0, 0}] = earlier_letter("x");
@@ -1185,7 +1185,7 @@ TEST_CASE("G9 a handler that has letters to come costs those before it no attemp
 }
 
 TEST_CASE("a redelivery after the engine has stopped") {
-    shop s;
+    letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -1200,7 +1200,7 @@ TEST_CASE("a redelivery after the engine has stopped") {
 }
 
 TEST_CASE("G17 G20 after the end of the lease a redelivery begins no unit and asks for no letter") {
-    leased<unit_shop> s;
+    leased_shop<unit_letter_shop> s;
     const int begun = s.begun;
     int asked = 0;
     s.letters.firsts.decide = [&](bool& works) {
@@ -1215,7 +1215,7 @@ TEST_CASE("G17 G20 after the end of the lease a redelivery begins no unit and as
 }
 
 TEST_CASE("G20 a letter for all handlers: one is pending, and the lease is over before the next") {
-    leased<shop> s;
+    leased_shop<letter_shop> s;
     const step_done e{0};
     const std::string x = "x";
     REQUIRE(s.letters.put({pj::failure_kind::decode, 0, 1, false, 0, 0, "p", {},
@@ -1230,7 +1230,7 @@ TEST_CASE("G20 a letter for all handlers: one is pending, and the lease is over 
 }
 
 TEST_CASE("G17 a redelivery that failed, and its rollback is pending: nothing of it is kept") {
-    unit_shop s;
+    unit_letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     REQUIRE(s.worker.start() == status::ok);
@@ -1268,7 +1268,7 @@ TEST_CASE("G25 a letter of a live_only handler whose event is not replayed is gi
 }
 
 TEST_CASE("G7 G11 an event that vanishes with its letter not taken leaves its place at once") {
-    shop s;
+    letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     s.letters.puts.then(status::failed, false, 2);
@@ -1284,7 +1284,7 @@ TEST_CASE("G7 G11 an event that vanishes with its letter not taken leaves its pl
 }
 
 TEST_CASE("G7 G31 what is no longer in the log leaves no place behind when it is tried again") {
-    shop s;
+    letter_shop s;
     s.append("x");
     s.fail_at(s.a, 0);
     s.letters.puts.then(status::failed);
@@ -1304,7 +1304,7 @@ TEST_CASE("G7 G31 what is no longer in the log leaves no place behind when it is
 }
 
 TEST_CASE("G7 G17 G31 an event given up after its letter was rolled back leaves no place behind") {
-    unit_shop s;
+    unit_letter_shop s;
     s.append("xx");
     s.what.on_error = pj::error_policy::custom({[](void*, const pj::failure& f) {
         return f.handler == "a" ? pj::decision::dead_letter() : pj::decision::halt();
@@ -1323,7 +1323,7 @@ TEST_CASE("G7 G17 G31 an event given up after its letter was rolled back leaves 
 
 TEST_CASE("G7 G17 where another event takes the place of one with a letter, no place is left behind") {
     for (const pj::verdict trouble : {pj::pending, pj::fail(), pj::reject()}) {
-        unit_shop s;
+        unit_letter_shop s;
         s.append("yxx");
         int calls_of_0 = 0;
         s.b.says = [&](const pj::context& c) {
@@ -1384,10 +1384,10 @@ template<class Shop> struct half_broken : damaged<Shop> {
 } // namespace
 
 TEST_CASE("G12 an undecodable event behind a letter has one letter of its own, and it says why") {
-    half_broken<shop> s;
+    half_broken<letter_shop> s;
     s.letters.puts.pass(1).then(status::failed, false);         // that of `a`, untried
     s.check();
-    half_broken<unit_shop> u;
+    half_broken<unit_letter_shop> u;
     u.check();
 }
 
@@ -1411,6 +1411,6 @@ template<class Shop> struct broken_first : damaged<Shop> {
 } // namespace
 
 TEST_CASE("G7 G12 a letter of all handlers that is refused is put again, in a unit and without") {
-    broken_first<shop>().check();
-    broken_first<unit_shop>().check();
+    broken_first<letter_shop>().check();
+    broken_first<unit_letter_shop>().check();
 }

@@ -613,7 +613,7 @@ namespace {
 
 /// A broker of numbered messages with redelivery: what is not acknowledged comes again after every
 /// restart, from the oldest on. Acknowledging one acknowledges all before it.
-struct broker {
+struct redelivering_broker {
     pj::position acked = pj::before_first;
     std::set<pj::position> refused;
 };
@@ -631,7 +631,7 @@ TEST_CASE("G1 G2 G12 no message is lost, whatever callback the power fails at") 
             d.what.save = {every, 1000, true};
             d.what.on_error = pj::error_policy::dead_letter();
             d.answers[14] = {pj::reject(1)};
-            broker b;
+            redelivering_broker b;
             for (int boots = 0; boots < 3; ++boots) {
                 d.boot();
                 if (boots == 0) {

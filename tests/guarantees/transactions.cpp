@@ -110,15 +110,6 @@ struct shop {
     }
 };
 
-/// Fails so many times at one event.
-auto failing(position at, uint32_t times, pj::verdict v = pj::fail(7)) {
-    return [at, v, left = std::make_shared<uint32_t>(times)](const pj::context& c) {
-        if (c.event.at != at || *left == 0) return pj::handled;
-        --*left;
-        return v;
-    };
-}
-
 } // namespace
 
 TEST_CASE("G17 a batch is one unit: begin, handlers, save, commit") {

@@ -11,7 +11,7 @@ that was refused, not something beside it.
 import re
 import sys
 
-from toolbox import HYGIENE, ROOT, Tally, compilers, in_parallel, run
+from toolbox import HEADER, HYGIENE, ROOT, Tally, compilers, in_parallel, read_once, run, scratch
 
 CASES = HYGIENE / "compile_fail"
 ERROR = re.compile(r"error: (.*)")
@@ -23,13 +23,16 @@ def main():
     cases = sorted(path for path in CASES.glob("*.cpp") if not wanted or path.stem in wanted)
     tally = Tally()
     found = compilers()
-    jobs = [
-        (family, case, mode, [path, "-std=c++17", "-I", ROOT, "-fsyntax-only", *mode, case])
-        for case in cases
-        for family, path in found.items()
-        for mode in ([], ["-DCORRECT"])
-    ]
-    results = in_parallel(lambda job: run(job[3]), jobs)
+    options = ["-std=c++17", "-I", ROOT]
+    with scratch() as folder:
+        begin = {family: read_once(family, path, options, HEADER, folder) for family, path in found.items()}
+        jobs = [
+            (family, case, mode, [path, *options, *begin[family], "-fsyntax-only", *mode, case])
+            for case in cases
+            for family, path in found.items()
+            for mode in ([], ["-DCORRECT"])
+        ]
+        results = in_parallel(lambda job: run(job[3]), jobs)
     for (family, case, mode, _), (code, output) in zip(jobs, results):
         if mode:
             tally.check(code == 0, f"{case.name}, {family}: the correct form compiles", output)

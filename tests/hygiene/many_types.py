@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """1,024 event types in one registry, whose names differ in a few characters in the middle, are within what compilers
-are willing to evaluate by default. (That all of them are found is tested with 300, in tests/unit/routing.cpp.)"""
+are willing to evaluate by default. (That all of them are found is tested with 300, in tests/routing/tables.cpp.)"""
 
 from toolbox import ROOT, Tally, compilers, in_parallel, run, scratch, spelled
 

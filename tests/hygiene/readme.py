@@ -7,9 +7,11 @@ readme_preamble.hpp, at the top of a file or, if it is statements, in a function
 
 import re
 
-from toolbox import HEADER, HYGIENE, ROOT, Tally, compilers, in_parallel, run, scratch
+from toolbox import HEADER, HYGIENE, ROOT, Tally, compilers, in_parallel, read_once, run, scratch
 
 README = ROOT / "README.md"
+PREAMBLE = HYGIENE / "readme_preamble.hpp"
+OPTIONS = ["-std=c++17", "-Wall", "-Wextra", "-I", ROOT]
 QUICKSTART = ROOT / "examples" / "01_quickstart.cpp"
 
 
@@ -41,23 +43,21 @@ def banner_examples():
 
 
 def forms(text):
-    """The ways in which a piece of code may be meant."""
-    if "#include" in text:
-        return [text]
-    start = '#include "tests/hygiene/readme_preamble.hpp"\n'
-    return [start + text, start + "void shown();\nvoid shown() {\n" + text + "}\n"]
+    """The ways in which a piece of code may be meant, without the preamble of a fragment."""
+    return [text] if "#include" in text else [text, "void shown();\nvoid shown() {\n" + text + "}\n"]
 
 
 def compiled(job):
     """(does some form of it compile, all that the compiler said)"""
-    path, text = job
+    path, preamble, text = job
+    before = [] if "#include" in text else preamble
     outputs = []
     for form in forms(text):
         with scratch() as folder:
             source = f"{folder}/shown.cpp"
             with open(source, "w", encoding="utf-8") as out:
                 out.write(form)
-            code, output = run([path, "-std=c++17", "-Wall", "-Wextra", "-I", ROOT, "-fsyntax-only", source])
+            code, output = run([path, *OPTIONS, *before, "-fsyntax-only", source])
         if code == 0:
             return True, output
         outputs.append(output)
@@ -72,7 +72,9 @@ def main():
     tally.check(banner, "the banner of projections.hpp holds an example, after a line that ends in `Example:`")
     jobs += [(f"projections.hpp:{line}", text) for line, text in banner]
     for family, path in compilers().items():
-        results = in_parallel(compiled, [(path, text) for _, text in jobs])
+        with scratch() as folder:
+            preamble = read_once(family, path, OPTIONS, PREAMBLE, folder)
+            results = in_parallel(compiled, [(path, preamble, text) for _, text in jobs])
         for (where, _), (held, output) in zip(jobs, results):
             tally.check(held, f"{where} compiles with {family}", output)
 

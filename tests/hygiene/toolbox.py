@@ -58,6 +58,16 @@ def run(command, **more):
     return done.returncode, done.stdout
 
 
+def read_once(family, path, options, header, folder):
+    """Options that put this header before a file, read once for all that are compiled with the same `options`."""
+    made = f"{folder}/{family}.hpp"
+    suffix = {"g++": ".gch", "clang++": ".pch"}[family]
+    code, output = run([path, *options, "-x", "c++-header", header, "-o", made + suffix])
+    if code != 0:
+        sys.exit(f"{header} does not compile:\n{output}")
+    return ["-include", made] if family == "g++" else ["-include-pch", made + suffix]
+
+
 def spelled(command):
     """A command as a person would type it at the top of the repository."""
     return " ".join(str(word).replace(str(ROOT) + os.sep, "") for word in command)

@@ -120,6 +120,11 @@ struct host {
         for (const auto& seen : notices) n += seen.first == kind ? 1u : 0u;
         return n;
     }
+    uint32_t count(pj::notice_kind kind, pj::status why) const {
+        uint32_t n = 0;
+        for (const auto& [k, reason] : notices) n += k == kind && reason == why ? 1u : 0u;
+        return n;
+    }
 };
 
 /// Ticks as often as it is told to, for so long; the clock moves by what the engines ask for.

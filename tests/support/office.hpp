@@ -133,22 +133,6 @@ struct office {
     }
 };
 
-/// Fails so many times at one event, after it has done it so many times.
-inline auto failing(pj::position at, uint32_t times, pj::verdict v = pj::fail(7),
-                    uint32_t after = 0) {
-    return [at, v, left = std::make_shared<uint32_t>(times),
-            passes = std::make_shared<uint32_t>(after)](const pj::context& c) {
-        if (c.event.at != at) return pj::handled;
-        if (*passes != 0) {
-            --*passes;
-            return pj::handled;
-        }
-        if (*left == 0) return pj::handled;
-        --*left;
-        return v;
-    };
-}
-
 } // namespace support
 
 #endif
