@@ -17,8 +17,8 @@ public:
         const char* const name = handler_names[handler];
         in_.demand(!with_.has_units || of_.unit.is_open, "G17 %s is called outside a unit", name);
         in_.demand(!of_.rollback_pends, "G15 %s is called while a rollback is pending", name);
-        in_.demand(!of_.is_at_rest, "G11 %s is called by a sink that does not run", name);
         if (of_.is_redelivering) return;
+        in_.demand(of_.engine->running(), "G11 %s is called by an engine that does not run", name);
         in_.demand(!of_.commit_pends, "G15 %s is called while a commit is pending", name);
         in_.demand(!of_.pending_save, "G15 %s is called while a save is pending", name);
         in_.demand(handler != mailer || !c.replaying,

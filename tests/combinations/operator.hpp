@@ -179,9 +179,7 @@ private:
     /// To a sink that is stopped, or has halted, for this message or another.
     void offer_in_vain(position at, const entry& e) {
         const position scanned = engine->scanned();
-        is_at_rest = true;
         const pj::receive_result r = offer_to_engine(at, e, at <= source.offered);
-        is_at_rest = false;
         in.demand(is_dead || r.answer == pj::receipt::hold,
                   "G11 a sink that does not run answers other than hold");
         in.demand(is_dead || r.reason != status::ok, "no reason is told");

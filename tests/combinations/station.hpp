@@ -80,7 +80,6 @@ struct station {
     // since the tick began
     uint32_t calls = 0, port_calls = 0, ports_ok = 0;
     bool is_redelivering = false;
-    bool is_at_rest = false;            // it does not run, and is offered a message
     bool has_released = false;          // a sequence of letters, ever
     position moved_to = pj::before_first;       // by a command, and not loaded since
 
