@@ -42,22 +42,23 @@ def banner_examples():
     return [(number, "\n".join(lines).strip("\n") + "\n") for number, lines in examples]
 
 
-def forms(text):
-    """The ways in which a piece of code may be meant, without the preamble of a fragment."""
-    return [text] if "#include" in text else [text, "void shown();\nvoid shown() {\n" + text + "}\n"]
+def forms(text, preamble):
+    """[(options, code)]: the ways in which a piece of code may be meant."""
+    if "#include" in text:
+        return [([], text)]
+    return [(preamble, text), (preamble, "void shown();\nvoid shown() {\n" + text + "}\n")]
 
 
 def compiled(job):
     """(does some form of it compile, all that the compiler said)"""
     path, preamble, text = job
-    before = [] if "#include" in text else preamble
     outputs = []
-    for form in forms(text):
+    for options, form in forms(text, preamble):
         with scratch() as folder:
             source = f"{folder}/shown.cpp"
             with open(source, "w", encoding="utf-8") as out:
                 out.write(form)
-            code, output = run([path, *OPTIONS, *before, "-fsyntax-only", source])
+            code, output = run([path, *OPTIONS, *options, "-fsyntax-only", source])
         if code == 0:
             return True, output
         outputs.append(output)
